@@ -1,0 +1,77 @@
+# Every target does its own set-up. `make help` lists them.
+.DEFAULT_GOAL := help
+.ONESHELL:
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON3 ?= python3
+PYTHON := .venv/bin/python
+IMAGE ?= bert-textclassification
+MODEL ?= runs/demo/model
+PORT ?= 8080
+NAME ?= mine
+DATA ?= local_test/test_dir/input/data
+export JUPYTER_PLATFORM_DIRS := 1
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+demo: .venv/installed system-packages  ## run the four notebooks on the data that ships; a summary and one JSON line at the end
+	@$(PYTHON) -m bert_textclassification.training.pipeline --name demo
+
+notebooks: .venv/installed system-packages  ## the same on your data: make notebooks NAME=mine DATA=mine.csv SETTINGS="epochs=3"
+	@$(PYTHON) -m bert_textclassification.training.pipeline --name "$(NAME)" --data "$(DATA)" $(SETTINGS)
+
+lab: .venv/installed  ## open the notebooks in JupyterLab
+	@$(PYTHON) -m jupyterlab --notebook-dir notebooks
+
+publish: .venv/installed  ## copy the results of a run to notebooks/results and the README: make publish NAME=mine
+	@$(PYTHON) -m bert_textclassification.training.report publish "$(NAME)"
+
+serve: .venv/installed system-packages  ## serve an artifact as the container does: make serve MODEL=runs/demo/model PORT=8080
+	@MODEL_DIR="$(MODEL)" PORT="$(PORT)" exec $(PYTHON) container/serve
+
+test: .venv/installed system-packages  ## every test
+	@$(PYTHON) -m pytest
+
+lint: .venv/installed  ## style, types, and notebooks without outputs
+	@$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m nbstripout --verify notebooks/*.ipynb
+
+image: .venv/installed  ## build the images: IMAGE:serve (small) and IMAGE:latest (serve and train)
+	@# The wheel that this machine's package index gives, so that an index with CPU builds spares gigabytes of CUDA.
+	ls container/wheels/torch-*.whl >/dev/null 2>&1 || $(PYTHON) -m pip download --quiet --no-deps --dest container/wheels "$$(grep '^torch==' container/constraints.txt)"
+	docker build --file container/Dockerfile --target serve --tag "$(IMAGE):serve" .
+	docker build --file container/Dockerfile --target train --tag "$(IMAGE):latest" .
+
+system-packages:  ## install nginx where it is missing (apt-get or Homebrew; asks nothing)
+	@command -v nginx >/dev/null && exit 0
+	if command -v apt-get >/dev/null; then
+		as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"
+		echo "installing nginx with apt-get" >&2
+		$$as_root apt-get -qq update
+		DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq --no-install-recommends nginx >/dev/null
+	elif command -v brew >/dev/null; then
+		brew install --quiet nginx
+	else
+		echo "error: nginx is missing and there is no apt-get or brew here; install nginx, then try again." >&2
+		exit 1
+	fi
+
+constraints: .venv/installed  ## write container/constraints.txt anew from what is installed
+	@{ sed -n '1p' container/constraints.txt; $(PYTHON) -m pip freeze --exclude-editable | sed 's/+cpu$$//' | sort -f; } > container/constraints.partial
+	mv container/constraints.partial container/constraints.txt
+
+clean:  ## remove what the targets made, except the runs
+	@rm -rf .venv build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache container/wheels/*.whl
+
+.venv/installed: pyproject.toml container/constraints.txt
+	@$(PYTHON3) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; set PYTHON3 to one.")'
+	$(PYTHON3) -m venv .venv
+	echo "installing the package with its extras into .venv (about two minutes)" >&2
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint container/constraints.txt --editable ".[serve,train,notebooks,dev]" 2> .venv/install.log || { cat .venv/install.log >&2; exit 1; }
+	touch .venv/installed
+
+.PHONY: help demo notebooks lab publish serve test lint image system-packages constraints clean

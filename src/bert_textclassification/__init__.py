@@ -1,0 +1,23 @@
+"""From labelled texts to a BERT classifier that answers in milliseconds on a CPU.
+
+    from bert_textclassification import Predictor
+    Predictor.load("runs/demo/model").predict(["my card was charged twice and rent is due today"])
+
+Importing the package imports neither torch nor onnxruntime: `Predictor` is loaded on first use.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bert_textclassification.serving.predictor import Predictor
+
+__version__ = "0.1.0"
+__all__ = ["Predictor", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Predictor":
+        from bert_textclassification.serving.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,224 @@
+"""The model artifact on disk: what training writes and serving reads.
+
+A folder, or its `model.tar.gz`, with everything needed to serve and nothing executable:
+
+    manifest.json     schema, labels, decision, variants with hashes and measurements, provenance
+    tokenizer.json    the fast tokenizer
+    fp32.onnx         one file per variant
+    int8.onnx
+    model_card.md     the manifest for people
+
+The manifest is written last, so a folder without one is not an artifact.
+"""
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bert_textclassification.errors import ArtifactError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+MODEL_CARD = "model_card.md"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class StoredFile(_Record):
+    """A file of the artifact, by name relative to its folder."""
+
+    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="a bare name: never outside the folder")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int
+
+    @classmethod
+    def of(cls, path: Path) -> "StoredFile":
+        """Describe the file at `path`."""
+        return cls(file=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)
+
+
+class Variant(StoredFile):
+    """One servable form of the model with what was measured of it.
+
+    Accuracies and agreement are shares in [0, 1]; agreement is the share of texts that get the same label as
+    from the fine-tuned torch model; the largest score change is against the same.
+    """
+
+    precision: Literal["fp32", "int8"]
+    batch_size: int = Field(ge=1, description="Most texts the engine may put in one batch")
+    accuracy: dict[str, float]
+    agreement: dict[str, float]
+    largest_score_change: dict[str, float]
+
+
+class Decision(_Record):
+    """How a positive-class score becomes a label, and what that was chosen on."""
+
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    temperature: float = Field(default=1.0, gt=0)
+    chosen_on: str = "not tuned: the default of 0.5 on uncalibrated scores"
+
+
+class DataSplit(_Record):
+    """One split the model was made from or measured on."""
+
+    rows: int
+    positives: int
+    sha256: str
+
+
+class BaseModelSource(_Record):
+    """The pretrained model that was fine-tuned."""
+
+    name: str
+    sha256: str
+
+
+class Manifest(_Record):
+    """Everything a server must know, and everything a person may ask later."""
+
+    schema_version: int
+    created: str
+    base_model: BaseModelSource
+    labels: tuple[str, str] = Field(description="negative, positive")
+    max_length: int = Field(ge=2, description="tokens, special ones included")
+    decision: Decision
+    tokenizer: StoredFile
+    variants: dict[str, Variant]
+    default_variant: str
+    default_reason: str
+    data: dict[str, DataSplit]
+    metrics: dict[str, dict[str, dict[str, float]]] = Field(
+        description="split -> metric -> value, low, high (95 % bootstrap interval)"
+    )
+    training: dict[str, str | int | float | bool | None]
+    versions: dict[str, str]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact folder whose manifest was read and whose files are all there."""
+
+    folder: Path
+    manifest: Manifest
+    version: str
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Artifact":
+        """Read and check the artifact in `folder`.
+
+        Raises:
+            ArtifactError: the folder, the manifest or a file is missing, damaged, or from another schema.
+        """
+        folder = Path(folder)
+        raw = _manifest_bytes(folder)
+        artifact = cls(folder, _parse_manifest(raw, folder / MANIFEST), hashlib.sha256(raw).hexdigest()[:12])
+        for stored in (artifact.manifest.tokenizer, *artifact.manifest.variants.values()):
+            _check_size(folder / stored.file, stored)
+        return artifact
+
+    def tokenizer_path(self) -> Path:
+        """Return the verified tokenizer file."""
+        return _verified(self.folder, self.manifest.tokenizer)
+
+    def variant(self, name: str | None = None) -> tuple[str, Variant]:
+        """Return the variant called `name`, or the default one, with its name."""
+        name = name or self.manifest.default_variant
+        if name not in self.manifest.variants:
+            known = ", ".join(sorted(self.manifest.variants))
+            raise ArtifactError(f"{self.folder} has no variant {name!r}; choose one of: {known}.")
+        return name, self.manifest.variants[name]
+
+    def model_path(self, name: str) -> Path:
+        """Return the verified model file of the variant called `name`."""
+        return _verified(self.folder, self.variant(name)[1])
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Artifact:
+    """Write the manifest in one step, after every file it names is in `folder`, and read it back."""
+    partial = folder / f"{MANIFEST}.partial"
+    partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / MANIFEST)
+    return Artifact.load(folder)
+
+
+def pack(folder: Path, archive: Path) -> Path:
+    """Write the artifact in `folder` as the gzipped tar that SageMaker expects: files at the top, no folder."""
+    manifest = Artifact.load(folder).manifest
+    stored = [manifest.tokenizer, *manifest.variants.values()]
+    names = [MANIFEST, MODEL_CARD, *(item.file for item in stored)]
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    partial = archive.with_name(archive.name + ".partial")
+    with tarfile.open(partial, "w:gz", compresslevel=1) as tar:  # weights hardly compress
+        for name in names:
+            if (folder / name).exists():
+                tar.add(folder / name, arcname=name, recursive=False)
+    return partial.replace(archive)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _manifest_bytes(folder: Path) -> bytes:
+    if not folder.is_dir():
+        raise ArtifactError(f"There is no model folder {folder}; train a model or set MODEL_DIR to one.")
+    try:
+        return (folder / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{folder} has no {MANIFEST}, so it is not a finished model artifact; train again or point to "
+            "the folder that training wrote."
+        ) from None
+
+
+def _parse_manifest(raw: bytes, path: Path) -> Manifest:
+    try:
+        content = json.loads(raw)
+    except ValueError as problem:
+        raise ArtifactError(f"{path} is not valid JSON ({problem}); copy the artifact again.") from None
+    found = content.get("schema_version") if isinstance(content, Mapping) else None
+    if found != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path} has schema version {found!r} but this release reads {SCHEMA_VERSION}; serve it with the "
+            "release that trained it, or train again."
+        )
+    try:
+        manifest = Manifest.model_validate_json(raw)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"{path} is damaged at {where!r}: {first['msg']}; copy it again.") from None
+    if manifest.default_variant not in manifest.variants:
+        raise ArtifactError(f"{path} names the default variant {manifest.default_variant!r}, which it lacks.")
+    return manifest
+
+
+def _check_size(path: Path, stored: StoredFile) -> None:
+    if not path.is_file():
+        raise ArtifactError(f"The artifact lacks {path}; copy the whole folder again.")
+    if path.stat().st_size != stored.size_bytes:
+        raise ArtifactError(
+            f"{path} has {path.stat().st_size} bytes where the manifest says {stored.size_bytes}; "
+            "copy the artifact again."
+        )
+
+
+def _verified(folder: Path, stored: StoredFile) -> Path:
+    path = folder / stored.file
+    _check_size(path, stored)
+    if sha256_of(path) != stored.sha256:
+        raise ArtifactError(f"{path} does not match the SHA-256 in the manifest; copy the artifact again.")
+    return path

@@ -1,0 +1,120 @@
+"""Start the serving stack of the container on this machine, for notebook 04 and the tests.
+
+with LocalServer("container/serve", "runs/demo/model") as server:
+    server.predict(["my boiler is leaking gas"])
+"""
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from bert_textclassification.errors import UserError
+
+READY_WITHIN_S = 60
+
+
+class LocalServer:
+    """`container/serve` as a process of this machine, on a free port, with its own scratch folder."""
+
+    def __init__(self, command: str | Path, model_dir: str | Path, **environment: str) -> None:
+        """Prepare to run `command`; more settings of the server go in `environment`."""
+        self._command = Path(command).resolve()
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._scratch = tempfile.TemporaryDirectory(prefix="serve-")
+        self._environment = {
+            "MODEL_DIR": str(Path(model_dir).resolve()),
+            "PORT": str(self.port),
+            "SCRATCH_DIR": self._scratch.name,
+        } | environment
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        """Start the stack and wait until it answers.
+
+        Raises:
+            UserError: it ended or did not get ready in time; the message has the end of its log.
+        """
+        self._log = (Path(self._scratch.name) / "log").open("wb+")
+        self.process = subprocess.Popen(
+            [sys.executable, self._command],
+            env=os.environ | self._environment,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+        atexit.register(self.stop)
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not self._ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise UserError(f"The server did not get ready; the end of its log: {self.log()[-1500:]}")
+            time.sleep(0.05)
+        return self
+
+    def stop(self) -> int:
+        """End the stack as a platform does, with SIGTERM, and return its exit status."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+    def log(self) -> str:
+        """Return what the stack has written so far."""
+        return (Path(self._scratch.name) / "log").read_text(errors="replace")
+
+    def predict(self, texts: list[str], **parameters: Any) -> list[dict[str, Any]]:
+        """Send `texts` in one request and return the predictions."""
+        body = orjson.dumps({"instances": texts, "parameters": parameters})
+        status, reply = self.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+        if status != 200:
+            raise UserError(f"The server answered {status}: {reply.decode(errors='replace')}")
+        predictions: list[dict[str, Any]] = orjson.loads(reply)["predictions"]
+        return predictions
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Send one request and return status and body, whatever the status."""
+        request = urllib.request.Request(self.url + path, body, headers or {}, method=method)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310 - http on loopback
+                return reply.status, reply.read()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.read()
+
+    def _ready(self) -> bool:
+        try:
+            return self.request("GET", "/ping")[0] == 200
+        except OSError:  # nothing listens yet
+            return False
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._log.close()
+        self._scratch.cleanup()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

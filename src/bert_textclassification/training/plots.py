@@ -1,0 +1,88 @@
+"""The pictures of the notebooks: each function draws one figure and returns it."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
+
+
+def plot_lengths(lengths: dict[str, NDArray[np.int64]], max_length: int) -> Figure:
+    """Draw the distribution of token lengths of each split and the maximum length."""
+    figure, axes = plt.subplots(figsize=(7, 3))
+    longest = max(int(values.max()) for values in lengths.values())
+    bins = np.linspace(0, min(longest, 2 * max_length) + 1, 50).tolist()
+    for name, values in lengths.items():
+        axes.hist(values, bins=bins, density=True, histtype="step", linewidth=1.5, label=name)
+    axes.axvline(max_length, color=GREY, linestyle="--", label=f"maximum length {max_length}")
+    axes.set(xlabel="tokens", ylabel="share of texts", title="Length of the texts")
+    axes.legend()
+    return _finished(figure)
+
+
+def plot_history(history: list[dict[str, float]]) -> Figure:
+    """Draw training loss, validation loss and validation accuracy by step."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
+    for axes, name, label, colour in (
+        (left, "loss", "train", BLUE),
+        (left, "eval_loss", "validation", ORANGE),
+        (right, "eval_accuracy", "validation", ORANGE),
+    ):
+        points = [(row["step"], row[name]) for row in history if name in row]
+        axes.plot(*zip(*points, strict=True), marker=".", color=colour, label=label)
+        axes.set(xlabel="step")
+        axes.legend()
+    left.set(ylabel="loss", title="Loss")
+    right.set(ylabel="accuracy", title="Validation accuracy")
+    return _finished(figure)
+
+
+def plot_confusion(table: pd.DataFrame) -> Figure:
+    """Draw a confusion matrix with counts."""
+    figure, axes = plt.subplots(figsize=(3.6, 3.2))
+    counts = table.to_numpy()
+    axes.imshow(counts, cmap="Blues")
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if count > counts.max() / 2 else "black"
+        axes.text(column, row, str(count), ha="center", va="center", color=colour)
+    axes.set_xticks(range(2), list(table.columns))
+    axes.set_yticks(range(2), list(table.index))
+    axes.set(xlabel="predicted", ylabel="true", title="Confusion on test")
+    return _finished(figure)
+
+
+def plot_accuracy_latency(table: pd.DataFrame) -> Figure:
+    """Draw accuracy against median latency: one point for each row of a benchmark table."""
+    figure, axes = plt.subplots(figsize=(7, 3.4))
+    for name, row in table.iterrows():
+        axes.scatter(row["p50_ms"], 100 * row["accuracy"], color=BLUE, zorder=3)
+        axes.annotate(str(name), (row["p50_ms"], 100 * row["accuracy"]), xytext=(6, 5), textcoords="offset points")
+    spread = max(0.5, 100 * (table["accuracy"].max() - table["accuracy"].min()))
+    axes.set_ylim(100 * table["accuracy"].min() - spread, 100 * table["accuracy"].max() + spread)
+    axes.set_xscale("log")
+    axes.set_xlim(table["p50_ms"].min() / 1.5, table["p50_ms"].max() * 2.5)
+    axes.set(xlabel="median latency, ms (log scale)", ylabel="test accuracy, %", title="Accuracy and latency")
+    axes.grid(alpha=0.3)
+    return _finished(figure)
+
+
+def plot_latencies(samples: Sequence[float], title: str) -> Figure:
+    """Draw the distribution of request latencies in ms with its median and 95th percentile."""
+    figure, axes = plt.subplots(figsize=(7, 3))
+    axes.hist(samples, bins=40, color=BLUE)
+    for share, colour in ((50, ORANGE), (95, GREY)):
+        value = float(np.percentile(samples, share))
+        axes.axvline(value, color=colour, linestyle="--", label=f"p{share} {value:.1f} ms")
+    axes.set(xlabel="ms", ylabel="requests", title=title)
+    axes.legend()
+    return _finished(figure)
+
+
+def _finished(figure: Figure) -> Figure:
+    figure.tight_layout()
+    plt.close(figure)  # the notebook shows the returned figure once, not twice
+    return figure

@@ -1,0 +1,45 @@
+"""Where the stages of one run leave what they made: `runs/<name>/`.
+
+fine_tuned/     the fine-tuned torch model (02)
+model/          the artifact to serve (03), and model.tar.gz beside it (04)
+figures/        what the notebooks plot
+results.json    one section a stage: every number that is published
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+
+class RunFolder:
+    """The folder of one run; made when it is not there."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).resolve()
+        self.fine_tuned = self.root / "fine_tuned"
+        self.model = self.root / "model"
+        self.archive = self.root / "model.tar.gz"
+        self.figures = self.root / "figures"
+        self._results = self.root / "results.json"
+        self.figures.mkdir(parents=True, exist_ok=True)
+
+    def record(self, stage: str, content: dict[str, Any]) -> None:
+        """Write the section `stage` of results.json; the other sections stay."""
+        partial = self._results.with_name("results.json.partial")
+        partial.write_text(json.dumps(self.results() | {stage: content}, indent=2) + "\n", encoding="utf-8")
+        partial.replace(self._results)
+
+    def results(self) -> dict[str, Any]:
+        """Return every section recorded so far."""
+        if not self._results.exists():
+            return {}
+        content: dict[str, Any] = json.loads(self._results.read_text(encoding="utf-8"))
+        return content
+
+    def save_figure(self, figure: Figure, name: str) -> Path:
+        """Write `figure` as PNG and return its path."""
+        path = self.figures / f"{name}.png"
+        figure.savefig(path, dpi=110, bbox_inches="tight")
+        return path

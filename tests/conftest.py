@@ -1,0 +1,105 @@
+"""A tiny real BERT, trained once a session on a few of the shipped messages: no test needs a mock of the model."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never asks a hub
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED_DATA = ROOT / "local_test/test_dir/input/data"
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers with random weights and a word-piece vocabulary of the shipped messages."""
+    import torch
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-base")
+    tokenizer = BertWordPieceTokenizer()
+    tokenizer.train([str(SHIPPED_DATA / "train/train.csv")], vocab_size=800, show_progress=False)
+    tokenizer.save(str(folder / "vocabulary.json"))
+    BertTokenizerFast(tokenizer_file=str(folder / "vocabulary.json")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=800, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the three splits: 160, 60 and 60 of the shipped messages."""
+    import pandas as pd
+
+    folder = tmp_path_factory.mktemp("tiny-data")
+    for split, rows in (("train", 160), ("validation", 60), ("test", 60)):
+        frame = pd.read_csv(SHIPPED_DATA / split / f"{split}.csv")
+        frame.head(rows).to_csv(folder / f"{split}.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_base: Path, tiny_data: Path):
+    """Settings that train the tiny model in about a second."""
+    from bert_textclassification.training.config import TrainingConfig
+
+    return TrainingConfig.of(
+        {
+            "data": str(tiny_data),
+            "base_model": str(tiny_base),
+            "epochs": 12,
+            "learning_rate": 5e-3,
+            "batch_size": 16,
+            "max_length": 64,
+            "early_stopping_patience": 12,
+            "precision": "fp32",
+            "max_accuracy_loss": 100,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_splits(tiny_config):
+    from bert_textclassification.training.data import load_splits
+
+    return load_splits(tiny_config)
+
+
+@pytest.fixture(scope="session")
+def tiny_fine_tuned(tiny_config, tiny_splits, tmp_path_factory: pytest.TempPathFactory):
+    from bert_textclassification.training.fine_tuning import fine_tune
+
+    return fine_tune(tiny_config, tiny_splits, tmp_path_factory.mktemp("tiny-fine-tuned"))
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tiny_fine_tuned, tiny_splits, tmp_path_factory: pytest.TempPathFactory):
+    """The artifact of the tiny model; read only. Tests that damage one take `copied_artifact`."""
+    from bert_textclassification.training.quantization import build_artifact
+
+    return build_artifact(tiny_fine_tuned, tiny_splits, tmp_path_factory.mktemp("tiny-model"))
+
+
+@pytest.fixture
+def copied_artifact(tiny_artifact, tmp_path: Path) -> Path:
+    """A folder with a copy of the tiny artifact that a test may damage."""
+    return Path(shutil.copytree(tiny_artifact.folder, tmp_path / "model"))
+
+
+@pytest.fixture(scope="session")
+def tiny_server(tiny_artifact) -> Iterator["LocalServer"]:  # noqa: F821
+    """The running stack (nginx, gunicorn, Flask) with the tiny artifact."""
+    if shutil.which("nginx") is None:
+        pytest.skip("nginx is not installed: run `make system-packages`")
+    from bert_textclassification.serving.local_server import LocalServer
+
+    with LocalServer(ROOT / "container/serve", tiny_artifact.folder) as server:
+        yield server

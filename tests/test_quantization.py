@@ -1,0 +1,88 @@
+"""Export and int8: the same answers as torch, and a gate that refuses an int8 model that lost its accuracy."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from bert_textclassification.artifact import Artifact
+from bert_textclassification.serving.engine import Engine
+from bert_textclassification.training import quantization
+from bert_textclassification.training.fine_tuning import torch_logits
+from bert_textclassification.training.quantization import build_artifact, evaluated_splits
+
+TEXTS = [[2, 11, 12, 3], [2, 3], [2, *range(20, 60), 3], [2, 7, 3]]
+
+
+def test_fp32_onnx_gives_the_logits_of_torch(tiny_fine_tuned, tiny_artifact):
+    expected = torch_logits(tiny_fine_tuned.model(), TEXTS)
+    engine = Engine(tiny_artifact.model_path("fp32"), batch_size=4)
+    np.testing.assert_allclose(engine.logits(TEXTS), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fp32", "int8"])
+def test_a_text_scores_the_same_alone_and_among_others(tiny_artifact, name):
+    engine = Engine(tiny_artifact.model_path(name), tiny_artifact.variant(name)[1].batch_size)
+    alone = np.concatenate([engine.logits([ids]) for ids in TEXTS])
+    np.testing.assert_allclose(engine.logits(TEXTS), alone, atol=1e-6)
+
+
+def test_int8_is_smaller_and_close_to_fp32(tiny_artifact):
+    fp32, int8 = tiny_artifact.manifest.variants["fp32"], tiny_artifact.manifest.variants["int8"]
+    assert int8.size_bytes < 0.7 * fp32.size_bytes
+    assert int8.agreement["test"] > 0.9
+    assert 0 < int8.largest_score_change["test"] < 0.2
+
+
+def test_measurements_are_those_of_the_engine_that_serves(tiny_artifact, tiny_fine_tuned, tiny_splits):
+    test = evaluated_splits(tiny_fine_tuned, tiny_fine_tuned.model(), tiny_splits)["test"]
+    name, variant = tiny_artifact.variant()
+    logits = Engine(tiny_artifact.model_path(name), variant.batch_size).logits(test.token_ids)
+    expected = np.mean((logits[:, 1] >= logits[:, 0]) == np.array(test.targets))
+    assert variant.accuracy["test"] == pytest.approx(expected)
+    assert tiny_artifact.manifest.metrics["test"]["accuracy"]["value"] == pytest.approx(expected)
+
+
+def test_gate_refuses_a_broken_int8_model(tiny_fine_tuned, tiny_splits, tmp_path, monkeypatch):
+    strict = tiny_fine_tuned.config.model_copy(update={"max_accuracy_loss": 1.0})
+    fine_tuned = type(tiny_fine_tuned)(tiny_fine_tuned.folder, strict, [], tiny_fine_tuned.facts)
+    whole = quantization.quantize_int8
+
+    def broken(source, target):
+        whole(source, target)
+        _flip_head(target)
+
+    monkeypatch.setattr(quantization, "quantize_int8", broken)
+    artifact = build_artifact(fine_tuned, tiny_splits, tmp_path)
+    assert artifact.manifest.default_variant == "fp32"
+    assert "fp32 stays the default" in artifact.manifest.default_reason
+    assert "fp32 stays the default" in (tmp_path / "model_card.md").read_text()
+
+
+def test_gate_accepts_int8_within_the_allowance(tiny_artifact):
+    assert tiny_artifact.manifest.default_variant == "int8"
+    assert "int8 is the default" in tiny_artifact.manifest.default_reason
+
+
+def test_interrupted_build_leaves_no_artifact(tiny_fine_tuned, tiny_splits, tmp_path, monkeypatch):
+    build_artifact(tiny_fine_tuned, tiny_splits, tmp_path)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quantization, "quantize_int8", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_artifact(tiny_fine_tuned, tiny_splits, tmp_path)
+    with pytest.raises(Exception, match="not a finished model artifact"):
+        Artifact.load(tmp_path)
+
+
+def _flip_head(path):
+    """Negate what the model adds to its logits last, so that it answers the opposite."""
+    model = onnx.load(path)
+    output = next(node for node in model.graph.node if "logits" in node.output)
+    output.output[0] = "kept"
+    minus = numpy_helper.from_array(np.array(-1.0, dtype=np.float32), "minus")
+    model.graph.initializer.append(minus)
+    model.graph.node.append(onnx.helper.make_node("Mul", ["kept", "minus"], ["logits"]))
+    onnx.save(model, path)
