@@ -202,7 +202,9 @@ def _parse_manifest(raw: bytes, path: Path) -> Manifest:
         where = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(f"{path} is damaged at {where!r}: {first['msg']}; copy it again.") from None
     if manifest.default_variant not in manifest.variants:
-        raise ArtifactError(f"{path} names the default variant {manifest.default_variant!r}, which it lacks.")
+        raise ArtifactError(
+            f"{path} names the default variant {manifest.default_variant!r}, which it lacks; copy it again."
+        )
     return manifest
 
 

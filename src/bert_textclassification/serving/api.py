@@ -41,7 +41,8 @@ def create_app(config: ServingConfig, predictor: Predictor | None = None) -> Fla
         parsed = parse(request.get_data(cache=False), config.max_texts)
         asked = parsed.parameters
         predictions = predictor.predict(parsed.texts, truncation=asked.truncation, threshold=asked.threshold)
-        if request.accept_mimetypes.best_match(_offers(is_csv)) == protocols.CSV:
+        offers = _offers(is_csv)
+        if request.accept_mimetypes.best_match(offers, default=offers[0]) == protocols.CSV:
             return Response(protocols.format_csv(predictions), mimetype=protocols.CSV)
         return Response(protocols.format_json(predictions, asked, model), mimetype=protocols.JSON)
 

@@ -83,5 +83,17 @@ class ServingConfig(BaseSettings):
         try:
             return cls()
         except ValidationError as problem:
-            wrong = "; ".join(f"{error['loc'][0]}={error.get('input')!r}: {error['msg']}" for error in problem.errors())
+            wrong = "; ".join(
+                f"{cls._variable_set(str(error['loc'][0]))}={error.get('input')!r}: {error['msg']}"
+                for error in problem.errors()
+            )
             raise ConfigurationError(f"Mend these environment variables: {wrong}.") from None
+
+    @classmethod
+    def _variable_set(cls, first: str) -> str:
+        """Return the variable that a setting was read from, given its first one, the only one pydantic names."""
+        for setting in cls.model_fields.values():
+            alias = setting.validation_alias
+            if isinstance(alias, AliasChoices) and first in alias.choices:
+                return next((str(name) for name in alias.choices if os.environ.get(str(name))), first)
+        return first

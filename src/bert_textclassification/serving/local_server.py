@@ -47,7 +47,7 @@ class LocalServer:
         Raises:
             UserError: it ended or did not get ready in time; the message has the end of its log.
         """
-        self._log = (Path(self._scratch.name) / "log").open("wb+")
+        self._log = (Path(self._scratch.name) / "log").open("ab")  # several processes write to it
         self.process = subprocess.Popen(
             [sys.executable, self._command],
             env=os.environ | self._environment,

@@ -22,6 +22,8 @@ from bert_textclassification.serving.predictor import Prediction
 JSON = "application/json"
 CSV = "text/csv"
 
+csv.field_size_limit(2**31 - 1)  # the body limit bounds a text; the default would refuse one over 128 kB as no CSV
+
 
 class Parameters(BaseModel):
     """What a request may ask for beside the labels."""

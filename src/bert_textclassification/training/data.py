@@ -348,8 +348,9 @@ def _wrong_number_of_labels(train: pd.DataFrame, counts: "pd.Series[int]") -> st
         return f"train has the one label {counts.index[0]!r}; a classifier needs examples of two."
     rarest = train[train["label"] == counts.index[-1]].iloc[0]
     return (
-        f"{rarest['source']} line {rarest['line']}: train has {len(counts)} labels ({', '.join(counts.index[:5])}) where "
-        f"two are needed; {rarest['label']!r} is the rarest: correct or merge labels."
+        f"{rarest['source']} line {rarest['line']}: train has {len(counts)} labels "
+        f"({', '.join(counts.index[:5])}) where two are needed; {rarest['label']!r} is the rarest: correct "
+        "or merge labels."
     )
 
 

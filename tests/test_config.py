@@ -1,0 +1,165 @@
+"""Settings: strings as SageMaker sends them, bounds, and one message with everything that is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
+
+LOCAL_TEST = Path(__file__).resolve().parent.parent / "local_test/test_dir"
+
+
+def test_only_the_data_must_be_given():
+    config = TrainingConfig.of({"data": "texts.csv"})
+    assert (config.data, config.text_column, config.positive_label) == ("texts.csv", "text", None)
+
+
+def test_strings_become_numbers():
+    config = TrainingConfig.of({"data": "a.csv", "epochs": "2.5", "batch_size": "16", "learning_rate": "5e-5"})
+    assert (config.epochs, config.batch_size, config.learning_rate) == (2.5, 16, 5e-5)
+
+
+def test_all_wrong_names_and_values_are_in_one_message():
+    wrong = {"epoch": "3", "learning_rate": "fast", "batchsize": 8, "precision": "fp8", "colour": "red", "seed": -1}
+    with pytest.raises(ConfigurationError) as caught:
+        TrainingConfig.of(wrong)
+    message = str(caught.value)
+    assert "there is no 'epoch', did you mean 'epochs'?" in message
+    assert "there is no 'batchsize', did you mean 'batch_size'?" in message
+    assert "there is no 'colour'." in message
+    assert "learning_rate='fast': Input should be a valid number" in message
+    assert "precision='fp8': Input should be 'auto', 'fp32' or 'bf16'" in message
+    assert "seed=-1: Input should be greater than or equal to 0" in message
+    assert "data is missing" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "refused"),
+    [
+        ("max_length", [8, 512], [7, 513, 64.5]),
+        ("validation_fraction", [0.01, 0.49], [0, 0.5, "nan"]),
+        ("test_fraction", [0.01, 0.49], [0, 0.5]),
+        ("dropout", [0, 0.99], [-0.1, 1]),
+        ("epochs", [0.1, 100], [0, 100.5, "nan", "inf"]),
+        ("batch_size", [1, 1024], [0, 1025]),
+        ("learning_rate", [1e-9, 0.9], [0, 1]),
+        ("weight_decay", [0, 0.9], [-0.1, 1]),
+        ("warmup_ratio", [0, 0.9], [-0.1, 1]),
+        ("evaluations_per_epoch", [1, 100], [0, 101]),
+        ("early_stopping_patience", [1], [0]),
+        ("max_accuracy_loss", [0, 100], [-1, 101]),
+        ("seed", [0, 2**32 - 1], [-1, 2**32]),
+        ("class_weights", ["auto", "none"], ["AUTO", ""]),
+        ("duplicates", ["drop", "keep"], ["remove"]),
+        ("selection_metric", ["accuracy", "f1", "average_precision", "loss"], ["auc"]),
+    ],
+)
+def test_values_outside_the_bounds_are_refused(name, allowed, refused):
+    for value in allowed:
+        assert getattr(TrainingConfig.of({"data": "a.csv", name: str(value)}), name) == value
+    for value in refused:
+        with pytest.raises(ConfigurationError, match=f"^Mend these settings: {name}="):
+            TrainingConfig.of({"data": "a.csv", name: value})
+
+
+def test_fractions_that_leave_too_little_to_train_on_are_refused():
+    values = {"data": "a.csv", "validation_fraction": 0.45, "test_fraction": 0.45}
+    with pytest.raises(
+        ConfigurationError, match="settings: validation_fraction and test_fraction together leave under"
+    ):
+        TrainingConfig.of(values)
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        TrainingConfig(data="a.csv").epochs = 5
+
+
+def test_hyperparameters_are_read_from_the_job(tmp_path):
+    config = _job(tmp_path, {"epochs": "3", "positive_label": "escalate", "max_length": "64"})
+    assert (config.epochs, config.positive_label, config.max_length) == (3, "escalate", 64)
+    assert config.data == str(tmp_path / "input/data")
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [('"escalate"', "escalate"), ('"1"', "1"), ('"Gr\\u00fc\\u00dfe"', "Grüße"), ("1", "1"), ('"', '"')],
+)
+def test_quoted_strings_are_unquoted(tmp_path, sent, meant):
+    assert _job(tmp_path, {"positive_label": sent}).positive_label == meant
+
+
+def test_quoted_numbers_are_unquoted(tmp_path):
+    assert _job(tmp_path, {"epochs": '"3"', "precision": '"fp32"'}).epochs == 3
+
+
+def test_quotes_that_are_no_json_stay(tmp_path):
+    assert _job(tmp_path, {"text_column": '"a" or "b"'}).text_column == '"a" or "b"'
+
+
+def test_the_objective_metric_of_a_tuning_job_is_ignored(tmp_path):
+    config = _job(tmp_path, {"_tuning_objective_metric": "validation:accuracy", "epochs": "2"})
+    assert config.epochs == 2
+
+
+def test_the_channels_win_over_a_data_setting(tmp_path):
+    assert _job(tmp_path, {"data": "elsewhere.csv"}).data == str(tmp_path / "input/data")
+
+
+def test_wrong_hyperparameters_are_all_in_one_message(tmp_path):
+    message = "there is no 'learning_rat', did you mean 'learning_rate'"
+    with pytest.raises(ConfigurationError, match=f"epochs='many': .*; {message}"):
+        _job(tmp_path, {"learning_rat": "1e-4", "epochs": '"many"'})
+
+
+def test_a_job_without_hyperparameters_takes_the_defaults(tmp_path):
+    assert SageMakerFolders(tmp_path).training_config() == TrainingConfig(data=str(tmp_path / "input/data"))
+
+
+@pytest.mark.parametrize("content", [b"", b'{"epochs": ', b'{"epochs": "\xff"}', b"epochs: 3"])
+def test_hyperparameters_that_are_no_json_are_refused(tmp_path, content):
+    _write(tmp_path, content)
+    with pytest.raises(ConfigurationError, match=r"hyperparameters\.json is not valid JSON"):
+        SageMakerFolders(tmp_path).training_config()
+
+
+@pytest.mark.parametrize("content", [b"[]", b"3", b"null", b'"epochs"'])
+def test_hyperparameters_that_are_no_object_are_refused(tmp_path, content):
+    _write(tmp_path, content)
+    with pytest.raises(ConfigurationError, match=r'hyperparameters\.json must hold an object such as {"epochs": "3"}'):
+        SageMakerFolders(tmp_path).training_config()
+
+
+def test_the_folders_are_those_of_the_platform(monkeypatch):
+    monkeypatch.delenv("SAGEMAKER_BASE_DIR", raising=False)
+    folders = SageMakerFolders()
+    assert folders.hyperparameters == Path("/opt/ml/input/config/hyperparameters.json")
+    assert (folders.data, folders.model) == (Path("/opt/ml/input/data"), Path("/opt/ml/model"))
+    assert (folders.output, folders.failure) == (Path("/opt/ml/output/data"), Path("/opt/ml/output/failure"))
+    assert folders.checkpoints == Path("/opt/ml/checkpoints")
+
+
+def test_the_environment_may_name_another_base(monkeypatch, tmp_path):
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    assert SageMakerFolders().model == tmp_path / "model"
+    assert SageMakerFolders("/given").model == Path("/given/model")
+
+
+def test_the_shipped_job_is_valid():
+    config = SageMakerFolders(LOCAL_TEST).training_config()
+    assert (config.positive_label, config.data) == ("escalate", str(LOCAL_TEST / "input/data"))
+
+
+def _write(base, content):
+    (base / "input/config").mkdir(parents=True)
+    (base / "input/config/hyperparameters.json").write_bytes(content)
+
+
+def _job(base, hyperparameters):
+    """The configuration of a SageMaker job with these hyperparameters."""
+    _write(base, json.dumps(hyperparameters).encode())
+    return SageMakerFolders(base).training_config()

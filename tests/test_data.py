@@ -1,0 +1,493 @@
+"""Data: every format gives the same table, what cannot be used is refused with file, line and remedy."""
+
+import datasets
+import pandas as pd
+import pytest
+
+from bert_textclassification.errors import DataError
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data import (
+    fingerprint,
+    load_splits,
+    normalise,
+    read_tables,
+    tables_of_hub_splits,
+)
+
+AWKWARD = [
+    "plain words",
+    "a comma, and another",
+    'she said "now" twice',
+    "two\nlines",
+    "carriage\r\nreturn",
+    "a\ttab",
+    "  spaces around  ",
+    "Grüße 🚒 \u2028 日本",
+    '"quoted from the start',
+]
+WRITERS = {
+    "csv": lambda frame, path: frame.to_csv(path, index=False),
+    "tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
+    "jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True, force_ascii=False),
+    "parquet": lambda frame, path: frame.to_parquet(path),
+}
+REFUSED = {
+    "missing text column": (
+        "a.csv",
+        b"words,label\na,x\n",
+        r"a\.csv has no column 'text', it has: words, label; .*set text_column",
+    ),
+    "missing label column": (
+        "a.tsv",
+        b"text\tkind\na\tx\n",
+        r"a\.tsv has no column 'label', it has: text, kind; .*set label_column",
+    ),
+    "missing key": (
+        "a.jsonl",
+        b'{"text":"a","label":"x"}\n{"text":"b"}',
+        r"a\.jsonl line 2 has no column 'label', it has: text; rename",
+    ),
+    "empty text": (
+        "a.csv",
+        b"text,label\na,x\n ,y\n",
+        r"a\.csv line 3: the text is empty; fill it in or delete the row",
+    ),
+    "text of no string": ("a.jsonl", b'{"text":7,"label":"x"}', r"a\.jsonl line 1: the text is empty; fill it in"),
+    "empty label": (
+        "a.csv",
+        b"text,label\na,x\nb,y\nc, \n",
+        r"a\.csv line 4: the label is empty; fill it in or delete the row",
+    ),
+    "null label": ("a.jsonl", b'{"text":"a","label":null}', r"a\.jsonl line 1: the label is empty; fill it in"),
+    "not UTF-8": (
+        "a.csv",
+        b"text,label\na,x\ncaf\xe9,y\n",
+        r"a\.csv line 3: byte 18 \(0xe9\) is not UTF-8; save the file as UTF-8",
+    ),
+    "not UTF-8 behind a BOM": (
+        "a.csv",
+        b"\xef\xbb\xbftext,label\ncaf\xe9,y\n",
+        r"a\.csv line 2: byte 17 \(0xe9\) is not UTF-8; save",
+    ),
+    "UTF-16": ("a.csv", "text,label\n".encode("utf-16"), r"a\.csv line 1: byte 0 \(0xff\) is not UTF-8; save"),
+    "too many fields": (
+        "a.csv",
+        b"text,label\na,x\nfirst, second,y\n",
+        r"a\.csv line 3: 3 fields where the header has 2; quote texts that hold ','",
+    ),
+    "too few fields": (
+        "a.tsv",
+        b"text\tlabel\n\na\n",
+        r"a\.tsv line 3: 1 fields where the header has 2; quote texts that hold '\\t'",
+    ),
+    "wrong field count behind a line break": (
+        "a.csv",
+        b'text,label\n"one\ntwo\nthree",x\nb,y,z\n',
+        r"a\.csv line 5: 3 fields where the header has 2",
+    ),
+    "open quote": (
+        "a.csv",
+        b'text,label\na,x\n"b,y\nc,x\nd,y\n',
+        r"a\.csv line 3: unexpected end of data; mend the quotes of the row",
+    ),
+    "quote inside": ("a.csv", b'text,label\n"a"b,x\n', r"a\.csv line 2: ',' expected after '\"'; mend the quotes"),
+    "open quote in the header": (
+        "a.csv",
+        b'"text,label\na,x\n',
+        r"a\.csv line 1: unexpected end of data; mend the quotes",
+    ),
+    "bad JSON": (
+        "a.jsonl",
+        b'{"text":"a","label":"x"}\n\n{"text":\n',
+        r"a\.jsonl line 3: not valid JSON .*mend or delete the line",
+    ),
+    "no JSON object": (
+        "a.jsonl",
+        b'["a","x"]\n',
+        r'a\.jsonl line 1: must be an object such as {"text": "\.\.\.", "label"',
+    ),
+    "no Parquet": ("a.parquet", b"text,label\na,x\n", r"a\.parquet is not a readable Parquet file: .*; write it again"),
+    "unknown suffix": (
+        "a.xlsx",
+        b"PK",
+        r"a\.xlsx is not a \.csv, \.tsv, \.jsonl, \.parquet file; convert it to one of these",
+    ),
+    "empty CSV": ("a.csv", b"", r"a\.csv has no column 'text', it has: nothing; rename it"),
+    "empty JSON Lines": ("a.jsonl", b"\n\n", "The split train has no rows; add labelled texts or remove its file"),
+    "header only": ("a.csv", b"text,label\n", "The split train has no rows; add labelled texts"),
+    "one class": (
+        "a.csv",
+        b"text,label\na,x\nb,x\n",
+        "train has the one label 'x'; a classifier needs examples of two",
+    ),
+    "third label in train": (
+        "a.csv",
+        b"text,label\na,x\nb,y\nc,Y\nd,x\ne,y\n",
+        r"a\.csv line 4: train has 3 labels .*'Y' is the rarest: correct or merge",
+    ),
+    "too few rows": (
+        "a.csv",
+        b"text,label\na,x\nb,y\nc,x\nd,y\n",
+        "4 rows are too few to hold out 1 of both labels for test; add rows or give",
+    ),
+}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_every_format_gives_the_same_table(tmp_path, suffix):
+    labels = ["x", "y", "x"] * 3
+    WRITERS[suffix](pd.DataFrame({"text": AWKWARD, "label": labels}), tmp_path / f"a.{suffix}")
+    table = _table(tmp_path / f"a.{suffix}")
+    assert table["text"].tolist() == AWKWARD
+    assert table["label"].tolist() == labels
+    assert set(table["source"]) == {str(tmp_path / f"a.{suffix}")}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize(
+    ("values", "labels"), [([1, 0, 1], ["1", "0", "1"]), ([True, False, True], ["True", "False", "True"])]
+)
+def test_integer_and_boolean_labels_read_alike_in_every_format(tmp_path, suffix, values, labels):
+    WRITERS[suffix](pd.DataFrame({"text": ["a", "b", "c"], "label": values}), tmp_path / f"a.{suffix}")
+    assert _table(tmp_path / f"a.{suffix}")["label"].tolist() == labels
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "Int64", "category"])
+def test_whole_numbers_of_every_parquet_type_are_the_labels_0_and_1(tmp_path, dtype):
+    labels = pd.Series([1, 0, 1]).astype(dtype)
+    pd.DataFrame({"text": ["a", "b", "c"], "label": labels}).to_parquet(tmp_path / "a.parquet")
+    assert _table(tmp_path / "a.parquet")["label"].tolist() == ["1", "0", "1"]
+
+
+def test_a_fractional_label_is_kept_as_it_is(tmp_path):
+    path = _written(tmp_path / "a.jsonl", '{"text":"a","label":0.5}\n{"text":"b","label":1.0}\n')
+    assert _table(path)["label"].tolist() == ["0.5", "1"]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "Int64", "boolean", "str"])
+def test_a_missing_label_in_parquet_is_refused_with_its_row(tmp_path, dtype):
+    values = ["a", None] if dtype == "str" else [1, None]
+    labels = pd.array(values, dtype=dtype)
+    pd.DataFrame({"text": ["a", "b"], "label": labels}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet line 2: the label is empty; fill it in"):
+        _table(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(("name", "content", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_used_is_refused_with_place_and_remedy(tmp_path, name, content, message):
+    path = _written(tmp_path / name, content)
+    with pytest.raises(DataError, match=message):
+        _splits(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"words": ["a"], "label": ["x"]}, r"a\.parquet has no column 'text', it has: words, label; rename it or set"),
+        ({"text": ["a", None], "label": ["x", "y"]}, r"a\.parquet line 2: the text is empty; fill it in or delete"),
+    ],
+)
+def test_parquet_that_cannot_be_used_is_refused_with_its_row(tmp_path, columns, message):
+    pd.DataFrame(columns).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=message):
+        _table(tmp_path / "a.parquet")
+
+
+def test_lines_are_those_an_editor_shows(tmp_path):
+    path = _written(tmp_path / "a.csv", 'text,label\r\n"one\r\ntwo",x\r\n\r\nb,y\r\n"c\n\n\nd",x\r\ne,y')
+    table = _table(path)
+    assert table["line"].tolist() == [2, 5, 6, 10]
+    assert table["text"].tolist() == ["one\r\ntwo", "b", "c\n\n\nd", "e"]
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.csv", "text,label\na,x\n"), ("a.jsonl", '{"text":"a","label":"x"}')])
+def test_a_byte_order_mark_is_no_part_of_the_table(tmp_path, name, content):
+    table = _table(_written(tmp_path / name, b"\xef\xbb\xbf" + content.encode()))
+    assert table[["text", "label"]].to_numpy().tolist() == [["a", "x"]]
+
+
+def test_other_column_names_can_be_set(tmp_path):
+    path = _written(tmp_path / "a.csv", "id,sentence,target,text\n1,a,x,no\n2,b,y,no\n")
+    table = _table(path, text_column="sentence", label_column="target")
+    assert table[["text", "label"]].to_numpy().tolist() == [["a", "x"], ["b", "y"]]
+
+
+def test_spaces_around_labels_are_no_part_of_them(tmp_path):
+    path = _written(tmp_path / "a.csv", "text,label\na, x\nb,x \n")
+    assert set(_table(path)["label"]) == {"x"}
+
+
+def test_a_channel_may_have_several_files_of_several_formats(tmp_path):
+    _written(tmp_path / "train/b.jsonl", '{"text":"c","label":"x"}')
+    _written(tmp_path / "train/a.csv", "text,label\na,x\nb,y\n")
+    _written(tmp_path / "train/notes.txt", "no data")
+    _written(tmp_path / "test/z.tsv", "text\tlabel\nd\ty\n")
+    tables = read_tables(TrainingConfig(data=str(tmp_path)))
+    assert {name: frame["text"].tolist() for name, frame in tables.items()} == {"train": ["a", "b", "c"], "test": ["d"]}
+    assert tables["train"]["line"].tolist() == [2, 3, 1]
+    assert tables["train"]["source"].iloc[2] == str(tmp_path / "train/b.jsonl")
+
+
+def test_a_folder_of_other_files_is_one_unsplit_table(tmp_path):
+    _written(tmp_path / "monday.csv", _csv(40))
+    _written(tmp_path / "tuesday.csv", _csv(40, start=40))
+    assert _sizes(_splits(tmp_path)) == {"train": 56, "validation": 12, "test": 12}
+
+
+def test_given_splits_are_taken_as_they_are(tmp_path):
+    for name, rows, start in (("train", 60, 0), ("validation", 20, 60), ("test", 10, 80)):
+        _written(tmp_path / f"{name}.csv", _csv(rows, start))
+    splits = _splits(tmp_path)
+    assert _sizes(splits) == {"train": 60, "validation": 20, "test": 10}
+    assert splits.test["text"].tolist() == [f"message {n}" for n in range(80, 90)]
+
+
+@pytest.mark.parametrize(("given", "missing"), [("test", "validation"), ("validation", "test")])
+def test_only_the_missing_split_is_held_out(tmp_path, given, missing):
+    _written(tmp_path / "train.csv", _csv(100))
+    _written(tmp_path / f"{given}.csv", _csv(30, 100))
+    assert _sizes(_splits(tmp_path)) == {"train": 85, missing: 15, given: 30}
+
+
+def test_an_unsplit_file_loses_no_row(tmp_path):
+    splits = _splits(_written(tmp_path / "a.csv", _csv(100)))
+    texts = [text for _, frame in splits.items() for text in frame["text"]]
+    assert sorted(texts) == sorted(f"message {n}" for n in range(100))
+    assert _sizes(splits) == {"train": 70, "validation": 15, "test": 15}
+
+
+def test_fractions_are_shares_of_all_rows(tmp_path):
+    path = _written(tmp_path / "a.csv", _csv(100))
+    splits = _splits(path, validation_fraction=0.1, test_fraction=0.4)
+    assert _sizes(splits) == {"train": 50, "validation": 10, "test": 40}
+
+
+def test_held_out_splits_are_stratified(tmp_path):
+    splits = _splits(_written(tmp_path / "a.csv", _csv(400)))
+    shares = {name: sum(splits.targets(frame)) / len(frame) for name, frame in splits.items()}
+    assert shares == {"train": 0.25, "validation": 0.25, "test": 0.25}
+
+
+def test_a_sorted_file_comes_shuffled(tmp_path):
+    _written(tmp_path / "train.csv", _sorted_csv(50))
+    _written(tmp_path / "validation.csv", _csv(20, 200))
+    _written(tmp_path / "test.csv", _csv(20, 300))
+    train = _splits(tmp_path).train
+    assert 15 < (train["label"].head(50) == "no").sum() < 35
+    assert train.index.tolist() == list(range(100))
+    assert sorted(train["line"]) == list(range(2, 102))
+
+
+def test_the_same_seed_gives_the_same_splits(tmp_path):
+    path = _written(tmp_path / "a.csv", _csv(100))
+    first, second = (_splits(path, seed=7) for _ in range(2))
+    assert [fingerprint(f) for _, f in first.items()] == [fingerprint(f) for _, f in second.items()]
+
+
+def test_another_seed_gives_other_splits(tmp_path):
+    path = _written(tmp_path / "a.csv", _csv(100))
+    first, second = _splits(path, seed=7), _splits(path, seed=8)
+    assert set(first.test["text"]) != set(second.test["text"])
+    assert set(first.validation["text"]) != set(second.validation["text"])
+
+
+def test_another_seed_gives_given_rows_in_another_order(tmp_path):
+    for name, start in (("train", 0), ("validation", 50), ("test", 100)):
+        _written(tmp_path / f"{name}.csv", _csv(50, start))
+    first, second = _splits(tmp_path, seed=7), _splits(tmp_path, seed=8)
+    assert fingerprint(first.train) != fingerprint(second.train)
+    assert fingerprint(first.test) == fingerprint(second.test)
+
+
+@pytest.mark.parametrize(
+    "other", [[("a", "x")], [("b", "y"), ("a", "x")], [("a", "y"), ("b", "y")], [("ax", ""), ("b", "y")]]
+)
+def test_the_fingerprint_depends_on_texts_labels_and_order(other):
+    same = [fingerprint(_frame([("a", "x"), ("b", "y")])) for _ in range(2)]
+    assert same[0] == same[1] != fingerprint(_frame(other))
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "expected"),
+    [
+        ("0001", None, ("0", "1")),
+        ("1110", None, ("0", "1")),
+        ("aaab", None, ("a", "b")),
+        ("abbb", None, ("b", "a")),
+        ("aabb", None, ("a", "b")),
+        ("bbaa", None, ("a", "b")),
+        ("aaab", "a", ("b", "a")),
+        ("1110", "0", ("1", "0")),
+    ],
+)
+def test_the_positive_label_is_1_else_the_rarer_else_the_last_unless_it_is_given(tmp_path, labels, given, expected):
+    rows = [f"text {n},{label}\n" for n, label in enumerate(labels * 10)]
+    splits = _splits(_written(tmp_path / "a.csv", "text,label\n" + "".join(rows)), positive_label=given)
+    assert splits.labels == expected
+    assert splits.targets(splits.test) == [int(label == expected[1]) for label in splits.test["label"]]
+
+
+def test_a_positive_label_that_is_not_in_the_data_is_refused(tmp_path):
+    path = _written(tmp_path / "a.csv", _csv(40))
+    with pytest.raises(DataError, match="positive_label is 'maybe' but the labels are 'no' and 'yes'; choose one"):
+        _splits(path, positive_label="maybe")
+
+
+def test_a_third_label_in_test_is_refused_with_its_line(tmp_path):
+    _written(tmp_path / "train.csv", _csv(40))
+    _written(tmp_path / "test.csv", "text,label\na,yes\nb,no\nc,perhaps\n")
+    with pytest.raises(
+        DataError, match=r"test\.csv line 4: the label 'perhaps' is not in train, .*correct it or delete"
+    ):
+        _splits(tmp_path)
+
+
+def test_a_given_split_of_one_class_is_refused(tmp_path):
+    _written(tmp_path / "train.csv", _csv(40))
+    _written(tmp_path / "validation.csv", "text,label\na,no\nb,no\n")
+    with pytest.raises(DataError, match=r"validation \(.*validation\.csv\) has no row labelled 'yes'; add some"):
+        _splits(tmp_path)
+
+
+def test_an_empty_given_split_is_refused(tmp_path):
+    _written(tmp_path / "train.csv", _csv(40))
+    _written(tmp_path / "test.csv", "text,label\n")
+    with pytest.raises(DataError, match="The split test has no rows; add labelled texts or remove its file"):
+        _splits(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "test.csv", "validation/a.csv"])
+def test_a_folder_without_training_data_is_refused(tmp_path, name):
+    _written(tmp_path / name, _csv(4))
+    with pytest.raises(DataError, match=r"holds no training data; put a \.csv, .* file there, or in a folder train/"):
+        _splits(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["missing.csv", "/there/is/nothing", "../nothing here"])
+def test_a_missing_path_is_refused(path):
+    with pytest.raises(DataError, match=f"There is no file or folder {path}; give the path of your labelled texts"):
+        _splits(path)
+
+
+def test_repeats_are_dropped_from_train_and_shown(tmp_path):
+    path = _written(tmp_path / "a.csv", _csv(40) + "MESSAGE  0,yes\n message 4,yes\nmessage 1,no\n")
+    splits = _splits(path)
+    assert sum(_sizes(splits).values()) == 40
+    assert [(finding.kind, finding.count) for finding in splits.findings] == [("repeat", 3)]
+    assert splits.findings[0].message == "3 training texts repeat an earlier row: dropped from train."
+    assert splits.findings[0].examples[0] == f"{path} line 42: 'MESSAGE  0'"
+
+
+def test_texts_of_both_labels_are_all_dropped(tmp_path):
+    splits = _splits(_written(tmp_path / "a.csv", _csv(40) + "Message 0,no\nmessage 1,yes\n"))
+    texts = {normalise(text) for _, frame in splits.items() for text in frame["text"]}
+    assert texts == {f"message {n}" for n in range(2, 40)}
+    assert [(finding.kind, finding.count) for finding in splits.findings] == [("conflict", 4)]
+    assert "decide on one label" in splits.findings[0].message
+
+
+def test_texts_that_are_evaluated_on_are_dropped_from_train_only(tmp_path):
+    _written(tmp_path / "train.csv", _csv(60))
+    _written(tmp_path / "validation.csv", _csv(8) + "message 100,no\nmessage 100,yes\n")
+    _written(tmp_path / "test.csv", "text,label\nMESSAGE 8,yes\nmessage 9,no\nmessage 9,no\n")
+    splits = _splits(tmp_path)
+    assert set(splits.train["text"]) == {f"message {n}" for n in range(10, 60)}
+    assert [(finding.kind, finding.count) for finding in splits.findings] == [("leakage", 10)]
+    assert splits.test["text"].tolist() == ["MESSAGE 8", "message 9", "message 9"]
+    assert splits.validation["line"].tolist() == list(range(2, 12))
+
+
+def test_duplicates_are_kept_where_that_is_set(tmp_path):
+    _written(tmp_path / "train.csv", _csv(40) + "message 0,yes\nmessage 1,yes\n")
+    _written(tmp_path / "validation.csv", _csv(8))
+    _written(tmp_path / "test.csv", _csv(8))
+    splits = _splits(tmp_path, duplicates="keep")
+    assert _sizes(splits) == {"train": 42, "validation": 8, "test": 8}
+    assert splits.findings == []
+
+
+def test_train_that_is_all_duplicates_is_refused(tmp_path):
+    _written(tmp_path / "train.csv", _csv(8))
+    _written(tmp_path / "test.csv", _csv(8))
+    with pytest.raises(DataError, match=r"No row of train is left without duplicates; .*set duplicates to keep"):
+        _splits(tmp_path)
+
+
+def test_hub_splits_have_the_names_of_their_classes():
+    tables = _hub_tables({"train": [0, 1, 1], "validation": [1, 0, 0]}, names=["calm", "angry"])
+    assert tables["train"]["label"].tolist() == ["calm", "angry", "angry"]
+    assert tables["validation"]["label"].tolist() == ["angry", "calm", "calm"]
+    assert tables["validation"][["source", "line"]].iloc[2].tolist() == ["validation", 3]
+
+
+def test_a_hub_test_split_without_labels_is_left_out():
+    tables = _hub_tables({"train": [0, 1], "test": [-1, -1]}, names=["calm", "angry"])
+    assert list(tables) == ["train"]
+
+
+def test_hub_splits_of_other_names_are_left_out():
+    assert list(_hub_tables({"train": [0, 1], "unsupervised": [0, 1]})) == ["train"]
+
+
+def test_a_hub_data_set_without_labelled_train_split_is_refused():
+    with pytest.raises(DataError, match="some/name has no labelled train split; it has: train, extra"):
+        _hub_tables({"train": [-1, -1], "extra": [0, 1]})
+
+
+def test_a_missing_hub_column_is_refused():
+    message = "the split train of some/name has no column 'sentence', it has: text, label; .*set text_column"
+    with pytest.raises(DataError, match=message):
+        _hub_tables({"train": [0, 1]}, text_column="sentence")
+
+
+@pytest.mark.parametrize("name", ["nobody/has-this", "nobody/has-this:configuration", "has-this"])
+def test_a_hub_that_does_not_answer_gives_one_sentence(name):
+    with pytest.raises(
+        DataError, match=f"^{name} is neither a path here nor .*; check the name and the network"
+    ) as caught:
+        _splits(name)
+    assert "\n" not in str(caught.value)
+
+
+def _written(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def _csv(rows, start=0):
+    """A table in which every fourth row is `yes`."""
+    lines = [f"message {n},{'no' if n % 4 else 'yes'}\n" for n in range(start, start + rows)]
+    return "text,label\n" + "".join(lines)
+
+
+def _sorted_csv(rows_of_a_class):
+    labels = ["no"] * rows_of_a_class + ["yes"] * rows_of_a_class
+    return "text,label\n" + "".join(f"message {n},{label}\n" for n, label in enumerate(labels))
+
+
+def _splits(path, **settings):
+    return load_splits(TrainingConfig(data=str(path), **settings))
+
+
+def _table(path, **settings):
+    return read_tables(TrainingConfig(data=str(path), **settings))["train"]
+
+
+def _frame(rows):
+    return pd.DataFrame(rows, columns=["text", "label"])
+
+
+def _sizes(splits):
+    return {name: len(frame) for name, frame in splits.items()}
+
+
+def _hub_tables(labels, names=None, **settings):
+    """The tables of a data set in memory with these labels of its splits."""
+    kind = datasets.ClassLabel(names=names) if names else datasets.Value("int64")
+    features = datasets.Features({"text": datasets.Value("string"), "label": kind})
+    found = datasets.DatasetDict()
+    for name, values in labels.items():
+        texts = [f"{name} {n}" for n in range(len(values))]
+        found[name] = datasets.Dataset.from_dict({"text": texts, "label": values}, features=features)
+    return tables_of_hub_splits(found, TrainingConfig(data="some/name", **settings))

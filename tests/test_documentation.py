@@ -1,0 +1,70 @@
+"""The README tells the truth: its tree is the files, its table is the results, its commands exist."""
+
+import re
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+from bert_textclassification import __version__
+from bert_textclassification.training.report import generated_block, read_results, results_table
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def tracked_files() -> list[str]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [path for path in done.stdout.splitlines() if (ROOT / path).exists()]
+
+
+def tree_of_the_readme() -> set[str]:
+    """Return the paths that the tree names; a line's depth is its indentation by four."""
+    block = generated_block(README, "tree")
+    paths, parents = set(), []
+    for line in block.splitlines():
+        found = re.match(r"( *)([\w.\-]+/?)(?:\s|$)", line)
+        if found is None or line.startswith("```"):
+            continue
+        depth = len(found.group(1)) // 4
+        parents = [*parents[:depth], found.group(2)]
+        paths.add("".join(parents))
+    return paths
+
+
+def test_every_path_of_the_tree_exists():
+    missing = {path for path in tree_of_the_readme() if not (ROOT / path).exists()}
+    assert not missing
+
+
+def test_every_module_and_top_level_entry_is_in_the_tree():
+    tree = tree_of_the_readme()
+    files = tracked_files()
+    top = {path.split("/")[0] + ("/" if "/" in path else "") for path in files}
+    modules = {path for path in files if re.match(r"(src/.*\.py|notebooks/[^/]+\.ipynb|container/[^/]+)$", path)}
+    wanted = {path for path in top | modules if not path.startswith(".") and not path.endswith("__init__.py")}
+    assert not wanted - tree
+
+
+def test_the_results_table_is_made_from_the_published_files():
+    assert generated_block(README, "results") == results_table(read_results())
+
+
+def test_the_commands_of_the_readme_are_targets_of_the_makefile():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^(?:\$ )?make ([a-z-]+)", README, re.MULTILINE)) <= targets
+
+
+def test_the_changelog_has_this_version():
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("pattern", [r"pypi\.org", r"pythonhosted", r"/work/", r"/root/"])
+def test_no_registry_host_or_machine_path_is_committed(pattern):
+    own = "tests/test_documentation.py"
+    texts = {path: (ROOT / path).read_bytes().decode("utf-8", "ignore") for path in tracked_files() if path != own}
+    assert [path for path, text in texts.items() if re.search(pattern, text)] == []
+
+
+def test_nothing_over_one_megabyte_is_committed():
+    assert [path for path in tracked_files() if (ROOT / path).stat().st_size > 1_000_000] == []

@@ -1,0 +1,76 @@
+"""The training job under SageMaker's contract, run as the platform runs it: `container/train` as a process."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from bert_textclassification import Predictor
+
+TINY = {"epochs": "2", "batch_size": "16", "max_length": "64", "precision": "fp32", "max_accuracy_loss": "100"}
+
+
+@pytest.fixture
+def base_dir(tmp_path, tiny_data):
+    """A folder laid out as SageMaker does, with the tiny data as channels."""
+    for split in ("train", "validation", "test"):
+        channel = tmp_path / "input/data" / split
+        channel.mkdir(parents=True)
+        (channel / "part-0.csv").write_bytes((tiny_data / f"{split}.csv").read_bytes())
+    (tmp_path / "input/config").mkdir()
+    return tmp_path
+
+
+def run_job(base_dir, hyperparameters):
+    (base_dir / "input/config/hyperparameters.json").write_text(json.dumps(hyperparameters))
+    return subprocess.run(
+        [sys.executable, ROOT / "container/train"],
+        env=os.environ | {"SAGEMAKER_BASE_DIR": str(base_dir)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_a_job_writes_an_artifact_that_answers(base_dir, tiny_base):
+    done = run_job(base_dir, {**TINY, "base_model": str(tiny_base), "_tuning_objective_metric": "x"})
+    assert done.returncode == 0, done.stderr
+    (prediction,) = Predictor.load(base_dir / "model").predict(["the gas hob will not turn off"])
+    assert prediction.label in ("escalate", "routine")
+    assert not (base_dir / "output/failure").exists()
+    assert (base_dir / "output/data/fine_tuned/model.safetensors").exists()
+
+
+def test_metrics_are_one_a_line_for_regular_expressions(base_dir, tiny_base):
+    done = run_job(base_dir, {**TINY, "base_model": str(tiny_base)})
+    metrics = dict(re.findall(r"^(\w+)=([0-9.]+)$", done.stdout, re.MULTILINE))
+    manifest = json.loads((base_dir / "model/manifest.json").read_text())
+    assert float(metrics["validation_f1"]) == pytest.approx(manifest["metrics"]["validation"]["f1"]["value"], abs=1e-6)
+    assert {"validation_accuracy", "test_accuracy", "test_roc_auc"} <= set(metrics)
+
+
+def test_wrong_settings_are_all_in_the_failure_file(base_dir):
+    done = run_job(base_dir, {"epoch": "3", "batch_size": "none"})
+    failure = (base_dir / "output/failure").read_text()
+    assert done.returncode == 1
+    assert "there is no 'epoch', did you mean 'epochs'" in failure
+    assert "batch_size='none'" in failure
+    assert len(failure) <= 1024
+
+
+def test_bad_data_is_named_by_file_and_line_in_the_failure_file(base_dir):
+    (base_dir / "input/data/train/part-1.csv").write_text("text,label\nall good,routine\n  ,routine\n")
+    done = run_job(base_dir, {})
+    assert done.returncode == 1
+    assert "part-1.csv line 3: the text is empty" in (base_dir / "output/failure").read_text()
+    assert "Traceback" not in done.stderr
+
+
+def test_an_internal_error_is_told_apart_from_the_users(base_dir, tiny_base):
+    (base_dir / "model").write_text("a file where the folder should be")
+    done = run_job(base_dir, {**TINY, "base_model": str(tiny_base)})
+    assert done.returncode == 1
+    assert (base_dir / "output/failure").read_text().startswith("Internal error, see the log: FileExistsError")
+    assert "Traceback" in done.stderr
