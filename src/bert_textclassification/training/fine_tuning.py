@@ -42,6 +42,7 @@ from bert_textclassification.training.model import (
     load_classifier,
     save_classifier,
 )
+from bert_textclassification.training.weight_averaging import AveragingTrainer, WeightAverage
 
 TRAINING_RECORD = "training.json"
 _IMBALANCED_BELOW = 0.2
@@ -164,7 +165,8 @@ def _trainer(
     weights: list[float] | None,
     scratch: Path,
 ) -> Trainer:
-    trainer = Trainer(
+    trainer = AveragingTrainer(
+        average=WeightAverage(model, config.weight_averaging),
         model=model,
         args=_arguments(config, len(splits.train), scratch),
         train_dataset=_dataset(splits.train, splits, tokenizer, config),
