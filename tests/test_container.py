@@ -15,7 +15,7 @@ from bert_textclassification import Predictor
 from bert_textclassification.artifact import Artifact
 
 pytestmark = pytest.mark.container
-IMAGE = "bert-textclassification-test"
+IMAGE = "bert-textclassification"
 
 
 def docker(*arguments: str | Path, timeout: int = 300) -> subprocess.CompletedProcess:

@@ -1,4 +1,4 @@
-"""The batch run of the notebooks: wrong settings are refused before anything runs, a failure stops it and says how on."""
+"""The batch run of the notebooks: wrong settings are refused before anything runs, a failure says how to go on."""
 
 import json
 

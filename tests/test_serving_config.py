@@ -105,7 +105,7 @@ def test_a_value_out_of_bounds_names_the_variable_and_the_value(monkeypatch, nam
 def test_every_wrong_variable_is_named_at_once(monkeypatch):
     for name in ("AIP_HTTP_PORT", "MAX_TEXTS", "SERVING_WORKERS"):
         monkeypatch.setenv(name, "0")
-    with pytest.raises(ConfigurationError, match="AIP_HTTP_PORT='0'.*SERVING_WORKERS='0'.*MAX_TEXTS='0'"):
+    with pytest.raises(ConfigurationError, match=r"AIP_HTTP_PORT='0'.*SERVING_WORKERS='0'.*MAX_TEXTS='0'"):
         ServingConfig.from_environment()
 
 

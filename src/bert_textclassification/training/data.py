@@ -86,7 +86,7 @@ def read_tables(config: TrainingConfig) -> dict[str, pd.DataFrame]:
     if path.exists():
         sources = find_files(path)
         return {name: _frame(_rows_of_files(files, config), name) for name, files in sources.items()}
-    if _HUB_NAME.fullmatch(config.data) and not path.suffix:
+    if _HUB_NAME.fullmatch(config.data) and path.suffix.lower() not in FORMATS:
         return read_hub_dataset(config)
     raise DataError(f"There is no file or folder {config.data}; give the path of your labelled texts.")
 
@@ -235,7 +235,7 @@ def _files_called(folder: Path, name: str) -> list[Path]:
     """Return the files of a split: `name.csv` and the like, or those in the folder `name`."""
     if (folder / name).is_dir():
         return _data_files(folder / name)
-    return [path for suffix in FORMATS if (path := folder / f"{name}{suffix}").is_file()]
+    return [path for path in _data_files(folder) if path.stem.lower() == name]
 
 
 def _data_files(folder: Path) -> list[Path]:
