@@ -234,3 +234,10 @@ def _refusal(parse, body, most=MOST):
         parse(body, most)
     assert problem.value.message.endswith(".")
     return problem.value
+
+
+@pytest.mark.parametrize("parameters", ["false", "0", '""', "[1]"])
+def test_parameters_must_be_an_object(parameters):
+    with pytest.raises(RequestError) as refused:
+        parse_json(b'{"instances": ["a"], "parameters": ' + parameters.encode() + b"}", 10)
+    assert refused.value.code == "invalid_parameter"

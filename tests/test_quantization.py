@@ -1,14 +1,17 @@
 """Export and int8: the same answers as torch, and a gate that refuses an int8 model that lost its accuracy."""
 
+import shutil
+
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from transformers import DistilBertConfig, DistilBertModel
 
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.serving.engine import Engine
 from bert_textclassification.training import quantization
-from bert_textclassification.training.fine_tuning import torch_logits
+from bert_textclassification.training.fine_tuning import fine_tune, torch_logits
 from bert_textclassification.training.quantization import build_artifact, evaluated_splits
 
 TEXTS = [[2, 11, 12, 3], [2, 3], [2, *range(20, 60), 3], [2, 7, 3]]
@@ -86,3 +89,15 @@ def _flip_head(path):
     model.graph.initializer.append(minus)
     model.graph.node.append(onnx.helper.make_node("Mul", ["kept", "minus"], ["logits"]))
     onnx.save(model, path)
+
+
+def test_another_architecture_goes_the_whole_way(tiny_base, tiny_config, tiny_splits, tmp_path):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_base / name, tmp_path)
+    sizes = {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 64}
+    DistilBertModel(DistilBertConfig(vocab_size=800, **sizes)).save_pretrained(tmp_path)
+    config = tiny_config.model_copy(update={"base_model": str(tmp_path), "epochs": 1})
+    fine_tuned = fine_tune(config, tiny_splits, tmp_path / "fine_tuned")
+    artifact = build_artifact(fine_tuned, tiny_splits, tmp_path / "model")
+    assert artifact.manifest.variants["fp32"].agreement["test"] == 1.0
+    assert artifact.manifest.variants["fp32"].largest_score_change["test"] < 1e-5

@@ -59,7 +59,7 @@ def parse_json(body: bytes, max_texts: int) -> Request:
     parameters: Any = {}
     name = "instances"
     if isinstance(content, dict):
-        parameters = content.get("parameters") or {}
+        parameters = {} if content.get("parameters") is None else content["parameters"]
         name, content = _instances(content)
     items = content if isinstance(content, list) else [content]
     texts = [_text(item, f"{name}[{index}]") for index, item in enumerate(items)]
