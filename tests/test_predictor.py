@@ -250,3 +250,8 @@ def _with_decision(folder, **decision):
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"decision": decision}))
     return Predictor.load(folder)
+
+
+def test_one_string_is_not_taken_for_a_list_of_letters(predictor):
+    with pytest.raises(RequestError, match="Give a list of texts"):
+        predictor.predict("the boiler is leaking")

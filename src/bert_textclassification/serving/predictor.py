@@ -102,6 +102,8 @@ class Predictor:
         Raises:
             RequestError: a text is empty or not valid Unicode.
         """
+        if isinstance(texts, str):
+            raise RequestError("not_a_list", 'Give a list of texts, such as ["one text"], not one string.')
         for index, text in enumerate(texts):
             _check_text(text, index)
         encoded = self._tokenizer.encode_batch_fast(list(texts))
