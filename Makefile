@@ -38,7 +38,7 @@ lint: .venv/installed  ## style, types, and notebooks without outputs
 	@$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m nbstripout --verify notebooks/*.ipynb
+	$(PYTHON) -m nbstripout --verify --keep-id --extra-keys metadata.papermill notebooks/*.ipynb
 
 image: .venv/installed  ## build the images: IMAGE:serve (small) and IMAGE:latest (serve and train)
 	@# The wheel that this machine's package index gives, so that an index with CPU builds spares gigabytes of CUDA.
