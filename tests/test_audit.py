@@ -45,7 +45,6 @@ def test_clean_data_give_an_empty_table_of_findings():
 
 def test_lengths_are_those_of_the_whole_texts(tiny_base):
     tokenizer = find_base_model(str(tiny_base)).tokenizer()
-    tokenizer.model_max_length = 16
     texts = ["help", "help help help", "help " * 1000]
     lengths = token_lengths(pd.DataFrame({"text": texts}), tokenizer)
     assert lengths.tolist() == [3, 5, 1002]

@@ -202,10 +202,10 @@ def test_a_file_that_is_no_model_is_named(tmp_path):
 def test_business_rules_override_decide(tiny_artifact):
     class Careful(Predictor):
         def decide(self, text, prediction):
-            return dataclasses.replace(prediction, label="by the rule") if "gas" in text else prediction
+            return dataclasses.replace(prediction, label="escalate") if "gas" in text else prediction
 
     plain, careful = (kind.load(tiny_artifact.folder).predict(TEXTS) for kind in (Predictor, Careful))
-    assert careful[0].label == "by the rule"
+    assert careful[0].label == "escalate"
     assert careful[1:] == plain[1:]
     assert careful[0].scores == plain[0].scores
 

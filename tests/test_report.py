@@ -1,6 +1,7 @@
 """Published results: the README's table follows the files, and a run without all its stages is not published."""
 
 import pytest
+from conftest import ROOT
 
 from bert_textclassification.errors import UserError
 from bert_textclassification.training import report
@@ -37,3 +38,8 @@ def test_the_model_card_says_what_the_manifest_says(tiny_artifact):
     assert manifest.default_reason in card
     assert f"{100 * manifest.variants['int8'].accuracy['test']:.2f}" in card
     assert manifest.base_model.name in card
+
+
+def test_published_results_hold_no_text_of_the_data():
+    for name, result in report.read_results(ROOT / "notebooks/results").items():
+        assert "example" not in result["deployment"], name

@@ -44,9 +44,6 @@ class TrainingConfig(BaseModel):
     learning_rate: float = Field(default=1e-4, gt=0, lt=1, description="Peak learning rate of AdamW")
     weight_decay: float = Field(default=0.01, ge=0, lt=1, description="Weight decay of AdamW")
     warmup_ratio: float = Field(default=0.06, ge=0, lt=1, description="Share of steps with rising rate")
-    weight_averaging: float = Field(
-        default=0.999, ge=0, lt=1, description="Decay of the moving average of the weights that is kept; 0: none"
-    )
     class_weights: Literal["auto", "none"] = Field(
         default="auto", description="auto: weigh the loss by class where the rarer one is under 20 % of train"
     )

@@ -42,7 +42,6 @@ from bert_textclassification.training.model import (
     load_classifier,
     save_classifier,
 )
-from bert_textclassification.training.weight_averaging import AveragingTrainer, WeightAverage
 
 TRAINING_RECORD = "training.json"
 _IMBALANCED_BELOW = 0.2
@@ -165,8 +164,7 @@ def _trainer(
     weights: list[float] | None,
     scratch: Path,
 ) -> Trainer:
-    trainer = AveragingTrainer(
-        average=WeightAverage(model, config.weight_averaging),
+    trainer = Trainer(
         model=model,
         args=_arguments(config, len(splits.train), scratch),
         train_dataset=_dataset(splits.train, splits, tokenizer, config),

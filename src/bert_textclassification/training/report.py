@@ -179,8 +179,10 @@ def publish(name: str) -> None:
     missing = {"exploration", "fine_tuning", "quantization_benchmark", "deployment"} - set(run.results())
     if missing:
         raise UserError(f"runs/{name} lacks the stages {', '.join(sorted(missing))}; run all four notebooks first.")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(run.results(), indent=2) + "\n", encoding="utf-8")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    results = run.results()
+    del results["deployment"]["example"]  # a text of the data set, which may not be ours to publish
+    (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     for figure in _PUBLISHED_FIGURES:
         shutil.copyfile(run.figures / f"{figure}.png", RESULTS / f"{name}_{figure}.png")
     update_readme()
