@@ -151,7 +151,10 @@ def measure_variant(path: Path, form: Form, evaluated: dict[str, Evaluated]) -> 
 def choose_default(variants: dict[str, Variant], max_accuracy_loss: float) -> tuple[str, str]:
     """Return the variant to serve and why: int8 unless it loses more than `max_accuracy_loss` validation points."""
     loss = 100 * (variants["fp32"].accuracy["validation"] - variants["int8"].accuracy["validation"])
-    measured = f"int8 loses {loss:.2f} points of validation accuracy against fp32; {max_accuracy_loss:g} are allowed"
+    measured = (
+        f"int8 changes validation accuracy by {-loss:+.2f} points against fp32, where a loss of {max_accuracy_loss:g} "
+        "is allowed"
+    )
     if loss > max_accuracy_loss:
         return "fp32", f"{measured}, so fp32 stays the default."
     return "int8", f"{measured}, so int8 is the default."
