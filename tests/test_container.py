@@ -15,7 +15,7 @@ from bert_textclassification import Predictor
 from bert_textclassification.artifact import Artifact
 
 pytestmark = pytest.mark.container
-IMAGE = "bert-textclassification"
+IMAGE = "bert-textclassification-test"  # never a tag that somebody uses
 
 
 def docker(*arguments: str | Path, timeout: int = 300) -> subprocess.CompletedProcess:

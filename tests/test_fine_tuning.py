@@ -12,8 +12,8 @@ from bert_textclassification.training.fine_tuning import (
     FineTuned,
     class_weights,
     encode,
+    evaluate_splits,
     fine_tune,
-    score_splits,
     torch_logits,
 )
 from bert_textclassification.training.model import find_base_model, load_classifier
@@ -57,8 +57,8 @@ def test_padding_does_not_change_logits(tiny_fine_tuned):
 def test_the_kept_checkpoint_is_the_best_on_validation(tiny_fine_tuned, tiny_splits):
     accuracies = [row["eval_accuracy"] for row in tiny_fine_tuned.history if "eval_accuracy" in row]
     truth = np.array(tiny_splits.targets(tiny_splits.validation))
-    kept = score_splits(tiny_fine_tuned, tiny_splits)["validation"] >= 0.5
-    assert np.mean(kept == truth) == pytest.approx(max(accuracies))
+    kept = evaluate_splits(tiny_fine_tuned, tiny_fine_tuned.model(), tiny_splits)["validation"].reference
+    assert np.mean((kept[:, 1] >= kept[:, 0]) == truth) == pytest.approx(max(accuracies))
 
 
 def test_training_stops_early_when_nothing_improves(tiny_config, tiny_splits, tmp_path):

@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +65,7 @@ def test_it_starts_with_a_title_and_purpose(path):
 @pytest.fixture(scope="module")
 def tiny_run(tiny_base, tiny_data, tmp_path_factory) -> tuple[RunFolder, str]:
     """The pipeline as `make notebooks` runs it, with the tiny model; the run folder and what stdout got."""
-    name = f"test-{tmp_path_factory.mktemp('run').name}-{__import__('os').getpid()}"
+    name = f"test-{tmp_path_factory.mktemp('run').name}-{os.getpid()}"
     settings = {
         "base_model": tiny_base, "epochs": 4, "learning_rate": 5e-3, "batch_size": 16, "precision": "fp32",
         "max_accuracy_loss": 100, "benchmark_texts": 10, "requests": 20,
@@ -76,7 +78,7 @@ def tiny_run(tiny_base, tiny_data, tmp_path_factory) -> tuple[RunFolder, str]:
     assert done.returncode == 0, done.stderr[-3000:]
     run = RunFolder(ROOT / "runs" / name)
     yield run, done.stdout
-    subprocess.run(["rm", "-r", run.root], check=True)
+    shutil.rmtree(run.root)
 
 
 def test_a_run_ends_with_one_json_line_read_from_what_it_made(tiny_run):

@@ -11,8 +11,8 @@ from transformers import DistilBertConfig, DistilBertModel
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.serving.engine import Engine
 from bert_textclassification.training import quantization
-from bert_textclassification.training.fine_tuning import fine_tune, torch_logits
-from bert_textclassification.training.quantization import build_artifact, evaluated_splits
+from bert_textclassification.training.fine_tuning import evaluate_splits, fine_tune, torch_logits
+from bert_textclassification.training.quantization import build_artifact
 
 TEXTS = [[2, 11, 12, 3], [2, 3], [2, *range(20, 60), 3], [2, 7, 3]]
 
@@ -38,7 +38,7 @@ def test_int8_is_smaller_and_close_to_fp32(tiny_artifact):
 
 
 def test_measurements_are_those_of_the_engine_that_serves(tiny_artifact, tiny_fine_tuned, tiny_splits):
-    test = evaluated_splits(tiny_fine_tuned, tiny_fine_tuned.model(), tiny_splits)["test"]
+    test = evaluate_splits(tiny_fine_tuned, tiny_fine_tuned.model(), tiny_splits)["test"]
     name, variant = tiny_artifact.variant()
     logits = Engine(tiny_artifact.model_path(name), variant.batch_size).logits(test.token_ids)
     expected = np.mean((logits[:, 1] >= logits[:, 0]) == np.array(test.targets))

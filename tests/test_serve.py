@@ -189,3 +189,8 @@ def _child(server, name):
 
 def _is_nginx_error(line):
     return line[:4].isdigit() and "#" in line
+
+
+def test_ping_answers_503_until_the_model_has_answered(tiny_server):
+    assert '"path":"/ping","status":503' in tiny_server.log()  # asked while gunicorn was still loading
+    assert tiny_server.request("GET", "/ping")[0] == 200

@@ -1,6 +1,6 @@
 """Token ids in, logits out: the one seam behind which an inference engine stands."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +45,7 @@ class Engine:
         Texts run in batches with others of about their length, padded to the longest of their own batch only.
         """
         result = np.empty((len(token_ids), 2), dtype=np.float32)
-        by_length = sorted(range(len(token_ids)), key=lambda index: len(token_ids[index]))
-        for start in range(0, len(by_length), self._batch_size):
-            batch = by_length[start : start + self._batch_size]
+        for batch in batches_by_length(token_ids, self._batch_size):
             result[batch] = self._run([token_ids[index] for index in batch])
         return result
 
@@ -61,3 +59,10 @@ class Engine:
         feed = {"input_ids": input_ids, "attention_mask": attention_mask}
         logits: NDArray[np.float32] = self._session.run(["logits"], feed)[0]
         return logits
+
+
+def batches_by_length(token_ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
+    """Yield the indices of `token_ids` in batches of at most `batch_size`, each of texts of about one length."""
+    by_length = sorted(range(len(token_ids)), key=lambda index: len(token_ids[index]))
+    for start in range(0, len(by_length), batch_size):
+        yield by_length[start : start + batch_size]

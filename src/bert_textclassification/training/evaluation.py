@@ -10,6 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from bert_textclassification.serving.predictor import positive_probability
+
 METRICS = ("accuracy", "f1", "precision", "recall", "average_precision", "roc_auc")
 RESAMPLES = 1000
 
@@ -87,10 +89,8 @@ def intervals_table(metrics: dict[str, Interval]) -> pd.DataFrame:
 
 
 def positive_scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the softmax probability of the second class for logits of shape [texts, 2]."""
-    margin = logits[:, 1].astype(np.float64) - logits[:, 0].astype(np.float64)
-    scores: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-margin))
-    return scores
+    """Return the score of the second class, as it is served at a temperature of 1, for logits of shape [texts, 2]."""
+    return np.array([positive_probability(row, temperature=1.0) for row in logits])
 
 
 def confusion_matrix(targets: Sequence[int], scores: ArrayLike, labels: tuple[str, str]) -> pd.DataFrame:

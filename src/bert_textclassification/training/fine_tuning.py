@@ -33,6 +33,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bert_textclassification.errors import DataError
+from bert_textclassification.serving.engine import batches_by_length
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.evaluation import compute_metrics, positive_scores
@@ -82,6 +83,15 @@ class FineTuned:
         return load_classifier(self.folder)
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """The texts of one split that models are judged on: token ids, targets, and the fine-tuned torch model's logits."""
+
+    token_ids: list[list[int]]
+    targets: list[int]
+    reference: NDArray[np.float32]
+
+
 def fine_tune(config: TrainingConfig, splits: Splits, folder: Path) -> FineTuned:
     """Fine-tune `config.base_model` on `splits` and write the best checkpoint to `folder`."""
     base = find_base_model(config.base_model)
@@ -106,16 +116,15 @@ def fine_tune(config: TrainingConfig, splits: Splits, folder: Path) -> FineTuned
     return FineTuned.load(folder)
 
 
-def score_splits(fine_tuned: FineTuned, splits: Splits) -> dict[str, NDArray[np.float64]]:
-    """Return the positive-class score of each text of validation and test, by split."""
-    model = fine_tuned.model()
+def evaluate_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits) -> dict[str, Evaluated]:
+    """Return validation and test, tokenised, with the torch model's logits."""
     tokenizer = find_base_model(str(fine_tuned.folder)).tokenizer()
-    length = fine_tuned.config.max_length
-    return {
-        name: positive_scores(torch_logits(model, encode(tokenizer, frame["text"].tolist(), length)))
-        for name, frame in splits.items()
-        if name != "train"
-    }
+    evaluated = {}
+    for name in ("validation", "test"):
+        frame = getattr(splits, name)
+        token_ids = encode(tokenizer, frame["text"].tolist(), fine_tuned.config.max_length)
+        evaluated[name] = Evaluated(token_ids, splits.targets(frame), torch_logits(model, token_ids))
+    return evaluated
 
 
 def class_weights(splits: Splits, config: TrainingConfig) -> list[float] | None:
@@ -145,9 +154,7 @@ def torch_logits(
 ) -> NDArray[np.float32]:
     """Return the model's logits, float32 [texts, 2], in the order given; batches are sorted by length."""
     result = np.empty((len(token_ids), 2), dtype=np.float32)
-    by_length = sorted(range(len(token_ids)), key=lambda index: len(token_ids[index]))
-    for start in range(0, len(by_length), batch_size):
-        batch = by_length[start : start + batch_size]
+    for batch in batches_by_length(token_ids, batch_size):
         rows = [torch.tensor(token_ids[index]) for index in batch]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)

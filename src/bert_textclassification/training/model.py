@@ -6,7 +6,6 @@ that nothing has trained.
 
 import contextlib
 import importlib.util
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,7 @@ class BaseModel:
 
 
 def find_base_model(name: str) -> BaseModel:
-    """Find a local folder, a hub model, or the bundled copy of the default one when no hub answers.
+    """Find a local folder, the bundled copy of the default model where it is installed, or a hub model.
 
     Raises:
         ConfigurationError: there is no such model, or the bundled copy is not what it should be.
@@ -140,12 +139,12 @@ def _bundled() -> Path | None:
 def _quiet() -> Iterator[None]:
     """Silence the load report, which lists the pooler we drop on purpose."""
     level = transformers_logging.get_verbosity()
-    bars = os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")
+    bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(level)
-        if bars is None:
+        if bars:
             transformers_logging.enable_progress_bar()

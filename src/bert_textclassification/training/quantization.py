@@ -17,10 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from bert_textclassification.artifact import (
@@ -46,11 +44,10 @@ from bert_textclassification.training.evaluation import (
     metrics_with_intervals,
     positive_scores,
 )
-from bert_textclassification.training.fine_tuning import FineTuned, encode, torch_logits
-from bert_textclassification.training.model import TextClassifier, find_base_model
+from bert_textclassification.training.fine_tuning import Evaluated, FineTuned, evaluate_splits
+from bert_textclassification.training.model import TextClassifier
 from bert_textclassification.training.report import model_card
 
-TOKEN_IDS = list[list[int]]
 _RECORDED_VERSIONS = (
     "bert-textclassification", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy",
 )  # fmt: skip
@@ -69,21 +66,12 @@ class Form:
 FORMS = {"fp32": Form("fp32", batch_size=8), "int8": Form("int8", batch_size=1)}
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """The texts of one split that variants are judged on: token ids, targets, and the torch model's logits."""
-
-    token_ids: TOKEN_IDS
-    targets: list[int]
-    reference: NDArray[np.float32]
-
-
 def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artifact:
     """Write the artifact of `fine_tuned` to `folder` and return it, verified."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)  # until the new one is written, this is no artifact
     model = fine_tuned.model()
-    evaluated = evaluated_splits(fine_tuned, model, splits)
+    evaluated = evaluate_splits(fine_tuned, model, splits)
     export_onnx(model, folder / "fp32.onnx")
     quantize_int8(folder / "fp32.onnx", folder / "int8.onnx")
     shutil.copyfile(fine_tuned.folder / TOKENIZER, folder / TOKENIZER)
@@ -93,17 +81,6 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     manifest = _manifest(fine_tuned, splits, folder, variants, default, reason, metrics)
     (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
     return write_manifest(folder, manifest)
-
-
-def evaluated_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits) -> dict[str, Evaluated]:
-    """Return validation and test, tokenised, with the torch model's logits."""
-    tokenizer = find_base_model(str(fine_tuned.folder)).tokenizer()
-    evaluated = {}
-    for name in ("validation", "test"):
-        frame = getattr(splits, name)
-        token_ids = encode(tokenizer, frame["text"].tolist(), fine_tuned.config.max_length)
-        evaluated[name] = Evaluated(token_ids, splits.targets(frame), torch_logits(model, token_ids))
-    return evaluated
 
 
 def export_onnx(model: TextClassifier, path: Path) -> None:
