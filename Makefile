@@ -11,6 +11,7 @@ MODEL ?= runs/demo/model
 PORT ?= 8080
 NAME ?= mine
 DATA ?= local_test/test_dir/input/data
+CUDA_PACKAGES := cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13 triton
 export JUPYTER_PLATFORM_DIRS := 1
 
 help:  ## list the targets
@@ -28,8 +29,14 @@ lab: .venv/installed  ## open the notebooks in JupyterLab
 publish: .venv/installed  ## copy the results of a run to notebooks/results and the README: make publish NAME=mine
 	@$(PYTHON) -m bert_textclassification.training.report publish "$(NAME)"
 
+readme: .venv/installed  ## bring the tables of the README up to date
+	@$(PYTHON) -m bert_textclassification.training.readme
+
 serve: .venv/installed system-packages  ## serve an artifact as the container does: make serve MODEL=runs/demo/model PORT=8080
 	@MODEL_DIR="$(MODEL)" PORT="$(PORT)" exec $(PYTHON) container/serve
+
+load: .venv/installed system-packages  ## load test of the serving stack: make load MODEL=runs/demo/model DATA=texts.csv
+	@$(PYTHON) -m bert_textclassification.training.load_test --model "$(MODEL)" --data "$(DATA)" $(SETTINGS)
 
 test: .venv/installed system-packages  ## every test
 	@$(PYTHON) -m pytest
@@ -60,9 +67,18 @@ system-packages:  ## install nginx where it is missing (apt-get or Homebrew; ask
 		exit 1
 	fi
 
-constraints: .venv/installed  ## write container/constraints.txt anew from what is installed
-	@{ sed -n '1p' container/constraints.txt; $(PYTHON) -m pip freeze --exclude-editable | sed 's/+cpu$$//' | sort -f; } > container/constraints.partial
+constraints: .venv/installed  ## write container/constraints.txt anew from what is installed, and the hashed requirements from it
+	@{ sed -n '1p' container/constraints.txt; $(PYTHON) -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' | LC_ALL=C sort -f; } > container/constraints.partial
 	mv container/constraints.partial container/constraints.txt
+	hashed() {
+		$(PYTHON) -m uv pip compile --quiet --upgrade --python-version 3.11 --python-platform x86_64-manylinux_2_28 --only-binary :all: \
+			--generate-hashes --no-emit-index-url --annotation-style line --custom-compile-command "make constraints" \
+			--constraints container/constraints.txt --extra "$$1" --output-file "container/requirements-$$1.txt" "$${@:2}" pyproject.toml
+	}
+	# tokenizers needs its hub client only to download; the serving image never does.
+	hashed serve --excludes <(echo huggingface-hub)
+	# torch has another hash for every build (CPU, CUDA), and only the CUDA builds need NVIDIA's packages and triton.
+	hashed train --no-emit-package torch --excludes <(printf '%s\n' $(CUDA_PACKAGES))
 
 clean:  ## remove what the targets made, except the runs
 	@rm -rf .venv build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache container/wheels/*.whl
@@ -74,4 +90,4 @@ clean:  ## remove what the targets made, except the runs
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint container/constraints.txt --editable ".[serve,train,notebooks,dev]" 2> .venv/install.log || { cat .venv/install.log >&2; exit 1; }
 	touch .venv/installed
 
-.PHONY: help demo notebooks lab publish serve test lint image system-packages constraints clean
+.PHONY: help demo notebooks lab publish readme serve load test lint image system-packages constraints clean

@@ -1,20 +1,43 @@
 """gunicorn's settings, all derived from ServingConfig. `container/serve` starts gunicorn with this file."""
 
+import gc
+import os
+from typing import Any
+
+from bert_textclassification.serving import logs
 from bert_textclassification.serving.config import ServingConfig
 
 serving = ServingConfig.from_environment()
 
 wsgi_app = "bert_textclassification.serving.wsgi:app"
 bind = f"unix:{serving.scratch_dir}/gunicorn.sock"
-worker_class = "gthread"
-workers = serving.workers
-threads = serving.threads
+worker_class = "bert_textclassification.serving.worker.LingeringWorker"
+workers = serving.workers or 1
+threads = serving.request_threads
+worker_connections = threads + serving.connections
 preload_app = False  # an inference engine's threads do not survive a fork
-timeout = serving.request_timeout_s
+timeout = 60  # of a worker's main loop, which never waits for a request: the application keeps their deadline
 graceful_timeout = serving.drain_timeout_s
 keepalive = 75
 worker_tmp_dir = str(serving.scratch_dir)
 control_socket_disable = True
 accesslog = None  # nginx writes the one access log
-errorlog = "-"
-loglevel = "warning"
+logconfig_dict = logs.configuration()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Forget the gauges of a worker that ended; its counts stay."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Claim the disk space of the metrics, once the application has made their files, and tidy up after loading."""
+    gc.collect()
+    gc.freeze()  # what is loaded stays: looking through it again would hold up a request now and then
+
+    from bert_textclassification.serving import metrics
+
+    if os.environ.get(metrics.MULTIPROCESS_DIR):
+        metrics.reserve_files()

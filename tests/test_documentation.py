@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 from bert_textclassification import __version__
-from bert_textclassification.training.report import generated_block, read_results, results_table
+from bert_textclassification.training import readme
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -20,7 +20,7 @@ def tracked_files() -> list[str]:
 
 def tree_of_the_readme() -> set[str]:
     """Return the paths that the tree names; a line's depth is its indentation by four."""
-    block = generated_block(README, "tree")
+    block = readme.generated_block(README, "tree")
     paths, parents = set(), []
     for line in block.splitlines():
         found = re.match(r"( *)([\w.\-]+/?)(?:\s|$)", line)
@@ -46,8 +46,14 @@ def test_every_module_and_top_level_entry_is_in_the_tree():
     assert not wanted - tree
 
 
-def test_the_results_table_is_made_from_the_published_files():
-    assert generated_block(README, "results") == results_table(read_results())
+@pytest.mark.parametrize("name", readme.blocks())
+def test_every_made_part_of_the_readme_is_up_to_date(name):
+    assert readme.generated_block(README, name) == readme.blocks()[name]
+
+
+def test_every_test_that_the_readme_names_exists():
+    for path, name in re.findall(r"`(tests/\w+\.py)(?:::(\w+))?`", README):
+        assert f"def {name}(" in (ROOT / path).read_text() if name else (ROOT / path).exists(), (path, name)
 
 
 def test_the_commands_of_the_readme_are_targets_of_the_makefile():

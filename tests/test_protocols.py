@@ -3,25 +3,43 @@
 import csv
 import io
 import json
+import time
+from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_textclassification.errors import RequestError
+from bert_textclassification.serving.negotiation import CSV, JSON, JSON_LINES, TEXT, content_type
 from bert_textclassification.serving.predictor import Prediction
 from bert_textclassification.serving.protocols import (
+    InferenceRequest,
+    Limits,
     Parameters,
-    format_csv,
-    format_json,
-    parse_csv,
-    parse_json,
+    Request,
+    format_infer,
+    format_predictions,
+    format_reply,
+    line_parameters,
+    parse,
+    parse_infer,
 )
 
-MOST = 100
-ANY_TEXTS = st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1, max_size=20)
-PREDICTION = Prediction("yes", 0.75, {"no": 0.25, "yes": 0.75}, (-0.5, 0.5), 4, False)
+UNHURRIED = settings(deadline=None)  # a busy machine may pause for longer than any example takes
+LIMITS = Limits(texts=100, chars=300_000)
+TENSOR = {"name": "text", "shape": [2], "datatype": "BYTES", "data": ["a", "b"]}
+FOUND = Prediction("yes", 0.75, "review", {"no": 0.25, "yes": 0.75}, (-0.5, 0.5), 4, False)
+LONG = "x" * 100_000
+UNREADABLE = RequestError("empty_text", "The text is empty.", "instances[1]")
+CHARACTERS = st.characters(codec="utf-8")
+TEXTS = st.lists(st.text(CHARACTERS), min_size=1, max_size=20)
+LINES = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n")), min_size=1, max_size=20)
 SCORES = st.floats(0, 1, exclude_min=True, exclude_max=True)
+LABELS = st.text(CHARACTERS, min_size=1).filter(str.strip)
+
+
+# -- JSON
 
 
 @pytest.mark.parametrize(
@@ -35,23 +53,29 @@ SCORES = st.floats(0, 1, exclude_min=True, exclude_max=True)
         '{"text": ["a", "b"]}',
         '["a", "b"]',
         ' [{"text": "a"}, "b"]\n',
+        '\ufeff["a", "b"]',
     ],
 )
 def test_every_shape_of_json_gives_its_texts(body):
-    parsed = parse_json(body.encode(), MOST)
-    assert parsed.texts == ["a", "b"]
-    assert parsed.parameters == Parameters()
+    parsed = _parse(body)
+    assert parsed.strict().texts == ["a", "b"]
+    assert parsed.parameters.model_dump(exclude_defaults=True) == {}
 
 
 @pytest.mark.parametrize("body", ['"a"', '{"text": "a"}', '{"inputs": "a"}', '{"instances": {"text": "a"}}'])
 def test_json_with_a_single_text_needs_no_list(body):
-    assert parse_json(body.encode(), MOST).texts == ["a"]
+    assert _parse(body).strict().texts == ["a"]
 
 
 def test_json_parameters_are_read():
-    body = b'{"inputs": "a", "parameters": {"truncation": "error", "threshold": 0.2, "all_scores": true}}'
-    asked = parse_json(body, MOST).parameters
-    assert (asked.truncation, asked.threshold, asked.all_scores, asked.raw_logits) == ("error", 0.2, True, False)
+    body = '{"inputs": "a", "parameters": {"truncation": "windows", "threshold": 0.2, "all_scores": true}}'
+    asked = _parse(body).parameters
+    assert (asked.truncation, asked.threshold, asked.all_scores, asked.raw_logits) == ("windows", 0.2, True, False)
+
+
+def test_json_parameters_win_over_those_beside_the_body():
+    asked = _parse('{"text": "a", "parameters": {"threshold": 0.2}}', asked="threshold=0.9&raw_logits=true").parameters
+    assert (asked.threshold, asked.raw_logits, asked.all_scores) == (0.2, True, False)
 
 
 @pytest.mark.parametrize(
@@ -59,10 +83,11 @@ def test_json_parameters_are_read():
     [
         (b"", "invalid_json", None),
         (b'{"instances": ["a"]', "invalid_json", None),
-        (b"[NaN]", "invalid_json", None),
-        (b'["\xff"]', "invalid_json", None),
-        (rb'["\ud800"]', "invalid_json", None),
-        (b"[" * 5000, "invalid_json", None),
+        (b'["a"] ["b"]', "invalid_json", None),
+        (b"['a']", "invalid_json", None),
+        (b'["a\nb"]', "invalid_json", None),
+        (b'["a",]', "invalid_json", None),
+        (b'["\xff"]', "invalid_encoding", None),
         (b"{}", "missing_instances", "instances"),
         (b'{"texts": ["a"]}', "missing_instances", "instances"),
         (b'{"parameters": {}}', "missing_instances", "instances"),
@@ -71,14 +96,19 @@ def test_json_parameters_are_read():
         (b'{"inputs": []}', "no_instances", "inputs"),
         (b"null", "not_a_string", "instances[0]"),
         (b'["a", 5]', "not_a_string", "instances[1]"),
+        (b'["a", true]', "not_a_string", "instances[1]"),
         (b'["a", ["b"]]', "not_a_string", "instances[1]"),
         (b'{"instances": [{"text": "a"}, {"txt": "b"}]}', "not_a_string", "instances[1]"),
         (b'{"inputs": ["a", "b", {"text": null}]}', "not_a_string", "inputs[2]"),
         (b'{"text": 5}', "not_a_string", "text[0]"),
+        (b'["a", ""]', "empty_text", "instances[1]"),
+        (b'{"inputs": [" \\n\\u00a0"]}', "empty_text", "inputs[0]"),
+        (rb'["\ud800"]', "invalid_unicode", "instances[0]"),
+        (rb'{"inputs": ["a", {"text": "b\udc00"}]}', "invalid_unicode", "inputs[1]"),
     ],
 )
 def test_json_without_usable_texts_is_refused_where_it_is_wrong(body, code, field):
-    problem = _refusal(parse_json, body)
+    problem = _refusal(body)
     assert (problem.code, problem.field, problem.status) == (code, field, 400)
 
 
@@ -88,155 +118,630 @@ def test_json_without_usable_texts_is_refused_where_it_is_wrong(body, code, fiel
         ({"truncation": "cut"}, "parameters.truncation"),
         ({"threshold": 0}, "parameters.threshold"),
         ({"threshold": 1}, "parameters.threshold"),
+        ({"threshold": 10**4000}, "parameters.threshold"),
         ({"threshold": "0.5"}, "parameters.threshold"),
         ({"all_scores": "yes"}, "parameters.all_scores"),
         ({"raw_logits": 1}, "parameters.raw_logits"),
         ({"treshold": 0.5}, "parameters.treshold"),
+        ({"column": "body"}, "parameters.column"),
+        ({"\ud800": 1}, "parameters"),
         ([1], "parameters"),
         ("error", "parameters"),
+        (False, "parameters"),
+        (0, "parameters"),
+        ("", "parameters"),
     ],
+    ids=lambda value: ascii(value)[:40],
 )
 def test_a_wrong_parameter_is_refused_by_name(parameters, field):
-    problem = _refusal(parse_json, json.dumps({"inputs": "a", "parameters": parameters}).encode())
+    problem = _refusal(json.dumps({"inputs": "a", "parameters": parameters}))
     assert (problem.code, problem.field, problem.status) == ("invalid_parameter", field, 400)
 
 
 def test_an_unknown_parameter_is_told_the_known_ones():
-    problem = _refusal(parse_json, b'{"inputs": "a", "parameters": {"top_k": 1}}')
+    problem = _refusal('{"inputs": "a", "parameters": {"top_k": 1}}')
     assert "truncation, threshold, all_scores, raw_logits" in problem.message
 
 
-@pytest.mark.parametrize(("parse", "body"), [(parse_json, b'["a", "b", "c"]'), (parse_csv, b"a\nb\nc\n")])
-def test_as_many_texts_as_allowed_pass_and_one_more_is_too_many(parse, body):
-    assert len(parse(body, 3).texts) == 3
-    problem = _refusal(parse, body, most=2)
-    assert (problem.code, problem.field, problem.status) == ("too_many_instances", "instances", 413)
-    assert "3 texts where 2 are allowed" in problem.message
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_json_does_not_have_is_no_json(number):
+    assert _refusal(f'{{"text": "a", "parameters": {{"threshold": {number}}}}}').code == "invalid_json"
+
+
+@pytest.mark.parametrize("body", ['{"text": "a", "text": "b"}', '[{"text": "a", "id": {"x": 1, "y": 2, "x": 1}}]'])
+def test_a_key_given_twice_is_refused_at_any_depth(body):
+    problem = _refusal(body)
+    assert (problem.code, problem.field) == ("duplicate_key", None)
+    assert repr("text" if "text" in problem.message else "x") in problem.message
+
+
+def test_finding_the_key_given_twice_takes_no_longer_than_reading_the_body():
+    body = "{" + ",".join(f'"{number}":0' for number in [*range(10_000), 9_999]) + "}"
+    started = time.perf_counter()
+    assert "'9999'" in _refusal(body).message
+    assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("unit", ["[]", '{"a":}'], ids=["lists", "objects"])
+@pytest.mark.parametrize("depth", [500, 5_000, 500_000])
+def test_deep_nesting_is_refused_and_harms_nothing(unit, depth):
+    body = unit[:-1] * depth + "1" + unit[-1] * depth
+    assert _refusal(body).code in ("invalid_json", "not_a_string", "missing_instances")
+
+
+@pytest.mark.parametrize("digits", [400, 4_000, 5_000, 1_000_000])
+def test_a_huge_number_is_refused_in_a_message_that_names_no_python(digits):
+    problem = _refusal("[" + "9" * digits + "]")
+    assert problem.code in ("not_a_string", "invalid_json")
+    assert "sys." not in problem.message
+
+
+def test_a_nul_is_part_of_a_text():
+    assert _parse(r'["a\u0000b"]').strict().texts == _parse("a\0b\n", TEXT).strict().texts == ["a\0b"]
+    assert _parse("a\0b\n", CSV).strict().texts == ["a\0b"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"text": "a", "parameters": {{"{LONG}": 1}}}}',
+        f'{{"text": "a", "parameters": {{"truncation": "{LONG}"}}}}',
+        f'{{"{LONG}": 1, "{LONG}": 1}}',
+        f'[["{LONG}"]]',
+    ],
+    ids=["parameter", "value", "key twice", "instance"],
+)
+def test_a_refusal_is_short_whatever_was_sent(body):
+    assert len(json.dumps(_refusal(body).as_dict())) < 1_000
+
+
+# -- lines of text and of JSON
 
 
 @pytest.mark.parametrize(
     ("body", "texts"),
     [
-        (b"a\nb\n", ["a", "b"]),
-        (b"a\r\nb", ["a", "b"]),
-        (b"text\na\nb\n", ["a", "b"]),
-        (b"a\n\n\nb\n", ["a", "b"]),
-        (b'"first line\nsecond line"\nb', ["first line\nsecond line", "b"]),
-        (b'text\r\n"a\r\n\r\nb"\r\n', ["a\r\n\r\nb"]),
-        (b'"a, with ""quotes"""\n', ['a, with "quotes"']),
-        (b'it is 5" wide\n', ['it is 5" wide']),
-        (b"\xef\xbb\xbftext\na\n", ["a"]),
-        (b'\xef\xbb\xbf"a"\n', ["a"]),
-        (b"a,1\nb,0\n", ["a", "b"]),
-        (b"label,text\n1,a\n0,b\n", ["a", "b"]),
-        (b"label,TEXT ,id\n1,a,7\n0,b,8\n", ["a", "b"]),
-        ("grüße\n漢字\n".encode(), ["grüße", "漢字"]),
-        (b"a\n \n", ["a", " "]),
+        ("a\nb\n", ["a", "b"]),
+        ("a\r\nb", ["a", "b"]),
+        ("a\n\n b \n", ["a", None, " b "]),
+        ("\n", [None]),
+        ("a\n\n", ["a", None]),
+        ("one\rtext\u2028still\x85one\n", ["one\rtext\u2028still\x85one"]),
+        ("text\n", ["text"]),
+        ('"quotes", and commas\n', ['"quotes", and commas']),
+        ("\ufeffa\n", ["a"]),
+        ("grüße\n漢字\n", ["grüße", "漢字"]),
+    ],
+)
+def test_a_line_of_plain_text_is_a_record(body, texts):
+    assert _texts(_parse(body, TEXT)) == texts
+
+
+@pytest.mark.parametrize(
+    ("body", "texts"),
+    [
+        ('"a"\n"b"\n', ["a", "b"]),
+        ('{"text": "a", "id": 7}\r\n {"text": "b"} ', ["a", "b"]),
+        ('"a\\nb"\n', ["a\nb"]),
+        ('"a\u2028b"\n', ["a\u2028b"]),
+        ('"a"\n\n"b"\n', ["a", None, "b"]),
+        ('"a"\n""\n', ["a", None]),
+        ('"a"\nnonsense\n"b"\n', ["a", None, "b"]),
+        ('["a", "b"]\n{"instances": ["a"]}\n5\nnull\n', [None, None, None, None]),
+        ('{"text": "a", "text": "b"}\n"b"', [None, "b"]),
+        ('\ufeff"a"\n', ["a"]),
+    ],
+)
+def test_a_line_of_json_is_a_record(body, texts):
+    assert _texts(_parse(body, JSON_LINES)) == texts
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("nonsense", "invalid_json"),
+        ("", "invalid_json"),
+        ("NaN", "invalid_json"),
+        ("[" * 5_000, "invalid_json"),
+        ('{"a": 1, "a": 2}', "duplicate_key"),
+        ("5", "not_a_string"),
+        ('{"txt": "a"}', "not_a_string"),
+        ('" "', "empty_text"),
+        (r'"\ud800"', "invalid_unicode"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_line_that_is_no_text_is_refused_by_its_place(line, code):
+    problem = _refusal(f'"a"\n{line}\n"b"\n', JSON_LINES)
+    assert (problem.code, problem.field, problem.status) == (code, "instances[1]", 400)
+
+
+# -- CSV
+
+
+@pytest.mark.parametrize(
+    ("body", "texts"),
+    [
+        ("a\nb\n", ["a", "b"]),
+        ("a\r\nb", ["a", "b"]),
+        ("text\na\nb\n", ["a", "b"]),
+        ("a\n\n\nb\n", ["a", None, None, "b"]),
+        ("text\n\na\n", [None, "a"]),
+        ("\n\n", [None, None]),
+        ('a\n""\n', ["a", None]),
+        ('"first line\nsecond line"\nb', ["first line\nsecond line", "b"]),
+        ('text\r\n"a\r\n\r\nb"\r\n', ["a\r\n\r\nb"]),
+        ('"a, with ""quotes"""\n', ['a, with "quotes"']),
+        ('it is 5" wide\n', ['it is 5" wide']),
+        ("\ufefftext\na\n", ["a"]),
+        ('\ufeff"a"\n', ["a"]),
+        ("a,1\nb,0\n", ["a", "b"]),
+        ("label,text\n1,a\n0,b\n", ["a", "b"]),
+        ("label,TEXT ,id\n1,a,7\n0,b,8\n", ["a", "b"]),
+        ("grüße\n漢字\n", ["grüße", "漢字"]),
+        ("a\n \n", ["a", None]),
+        ("a\u2028b\n", ["a\u2028b"]),
+        ("id,text\n1,a\n2\n3,c\n", ["a", None, "c"]),
     ],
 )
 def test_every_shape_of_csv_gives_its_texts(body, texts):
-    assert parse_csv(body, MOST).texts == texts
+    assert _texts(_parse(body, CSV)) == texts
 
 
-def test_a_long_text_passes_as_csv_as_it_does_as_json():
-    long = "many words " * 20_000
-    assert parse_csv(long.encode(), MOST).texts == parse_json(json.dumps(long).encode(), MOST).texts == [long]
+@pytest.mark.parametrize(
+    ("header", "body", "texts"),
+    [
+        ("present", "message\na\n", ["a"]),
+        ("present", "text\na\n", ["a"]),
+        ("present", "label,text\n1,a\n", ["a"]),
+        ("absent", "text\na\n", ["text", "a"]),
+        ("absent", "text,label\na,1\n", ["text", "a"]),
+    ],
+)
+def test_the_media_type_says_whether_csv_has_a_header(header, body, texts):
+    assert _parse(body, f"{CSV}; header={header}").strict().texts == texts
+
+
+@pytest.mark.parametrize(
+    ("asked", "texts"),
+    [("", ["a", "b"]), ("column=message", ["x", "y"]), ("column=Message", ["x", "y"]), ("column=id", ["1", "2"])],
+)
+def test_a_query_chooses_the_column_of_csv(asked, texts):
+    assert _parse("id,Message,text\n1,x,a\n2,y,b\n", CSV, asked).strict().texts == texts
+
+
+@pytest.mark.parametrize(
+    ("body", "header", "asked"),
+    [
+        ("id,message\n1,a\n", "present", ""),
+        ("id,text\n1,a\n", "present", "column=message"),
+        ("id,text\n1,a\n", "auto", "column=message"),
+        ("message\na\n", "absent", "column=message"),
+        ("a\nb\n", "auto", "column=message"),
+        ("note\na\n", "present", "column=message"),
+    ],
+)
+def test_a_column_that_is_not_there_is_refused(body, header, asked):
+    problem = _refusal(body, f"{CSV}; header={header}", asked)
+    assert (problem.code, problem.field, problem.status) == ("missing_column", "parameters.column", 400)
+    assert f"'{asked.partition('=')[2] or 'text'}'" in problem.message
 
 
 @pytest.mark.parametrize(
     ("body", "code", "field"),
     [
-        (b"", "no_instances", "instances"),
-        (b"\n\r\n\n", "no_instances", "instances"),
-        (b"text\n", "no_instances", "instances"),
-        (b"\xff\xfea\x00", "invalid_encoding", None),
-        ("grüße".encode("latin-1"), "invalid_encoding", None),
-        (b'"never closed\n', "invalid_csv", None),
-        (b'"a"b\n', "invalid_csv", None),
-        (b"id,text\n1,a\n2\n", "missing_column", "instances[1]"),
+        ("text\n", "no_instances", "instances"),
+        ("\ufeff", "no_instances", "instances"),
+        ('"never closed\n', "invalid_csv", None),
+        ('"a"b\n', "invalid_csv", None),
+        ("id,text\n1,a\n2\n", "missing_column", "instances[1]"),
+        ("a\n\nb\n", "empty_text", "instances[1]"),
     ],
 )
 def test_csv_without_usable_texts_is_refused_where_it_is_wrong(body, code, field):
-    problem = _refusal(parse_csv, body)
+    problem = _refusal(body, CSV)
     assert (problem.code, problem.field, problem.status) == (code, field, 400)
 
 
-def test_an_encoding_that_is_not_utf8_names_the_byte():
-    assert "at byte 2" in _refusal(parse_csv, "grüße".encode("latin-1")).message
+# -- parameters beside the body
 
 
-@given(texts=ANY_TEXTS, wrap=st.sampled_from(["list", "instances", "inputs", "objects"]))
-def test_any_texts_written_as_json_are_parsed_back(texts, wrap):
-    items = [{"text": text} for text in texts] if wrap == "objects" else texts
-    content = items if wrap == "list" else {"inputs" if wrap == "inputs" else "instances": items}
-    for ascii_only in (True, False):
-        assert parse_json(json.dumps(content, ensure_ascii=ascii_only).encode(), MOST).texts == texts
-
-
-@given(
-    texts=ANY_TEXTS,
-    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
-    others=st.lists(st.sampled_from(["id", "label", "note, free"]), max_size=2),
-    bom=st.booleans(),
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [
+        ("", {}),
+        ("truncation=windows", {"truncation": "windows"}),
+        ("threshold=2e-1&all_scores=true", {"threshold": 0.2, "all_scores": True}),
+        ("raw_logits=1&all_scores=false", {"raw_logits": True}),
+        ("column=my%20texts", {"column": "my texts"}),
+        ("column=my+texts", {"column": "my texts"}),
+        ("column=gr%C3%BC%C3%9Fe", {"column": "grüße"}),
+    ],
 )
-def test_any_texts_written_as_csv_are_parsed_back(texts, quoting, others, bom):
-    written = io.StringIO(newline="")
-    writer = csv.writer(written, quoting=quoting)
-    writer.writerow([*others, "text"])
-    writer.writerows([*others, text] for text in texts)
-    encoded = written.getvalue().encode("utf-8-sig" if bom else "utf-8")
-    assert parse_csv(encoded, MOST).texts == texts
+def test_parameters_are_read_from_a_query_string(query, asked):
+    assert line_parameters(query).model_dump(exclude_defaults=True) == asked
+    for media_type in (JSON, TEXT, JSON_LINES):
+        assert _parse('"a"', media_type, query).parameters.model_dump(exclude_defaults=True) == asked
 
 
-@given(texts=ANY_TEXTS.filter(lambda texts: texts[0].strip().lower() != "text"))
-def test_any_texts_written_as_csv_without_a_header_are_parsed_back(texts):
-    written = io.StringIO(newline="")
-    csv.writer(written, quoting=csv.QUOTE_ALL).writerows([text] for text in texts)
-    assert parse_csv(written.getvalue().encode(), MOST).texts == texts
-
-
-@given(
-    answers=st.lists(st.tuples(st.sampled_from(["escalate", "not, at all", 'so-called "fine"']), SCORES), max_size=20)
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("threshold=1", "parameters.threshold"),
+        ("threshold=nan", "parameters.threshold"),
+        ("threshold=null", "parameters.threshold"),
+        ("threshold=", "parameters.threshold"),
+        ("all_scores=perhaps", "parameters.all_scores"),
+        ("truncation=WINDOWS", "parameters.truncation"),
+        ("column=", "parameters.column"),
+        ("top_k=1", "parameters.top_k"),
+        ("all_scores", "parameters.all_scores"),
+        ("trace", "parameters.trace"),
+        ("threshold=0.1&threshold=0.1", "parameters"),
+    ],
 )
-def test_any_predictions_as_csv_have_one_line_per_text_in_order(answers):
-    predictions = [Prediction(label, score, {}, (0.0, 0.0), 3, False) for label, score in answers]
-    reply = format_csv(predictions).decode()
-    assert reply.count("\n") == len(reply.splitlines()) == len(predictions)
-    assert [(label, float(score)) for label, score in csv.reader(io.StringIO(reply))] == answers
+def test_a_wrong_query_is_refused_by_name(query, field):
+    problem = _refusal("a", TEXT, query)
+    assert (problem.code, problem.field, problem.status) == ("invalid_parameter", field, 400)
 
 
-@given(score=SCORES)
-def test_a_score_keeps_every_digit_as_json(score):
-    prediction = Prediction("yes", score, {}, (0.0, 0.0), 3, False)
-    reply = json.loads(format_json([prediction], Parameters(), {}))
-    assert reply["predictions"][0]["score"] == score
+# -- limits
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type"),
+    [('["a", "b", "c"]', JSON), ("a\nb\nc\n", CSV), ("a\n\nc", TEXT), ('"a"\nnone\n"c"', JSON_LINES)],
+)
+def test_as_many_texts_as_allowed_pass_and_one_more_is_too_many(body, media_type):
+    assert len(_parse(body, media_type, limits=Limits(texts=3)).records) == 3
+    problem = _refusal(body, media_type, limits=Limits(texts=2))
+    assert (problem.code, problem.field, problem.status) == ("too_many_instances", "instances", 413)
+    assert "3 texts where 2 are allowed" in problem.message
+
+
+@pytest.mark.parametrize(("body", "media_type"), [('["a", "漢字漢"]', JSON), ("a\n漢字漢\n", CSV), ("a\n漢字漢", TEXT)])
+def test_a_text_of_just_the_limit_passes_and_one_character_more_is_too_large(body, media_type):
+    assert _parse(body, media_type, limits=Limits(chars=3)).strict().texts == ["a", "漢字漢"]
+    problem = _refusal(body, media_type, limits=Limits(chars=2))
+    assert (problem.code, problem.field, problem.status) == ("text_too_large", "instances[1]", 413)
+
+
+@pytest.mark.parametrize("media_type", [CSV, TEXT, JSON_LINES])
+def test_a_body_without_a_record_is_refused(media_type):
+    problem = _refusal("", media_type)
+    assert (problem.code, problem.field, problem.status) == ("no_instances", "instances", 400)
+
+
+def test_a_long_text_is_the_same_in_every_format():
+    long = "many words " * 20_000 + "end"
+    assert _parse(long, CSV).texts == _parse(long, TEXT).texts == _parse(json.dumps(long)).texts == [long]
+
+
+@pytest.mark.parametrize("media_type", [JSON, JSON_LINES, CSV, TEXT])
+def test_bytes_of_another_encoding_are_refused_at_their_place(media_type):
+    problem = _refusal("grüße".encode("latin-1"), media_type)
+    assert (problem.code, problem.field, problem.status) == ("invalid_encoding", None, 400)
+    assert "not UTF-8 at byte 2" in problem.message
+
+
+# -- records that are no texts
+
+
+def test_a_request_knows_its_texts_and_raises_its_first_error_only_when_asked():
+    request = Request(["a", UNREADABLE, "b"])
+    assert request.texts == ["a", "b"]
+    assert Request(["a"]).strict().texts == ["a"]
+    with pytest.raises(RequestError) as problem:
+        request.strict()
+    assert problem.value is UNREADABLE
+
+
+def test_outcomes_are_in_the_order_of_the_records():
+    first, second = FOUND, Prediction("no", 0.9, "no", {}, (0.5, -0.5), 3, False)
+    request = Request([UNREADABLE, "a", UNREADABLE, "b"])
+    assert request.outcomes([first, second]) == [UNREADABLE, first, UNREADABLE, second]
+
+
+def test_each_line_format_gives_an_error_line_in_its_place():
+    outcomes = [FOUND, UNREADABLE, FOUND]
+    csv_lines, text_lines, json_lines = (_reply_lines(kind, outcomes) for kind in (CSV, TEXT, JSON_LINES))
+    assert csv_lines == ["yes,0.75", ",", "yes,0.75"]
+    assert text_lines == ["yes\t0.75", "\t", "yes\t0.75"]
+    assert json.loads(json_lines[1]) == {"error": UNREADABLE.as_dict()}
+    assert [json.loads(line).get("label") for line in json_lines] == ["yes", None, "yes"]
+
+
+def test_an_error_record_of_csv_has_as_many_cells_as_the_others():
+    asked = Parameters(all_scores=True, raw_logits=True)
+    rows = list(csv.reader(_reply_lines(CSV, [FOUND, UNREADABLE], asked)))
+    assert rows == [["yes", "0.75", "0.25", "0.75", "-0.5", "0.5"], [""] * 6]
+
+
+@UNHURRIED
+@given(
+    outcomes=st.lists(
+        st.one_of(
+            st.builds(RequestError, st.just("empty_text"), st.text(CHARACTERS), st.just("instances[0]")),
+            st.builds(
+                Prediction, *[LABELS, SCORES, LABELS], st.just({}), st.just((0.0, 0.0)), st.just(3), st.just(False)
+            ),
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_any_outcomes_give_one_line_each_in_order(outcomes):
+    answered = [isinstance(one, Prediction) for one in outcomes]
+    json_lines, csv_lines, text_lines = (_reply_lines(kind, outcomes) for kind in (JSON_LINES, CSV, TEXT))
+    assert ["label" in json.loads(line) for line in json_lines] == answered
+    assert [bool(row[0]) for row in csv.reader(csv_lines)] == answered
+    assert [line != "\t" for line in text_lines] == answered
+
+
+# -- version 2 of the Open Inference Protocol
+
+
+@pytest.mark.parametrize(
+    ("shape", "data"),
+    [
+        ([2], ["a", "b"]),
+        ([2, 1], [["a"], ["b"]]),
+        ([1, 2], [["a", "b"]]),
+        ([2, 1], ["a", "b"]),
+        ([1, 1, 2], [[["a", "b"]]]),
+    ],
+)
+def test_a_tensor_is_read_whether_its_data_are_nested_or_flat(shape, data):
+    parsed = _infer(shape=shape, data=data)
+    assert (parsed.strict().texts, parsed.shape, parsed.id) == (["a", "b"], shape, None)
+
+
+def test_a_tensor_without_dimensions_is_one_text():
+    assert _infer(shape=[], data=["a"]).strict().texts == ["a"]
+
+
+def test_what_a_platform_adds_to_a_tensor_is_ignored():
+    added = {"parameters": {"content_type": "str"}, "more": 1}
+    body = {"id": "7", "inputs": [TENSOR | added], "outputs": [{"name": "label"}], "more": 1}
+    parsed = parse_infer(json.dumps(body).encode(), LIMITS)
+    assert (parsed.id, parsed.strict().texts) == ("7", ["a", "b"])
+
+
+def test_a_tensor_request_takes_parameters():
+    body = {"inputs": [TENSOR], "parameters": {"threshold": 0.2, "truncation": "windows"}}
+    asked = parse_infer(json.dumps(body).encode(), LIMITS).parameters
+    assert (asked.threshold, asked.truncation) == (0.2, "windows")
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "field"),
+    [
+        ({"shape": [3]}, "invalid_shape", "inputs[0].shape"),
+        ({"shape": [2, 2]}, "invalid_shape", "inputs[0].shape"),
+        ({"shape": []}, "invalid_shape", "inputs[0].shape"),
+        ({"shape": [0]}, "invalid_shape", "inputs[0].shape"),
+        ({"shape": [-1, -2]}, "invalid_request", "inputs[0].shape[0]"),
+        ({"shape": [2.0]}, "invalid_request", "inputs[0].shape[0]"),
+        ({"shape": [1, True]}, "invalid_request", "inputs[0].shape[1]"),
+        ({"shape": 2}, "invalid_request", "inputs[0].shape"),
+        ({"datatype": "FP32"}, "invalid_request", "inputs[0].datatype"),
+        ({"datatype": "bytes"}, "invalid_request", "inputs[0].datatype"),
+        ({"name": 5}, "invalid_request", "inputs[0].name"),
+        ({"data": "ab"}, "invalid_request", "inputs[0].data"),
+        ({"data": ["a", 5]}, "not_a_string", "inputs[0].data[1]"),
+        ({"data": ["a", None]}, "not_a_string", "inputs[0].data[1]"),
+        ({"data": ["a", ""]}, "empty_text", "inputs[0].data[1]"),
+        ({"data": ["\ud800", "b"]}, "invalid_unicode", "inputs[0].data[0]"),
+        ({"data": [], "shape": [0]}, "no_instances", "inputs[0].data"),
+    ],
+)
+def test_a_wrong_tensor_is_refused_where_it_is_wrong(changed, code, field):
+    with pytest.raises(RequestError) as problem:
+        _infer(**changed).strict()
+    assert (problem.value.code, problem.value.field, problem.value.status) == (code, field, 400)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        (b"", "invalid_json", None),
+        (b"\xff", "invalid_encoding", None),
+        (b"[]", "invalid_request", None),
+        (b"{}", "invalid_request", "inputs"),
+        (b'{"inputs": []}', "invalid_request", "inputs"),
+        (b'{"inputs": [{}]}', "invalid_request", "inputs[0].name"),
+        (json.dumps({"inputs": [TENSOR, TENSOR]}).encode(), "invalid_request", "inputs"),
+        (json.dumps({"inputs": [TENSOR], "id": 7}).encode(), "invalid_request", "id"),
+        (json.dumps({"inputs": [TENSOR], "id": "\ud800"}).encode(), "invalid_request", "id"),
+        (
+            json.dumps({"inputs": [TENSOR], "parameters": {"top_k": 1}}).encode(),
+            "invalid_parameter",
+            "parameters.top_k",
+        ),
+        (json.dumps({"inputs": [TENSOR], "parameters": 5}).encode(), "invalid_request", "parameters"),
+    ],
+)
+def test_a_wrong_tensor_request_is_refused_where_it_is_wrong(body, code, field):
+    with pytest.raises(RequestError) as problem:
+        parse_infer(body, LIMITS)
+    assert (problem.value.code, problem.value.field, problem.value.status) == (code, field, 400)
+
+
+@pytest.mark.parametrize("shape", [[1] * 100_000, [10**4_000] * 50], ids=["many dimensions", "huge dimensions"])
+def test_an_absurd_shape_is_refused_in_short(shape):
+    with pytest.raises(RequestError) as problem:
+        _infer(shape=shape)
+    assert problem.value.field.startswith("inputs[0].shape")
+    assert len(problem.value.message) < 1_000
+
+
+def test_a_tensor_has_the_limits_of_any_request():
+    with pytest.raises(RequestError) as many:
+        parse_infer(json.dumps({"inputs": [TENSOR]}).encode(), Limits(texts=1))
+    assert (many.value.code, many.value.field, many.value.status) == ("too_many_instances", "inputs[0].data", 413)
+
+
+@pytest.mark.parametrize("identity", [None, "", "7", "grüße"])
+def test_a_tensor_reply_has_the_id_and_the_shape_of_its_request(identity):
+    request = InferenceRequest(["a", "b"], id=identity, shape=[2, 1])
+    reply = json.loads(format_infer([FOUND, FOUND], request, "model", "abc"))
+    assert (reply["model_name"], reply["model_version"], reply.get("id")) == ("model", "abc", identity)
+    assert [one["shape"] for one in reply["outputs"]] == [[2, 1]] * 5
+    found = {one["name"]: (one["datatype"], one["data"]) for one in reply["outputs"]}
+    assert found["label"] == ("BYTES", ["yes", "yes"])
+    assert found["score"] == ("FP64", [0.75, 0.75])
+    assert found["decision"] == ("BYTES", ["review", "review"])
+    assert found["tokens"] == ("INT64", [4, 4])
+    assert found["truncated"] == ("BOOL", [False, False])
+
+
+# -- replies
 
 
 def test_a_json_reply_has_only_what_was_asked_for():
     model = {"version": "abc", "variant": "int8"}
-    reply = json.loads(format_json([PREDICTION, PREDICTION], Parameters(), model))
-    expected = {"label": "yes", "score": 0.75, "tokens": 4, "truncated": False}
+    expected = {"label": "yes", "score": 0.75, "decision": "review", "tokens": 4, "truncated": False}
+    reply = json.loads(format_reply(JSON, [FOUND, FOUND], Parameters(), model))
     assert reply == {"predictions": [expected, expected], "model": model}
+    assert json.loads(format_predictions([FOUND], Parameters())) == {"predictions": [expected]}
 
 
-def test_a_json_reply_adds_scores_and_logits_on_request():
-    (scores,) = json.loads(format_json([PREDICTION], Parameters(all_scores=True), {}))["predictions"]
-    (logits,) = json.loads(format_json([PREDICTION], Parameters(raw_logits=True), {}))["predictions"]
-    assert scores["scores"] == {"no": 0.25, "yes": 0.75}
-    assert "logits" not in scores
-    assert logits["logits"] == [-0.5, 0.5]
-    assert "scores" not in logits
+@pytest.mark.parametrize(
+    ("asked", "added"),
+    [
+        ({"all_scores": True}, {"scores": {"no": 0.25, "yes": 0.75}}),
+        ({"raw_logits": True}, {"logits": [-0.5, 0.5]}),
+        ({"truncation": "windows"}, {"windows": 1}),
+        ({"truncation": "error", "threshold": 0.9}, {}),
+    ],
+)
+def test_a_json_reply_adds_what_was_asked_for(asked, added):
+    (found,) = json.loads(format_predictions([FOUND], Parameters(**asked)))["predictions"]
+    (line,) = _reply_lines(JSON_LINES, [FOUND], Parameters(**asked))
+    usual = {"label", "score", "decision", "tokens", "truncated"}
+    assert {key: value for key, value in found.items() if key not in usual} == added
+    assert json.loads(line) == found
 
 
-def _refusal(parse, body, most=MOST):
+@pytest.mark.parametrize("asked", [{}, {"all_scores": True, "raw_logits": True}])
+def test_a_plain_reply_is_label_and_score_whatever_else_was_asked_for(asked):
+    assert _reply_lines(TEXT, [FOUND], Parameters(**asked)) == ["yes\t0.75"]
+
+
+@UNHURRIED
+@given(score=SCORES)
+def test_a_score_keeps_every_digit_in_every_format(score):
+    found = Prediction("yes", score, "yes", {}, (0.0, 0.0), 3, False)
+    (as_json,), (as_csv,), (as_text,) = (_reply_lines(kind, [found]) for kind in (JSON_LINES, CSV, TEXT))
+    assert json.loads(as_json)["score"] == score
+    assert [float(as_csv.split(",")[1]), float(as_text.split("\t")[1])] == [score, score]
+
+
+@UNHURRIED
+@given(answers=st.lists(st.tuples(st.sampled_from(["escalate", "not, at all", 'so-called "fine"']), SCORES)))
+def test_any_answers_written_as_csv_are_read_back(answers):
+    predictions = [Prediction(label, score, label, {}, (0.0, 0.0), 3, False) for label, score in answers]
+    rows = csv.reader(_reply_lines(CSV, predictions))
+    assert [(label, float(score)) for label, score in rows] == answers
+
+
+# -- round trips of any text; one without words is a record without a text
+
+
+@UNHURRIED
+@given(texts=TEXTS, wrap=st.sampled_from(["list", "instances", "inputs", "objects"]), ascii_only=st.booleans())
+def test_any_texts_written_as_json_are_read_back(texts, wrap, ascii_only):
+    items = [{"text": text} for text in texts] if wrap == "objects" else texts
+    content = items if wrap == "list" else {"inputs" if wrap == "inputs" else "instances": items}
+    assert _texts(_parse(json.dumps(content, ensure_ascii=ascii_only))) == _readable(texts)
+
+
+@UNHURRIED
+@given(texts=TEXTS, ascii_only=st.booleans(), end=st.sampled_from(["", "\n"]), crlf=st.booleans())
+def test_any_texts_written_as_json_lines_are_read_back(texts, ascii_only, end, crlf):
+    body = ("\r\n" if crlf else "\n").join(json.dumps(text, ensure_ascii=ascii_only) for text in texts) + end
+    assert _texts(_parse(body, JSON_LINES)) == _readable(texts)
+
+
+@UNHURRIED
+@given(texts=LINES, line_break=st.sampled_from(["\n", "\r\n"]))
+def test_any_lines_written_as_plain_text_are_read_back(texts, line_break):
+    body = "\ufeff" + "".join(text + line_break for text in texts)
+    assert _texts(_parse(body, TEXT)) == _readable(texts)
+
+
+@UNHURRIED
+@given(
+    texts=TEXTS,
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    others=st.lists(st.sampled_from(["id", "label", "note, free"]), max_size=2),
+    start=st.sampled_from(["", "\ufeff"]),
+)
+def test_any_texts_written_as_csv_are_read_back(texts, quoting, others, start):
+    rows = [[*others, "text"], *([*others, text] for text in texts)]
+    assert _texts(_parse(start + _written_csv(rows, quoting), CSV)) == _readable(texts)
+
+
+@UNHURRIED
+@given(texts=TEXTS)
+def test_any_texts_written_as_csv_without_a_header_are_read_back(texts):
+    body = _written_csv([[text] for text in texts], csv.QUOTE_ALL)
+    assert _texts(_parse(body, f"{CSV}; header=absent")) == _readable(texts)
+
+
+@UNHURRIED
+@given(texts=TEXTS, rows=st.booleans(), ascii_only=st.booleans(), identity=st.none() | st.text(CHARACTERS))
+def test_any_texts_written_as_a_tensor_are_read_back(texts, rows, ascii_only, identity):
+    tensor = {"name": "text", "datatype": "BYTES"}
+    tensor |= {"shape": [len(texts), 1], "data": [[text] for text in texts]} if rows else _flat(texts)
+    body = json.dumps({"inputs": [tensor], "id": identity}, ensure_ascii=ascii_only)
+    parsed = parse_infer(body.encode(), LIMITS)
+    assert (_texts(parsed), parsed.id) == (_readable(texts), identity)
+
+
+@UNHURRIED
+@given(body=st.binary(max_size=200), kind=st.sampled_from([JSON, JSON_LINES, CSV, TEXT, f"{CSV}; charset=utf-16"]))
+def test_any_bytes_are_read_or_refused(body, kind):
+    with suppress(RequestError):
+        assert _parse(body, kind).records
+
+
+def _parse(body, media_type=JSON, asked="", limits=LIMITS):
+    return parse(body if isinstance(body, bytes) else body.encode(), content_type(media_type), limits, asked)
+
+
+def _infer(**changed):
+    return parse_infer(json.dumps({"inputs": [TENSOR | changed]}).encode(), LIMITS)
+
+
+def _refusal(body, media_type=JSON, asked="", limits=LIMITS):
     with pytest.raises(RequestError) as problem:
-        parse(body, most)
+        _parse(body, media_type, asked, limits).strict()
     assert problem.value.message.endswith(".")
     return problem.value
 
 
-@pytest.mark.parametrize("parameters", ["false", "0", '""', "[1]"])
-def test_parameters_must_be_an_object(parameters):
-    with pytest.raises(RequestError) as refused:
-        parse_json(b'{"instances": ["a"], "parameters": ' + parameters.encode() + b"}", 10)
-    assert refused.value.code == "invalid_parameter"
+def _texts(request):
+    """Return the text of each record, None where it has none."""
+    return [record if isinstance(record, str) else None for record in request.records]
+
+
+def _readable(texts):
+    return [text if text.strip() else None for text in texts]
+
+
+def _flat(texts):
+    return {"shape": [len(texts)], "data": texts}
+
+
+def _reply_lines(media_type, outcomes, asked=None):
+    """Return the lines of a reply, of which none holds a line break of any kind that a reader may split at."""
+    reply = format_reply(media_type, outcomes, asked or Parameters(), {}).decode()
+    assert reply.count("\n") == len(outcomes)
+    return reply.split("\n")[:-1]
+
+
+def _written_csv(rows, quoting):
+    written = io.StringIO(newline="")
+    csv.writer(written, quoting=quoting).writerows(rows)
+    return written.getvalue()

@@ -4,17 +4,17 @@ import pytest
 from conftest import ROOT
 
 from bert_textclassification.errors import UserError
-from bert_textclassification.training import report
+from bert_textclassification.training import readme, report
 from bert_textclassification.training.run_folder import RunFolder
 
 
 def test_the_block_between_markers_is_found():
-    assert report.generated_block("a <!-- x -->\none\n<!-- /x --> b", "x") == "one"
+    assert readme.generated_block("a <!-- x -->\none\n<!-- /x --> b", "x") == "one"
 
 
 def test_a_missing_marker_is_named():
     with pytest.raises(UserError, match="lacks the markers <!-- x -->"):
-        report.generated_block("nothing", "x")
+        readme.generated_block("nothing", "x")
 
 
 def test_an_unfinished_run_is_not_published(tmp_path, monkeypatch):
@@ -41,5 +41,5 @@ def test_the_model_card_says_what_the_manifest_says(tiny_artifact):
 
 
 def test_published_results_hold_no_text_of_the_data():
-    for name, result in report.read_results(ROOT / "notebooks/results").items():
+    for name, result in readme.read_results(ROOT / "notebooks/results").items():
         assert "example" not in result["deployment"], name

@@ -6,10 +6,13 @@
 Importing the package imports neither torch nor onnxruntime: `Predictor` is loaded on first use.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bert_textclassification.serving.predictor import Predictor
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports to its maker otherwise
 
 __version__ = "0.1.0"
 __all__ = ["Predictor", "__version__"]

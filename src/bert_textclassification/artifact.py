@@ -14,12 +14,13 @@ The manifest is written last, so a folder without one is not an artifact.
 import hashlib
 import json
 import tarfile
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bert_textclassification.errors import ArtifactError
 
@@ -27,6 +28,8 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 MODEL_CARD = "model_card.md"
+SCORE_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+TOKEN_EDGES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
 class _Record(BaseModel):
@@ -61,10 +64,13 @@ class Variant(StoredFile):
 
 
 class Decision(_Record):
-    """How a positive-class score becomes a label, and what that was chosen on."""
+    """How a positive-class score becomes a label and a decision, and what that was chosen on."""
 
     threshold: float = Field(default=0.5, gt=0, lt=1)
     temperature: float = Field(default=1.0, gt=0)
+    review_band: tuple[float, float] | None = Field(
+        default=None, description="Positive scores from the first up to the second are for a person to decide"
+    )
     chosen_on: str = "not tuned: the default of 0.5 on uncalibrated scores"
 
 
@@ -74,6 +80,39 @@ class DataSplit(_Record):
     rows: int
     positives: int
     sha256: str
+
+
+class Histogram(_Record):
+    """Counts of values: `counts[i]` of those up to `edges[i]` and over the edge before; the last, over every edge."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _one_count_more_than_edges(self) -> "Histogram":
+        if len(self.counts) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.edges)} edges need {len(self.edges) + 1} counts, not {len(self.counts)}")
+        return self
+
+    @classmethod
+    def of(cls, values: Sequence[float], edges: Sequence[float]) -> "Histogram":
+        """Count `values` between ascending `edges`."""
+        counts = [0] * (len(edges) + 1)
+        for value in values:
+            counts[bisect_left(edges, value)] += 1
+        return cls(edges=tuple(edges), counts=tuple(counts))
+
+
+class Reference(_Record):
+    """What the default variant said of the validation split: live traffic is compared with it to notice drift."""
+
+    scores: Histogram = Field(description="calibrated scores of the positive label")
+    tokens: Histogram = Field(description="tokens of a text, special ones included, cut at max_length")
+
+    @classmethod
+    def of(cls, scores: Sequence[float], tokens: Sequence[int]) -> "Reference":
+        """Count scores and lengths in the bins that the server's metrics have too."""
+        return cls(scores=Histogram.of(scores, SCORE_EDGES), tokens=Histogram.of(tokens, TOKEN_EDGES))
 
 
 class BaseModelSource(_Record):
@@ -92,6 +131,7 @@ class Manifest(_Record):
     labels: tuple[str, str] = Field(description="negative, positive")
     max_length: int = Field(ge=2, description="tokens, special ones included")
     decision: Decision
+    reference: Reference | None = None
     tokenizer: StoredFile
     variants: dict[str, Variant]
     default_variant: str

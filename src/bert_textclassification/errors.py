@@ -33,3 +33,7 @@ class RequestError(UserError):
         self.message = message
         self.field = field
         self.status = status
+
+    def as_dict(self) -> dict[str, str | None]:
+        """Return code, message and field as they appear in a reply."""
+        return {"code": self.code, "message": self.message, "field": self.field}

@@ -1,17 +1,27 @@
-"""The Flask application: routes and errors. What a body means is in `protocols`, what a text means in `predictor`."""
+"""The Flask application: the routes of every platform. What they answer is in `service`.
 
-import logging
+/ping /livez /readyz               health; also AIP_HEALTH_ROUTE, and / for Azure ML
+/invocations                       SageMaker and everybody; also /score (Azure ML) and AIP_PREDICT_ROUTE
+/execution-parameters              SageMaker batch transform
+/v1/models...                      KServe, version 1
+/v2/...                            Open Inference Protocol, version 2
+/metrics /openapi.json /docs       for people and their tools
+"""
 
-import orjson
+from collections.abc import Callable, Iterable
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
+from bert_textclassification import __version__
 from bert_textclassification.errors import RequestError
-from bert_textclassification.serving import protocols
+from bert_textclassification.serving import openapi
 from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.serving.predictor import Predictor
-
-log = logging.getLogger(__name__)
+from bert_textclassification.serving.service import Call, Reply, Service, View, json_reply, refusal
 
 
 def create_app(config: ServingConfig, predictor: Predictor | None = None) -> Flask:
@@ -20,74 +30,70 @@ def create_app(config: ServingConfig, predictor: Predictor | None = None) -> Fla
     Raises:
         ArtifactError: the artifact cannot be served.
     """
-    predictor = predictor or Predictor.load(config.model_dir, config.variant)
+    predictor = predictor or Predictor.load(config.model_source, config.variant, cache_texts=config.cache_texts)
     predictor.predict(["warm up"])
-    model = {"version": predictor.artifact.version, "variant": predictor.variant_name}
-
-    app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
-    app.register_error_handler(RequestError, _refused)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _internal_error)
-
-    @app.get("/ping")
-    def ping() -> Response:
-        return _json({"status": "ready", "model": model})
-
-    @app.post("/invocations")
-    def invocations() -> Response:
-        is_csv = _media_type() == protocols.CSV
-        parse = protocols.parse_csv if is_csv else protocols.parse_json
-        parsed = parse(request.get_data(cache=False), config.max_texts)
-        asked = parsed.parameters
-        predictions = predictor.predict(parsed.texts, truncation=asked.truncation, threshold=asked.threshold)
-        offers = _offers(is_csv)
-        if request.accept_mimetypes.best_match(offers, default=offers[0]) == protocols.CSV:
-            return Response(protocols.format_csv(predictions), mimetype=protocols.CSV)
-        return Response(protocols.format_json(predictions, asked, model), mimetype=protocols.JSON)
-
+    service = Service(config, predictor)
+    app = Flask(__name__, static_folder=None)
+    app.register_error_handler(HTTPException, partial(_http_error, service))
+    for method, views in (("GET", service.gets), ("POST", service.posts)):
+        for path, view in views.items():
+            app.add_url_rule(path, f"{method} {path}", _flask_view(service, path, view), methods=[method])
+    _describe(app, service, config)
+    app.wsgi_app = StraightToPredictions(app.wsgi_app, service)  # type: ignore[method-assign]
     return app
 
 
-def _media_type() -> str:
-    """Return the request's media type without parameters; JSON when it names none."""
-    media_type = request.mimetype or protocols.JSON
-    if media_type not in (protocols.JSON, protocols.CSV):
-        raise RequestError(
-            "unsupported_media_type",
-            f"The content type {media_type!r} is not read here; send {protocols.JSON} or {protocols.CSV}.",
-            "Content-Type",
-            status=415,
-        )
-    return media_type
+class StraightToPredictions:
+    """WSGI middleware: a request for a prediction does not pass through the framework.
+
+    Flask's part of such a request, hot 0.1 ms, takes 0.3 ms when the model has just been through the caches.
+    """
+
+    def __init__(self, application: Callable[..., Iterable[bytes]], service: Service) -> None:
+        self._application = application
+        self._service = service
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request for a prediction; pass on any other."""
+        path = environ["PATH_INFO"]
+        view = self._service.posts.get(path) if environ["REQUEST_METHOD"] == "POST" else None
+        if view is None:
+            return self._application(environ, start_response)
+        reply = self._service.answer(Call(environ), path, view)
+        start_response(_status_line(reply.status), [*reply.headers, ("Content-Length", str(len(reply.body)))])
+        return [reply.body]
 
 
-def _offers(is_csv: bool) -> list[str]:
-    """Return what can be replied, the kind of the request first: it is taken when the client does not mind."""
-    return [protocols.CSV, protocols.JSON] if is_csv else [protocols.JSON, protocols.CSV]
+def _status_line(status: int) -> str:
+    return "200 OK" if status == 200 else f"{status} {PHRASES.get(status, 'Client Closed Request')}"
 
 
-def _json(content: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, mimetype=protocols.JSON)
+PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
-def _error(status: int, code: str, message: str, field: str | None = None) -> Response:
-    return _json({"error": {"code": code, "message": message, "field": field}}, status)
+def _describe(app: Flask, service: Service, config: ServingConfig) -> None:
+    description: dict[str, Any] = {}
+    pages: dict[str, View] = {
+        "/openapi.json": lambda _: json_reply(description),
+        "/docs": lambda _: openapi.page(description),
+    }
+    for path, view in pages.items():
+        app.add_url_rule(path, path, _flask_view(service, path, view), methods=["GET"])
+    description |= openapi.document(app.url_map, config, __version__)
 
 
-def _refused(problem: RequestError) -> Response:
-    return _error(problem.status, problem.code, problem.message, problem.field)
+def _flask_view(service: Service, path: str, view: View) -> Callable[[], Response]:
+    return lambda: _response(service.answer(Call(request.environ), path, view))
 
 
-def _http_error(problem: HTTPException) -> Response:
-    code = problem.name.lower().replace(" ", "_")
-    response = _error(problem.code or 500, code, problem.description or problem.name)
-    for name, value in problem.get_headers():
-        if name.lower() == "allow":
-            response.headers[name] = value
-    return response
+def _response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, reply.headers)
 
 
-def _internal_error(problem: Exception) -> Response:
-    log.exception("internal error", exc_info=problem)
-    return _error(500, "internal_error", "The server failed on this request; its log says why.")
+def _http_error(service: Service, problem: HTTPException) -> Response:
+    """Answer what has no route as every other refusal, with the header that names the methods there are."""
+    message = "There is no such route; /docs lists them." if isinstance(problem, NotFound) else problem.description
+    code, status = problem.name.lower().replace(" ", "_"), problem.code or 500
+    refused = refusal(request.path, RequestError(code, message or problem.name, status=status))
+    refused.headers.extend(header for header in problem.get_headers() if header[0].lower() == "allow")
+    return _response(service.answer(Call(request.environ), "unmatched", lambda _: refused))

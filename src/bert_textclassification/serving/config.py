@@ -2,29 +2,43 @@
 
 import os
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bert_textclassification.errors import ConfigurationError
 
-
-def _available_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+MEBIBYTE = 1024 * 1024
+LARGEST_PAYLOAD_MB = 100  # of batch transform
+SPARE_THREADS = 4
+BATCH_DEFAULTS = {"MAX_TEXTS": 1_000_000, "REQUEST_TIMEOUT_S": 590}  # batch transform gives up after 600 s
 
 
 class ServingConfig(BaseSettings):
     """Settings of the server, read from the environment.
 
-    Timeouts and body limits of nginx and gunicorn are derived from this one object, so they cannot disagree.
+    Timeouts and body limits of nginx, gunicorn and the application are derived from this one object, so they cannot
+    disagree.
     """
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, populate_by_name=True, extra="ignore")
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, extra="ignore")
 
-    model_dir: Path = Field(
-        default=Path("/opt/ml/model"),
+    model_source: str = Field(
+        default="/opt/ml/model",
         validation_alias=AliasChoices("MODEL_DIR", "AZUREML_MODEL_DIR", "AIP_STORAGE_URI"),
-        description="Folder of the model artifact.",
+        description="Folder of the model artifact, its `.tar.gz`, or a `file://` or `gs://` address of either.",
+    )
+    model_name: str = Field(
+        default="model",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        validation_alias="MODEL_NAME",
+        description="Name of the model in the routes of KServe and the Open Inference Protocol.",
+    )
+    variant: str | None = Field(
+        default=None,
+        validation_alias="MODEL_VARIANT",
+        description="Variant to serve; the artifact's default when unset.",
     )
     port: int = Field(
         default=8080,
@@ -33,25 +47,45 @@ class ServingConfig(BaseSettings):
         validation_alias=AliasChoices("SAGEMAKER_BIND_TO_PORT", "AIP_HTTP_PORT", "PORT"),
         description="Port that nginx listens on.",
     )
-    variant: str | None = Field(
-        default=None,
-        validation_alias="MODEL_VARIANT",
-        description="Variant to serve; the artifact's default when unset.",
+    health_route: str = Field(
+        default="/ping",
+        pattern=r"^/[A-Za-z0-9._~/:-]*$",
+        validation_alias="AIP_HEALTH_ROUTE",
+        description="One more path for the health check, beside `/ping`, `/readyz` and those of the other platforms.",
     )
-    workers: int = Field(default=1, ge=1, le=256, validation_alias="SERVING_WORKERS", description="gunicorn processes.")
-    threads: int = Field(
-        default_factory=lambda: max(4, 2 * _available_cpus()),
+    predict_route: str = Field(
+        default="/invocations",
+        pattern=r"^/[A-Za-z0-9._~/:-]*$",
+        validation_alias="AIP_PREDICT_ROUTE",
+        description="One more path for predictions, beside `/invocations`, `/score` and those of the other platforms.",
+    )
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        validation_alias="SERVING_WORKERS",
+        description="gunicorn processes; from the CPU quota and the memory limit when unset.",
+    )
+    threads: int | None = Field(
+        default=None,
         ge=1,
         le=256,
         validation_alias="SERVING_THREADS",
-        description="Requests that one worker handles at a time; each computes on one core.",
+        description="Texts that one worker computes at a time, one core each; from the CPU quota when unset.",
+    )
+    max_waiting: int = Field(
+        default=64,
+        ge=0,
+        le=1000,
+        validation_alias="MAX_WAITING",
+        description="Requests of one worker that may wait for a core; more are refused with 503 and Retry-After.",
     )
     request_timeout_s: int = Field(
         default=55,
         ge=1,
         le=3600,
         validation_alias="REQUEST_TIMEOUT_S",
-        description="Longest time for one request, in seconds; SageMaker gives up after 60.",
+        description="Longest time for one request, in seconds; SageMaker gives up after 60. In batch transform 590.",
     )
     drain_timeout_s: int = Field(
         default=8,
@@ -61,17 +95,104 @@ class ServingConfig(BaseSettings):
         description="Time to finish accepted requests after SIGTERM, in seconds; Cloud Run kills after 10.",
     )
     max_body_bytes: int = Field(
-        default=6 * 1024 * 1024,
+        default=6 * MEBIBYTE,
         ge=1024,
         validation_alias="MAX_BODY_BYTES",
-        description="Largest request body, in bytes; SageMaker sends up to 6 MB.",
+        description="Largest request body, in bytes, before and after decompression; SageMaker sends up to 6 MB, and "
+        "in batch transform as much as SAGEMAKER_MAX_PAYLOAD_IN_MB says.",
     )
-    max_texts: int = Field(default=10_000, ge=1, validation_alias="MAX_TEXTS", description="Most texts in one request.")
+    max_payload_mb: int | None = Field(
+        default=None,
+        ge=0,
+        validation_alias="SAGEMAKER_MAX_PAYLOAD_IN_MB",
+        description="Default of MAX_BODY_BYTES in batch transform, in MiB; 0 stands for the largest there is, 100.",
+    )
+    max_texts: int = Field(
+        default=10_000,
+        ge=1,
+        validation_alias="MAX_TEXTS",
+        description="Most texts in one request; in batch transform 1,000,000.",
+    )
+    max_text_chars: int = Field(
+        default=100_000,
+        ge=1,
+        validation_alias="MAX_TEXT_CHARS",
+        description="Longest text, in characters; tokenising 1 MB takes half a second and 80 MB of memory.",
+    )
+    batch: bool = Field(
+        default=False,
+        validation_alias="SAGEMAKER_BATCH",
+        description="Whether this is a batch transform: a record that cannot be read gets an error line.",
+    )
+    batch_strategy: Literal["MultiRecord", "SingleRecord", "MULTI_RECORD", "SINGLE_RECORD"] = Field(
+        default="MULTI_RECORD",
+        validation_alias="SAGEMAKER_BATCH_STRATEGY",
+        description="What `/execution-parameters` recommends to batch transform.",
+    )
+    cache_texts: int = Field(
+        default=20_000,
+        ge=0,
+        le=10_000_000,
+        validation_alias="CACHE_TEXTS",
+        description="Texts of which one worker remembers the answer, about 0.4 kB each; 0 turns the cache off.",
+    )
+    api_token: SecretStr | None = Field(
+        default=None,
+        validation_alias="API_TOKEN",
+        description="When set, every route but the health checks wants `Authorization: Bearer` with this token.",
+    )
+    log_texts: bool = Field(
+        default=False,
+        validation_alias="LOG_TEXTS",
+        description="Whether texts and their labels are logged. They never are otherwise.",
+    )
     scratch_dir: Path = Field(
         default=Path("/tmp"),  # noqa: S108 - the one writable folder that every platform gives
         validation_alias=AliasChoices("SCRATCH_DIR", "TMPDIR"),
         description="The one folder the server writes to.",
     )
+
+    @property
+    def request_threads(self) -> int:
+        """Threads of one worker: for each request that may be inside, and a few that refuse and tell of health."""
+        return (self.threads or 1) + self.max_waiting + SPARE_THREADS
+
+    @property
+    def connections(self) -> int:
+        """Connections that nginx keeps open to gunicorn while they are idle."""
+        return self.request_threads * (self.workers or 1)
+
+    @property
+    def metrics_dir(self) -> Path:
+        """Where the workers keep their metrics."""
+        return self.scratch_dir / "metrics"
+
+    @property
+    def proxy_timeout_s(self) -> int:
+        """After how many seconds nginx gives up on gunicorn: later than gunicorn on the request."""
+        return self.request_timeout_s + 2
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_batch_transform(cls, values: dict[str, Any]) -> dict[str, Any]:
+        defaults: dict[str, Any] = {}
+        if str(values.get("SAGEMAKER_BATCH", "")).lower() in ("true", "1"):
+            defaults |= BATCH_DEFAULTS
+        if (mebibytes := str(values.get("SAGEMAKER_MAX_PAYLOAD_IN_MB", ""))).isdecimal():
+            defaults["MAX_BODY_BYTES"] = (int(mebibytes) or LARGEST_PAYLOAD_MB) * MEBIBYTE
+        return defaults | values
+
+    @field_validator("api_token")
+    @classmethod
+    def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and len(token.get_secret_value()) < 16:
+            raise ValueError("the token must have at least 16 characters")
+        return token
+
+    @classmethod
+    def of(cls, **settings: Any) -> "ServingConfig":
+        """Return the settings given by field name, every other one at its default, whatever the environment says."""
+        return cls.model_construct(**{name: field.get_default() for name, field in cls.model_fields.items()} | settings)
 
     @classmethod
     def from_environment(cls) -> "ServingConfig":
@@ -84,16 +205,19 @@ class ServingConfig(BaseSettings):
             return cls()
         except ValidationError as problem:
             wrong = "; ".join(
-                f"{cls._variable_set(str(error['loc'][0]))}={error.get('input')!r}: {error['msg']}"
-                for error in problem.errors()
+                f"{cls._variable_set(str(error['loc'][0]))}: {error['msg']}" for error in problem.errors()
             )
             raise ConfigurationError(f"Mend these environment variables: {wrong}.") from None
 
     @classmethod
     def _variable_set(cls, first: str) -> str:
-        """Return the variable that a setting was read from, given its first one, the only one pydantic names."""
+        """Return the variable that a setting was read from and its value, unless that is secret.
+
+        pydantic names only the first of the variables that a setting may be read from.
+        """
+        name = first
         for setting in cls.model_fields.values():
             alias = setting.validation_alias
             if isinstance(alias, AliasChoices) and first in alias.choices:
-                return next((str(name) for name in alias.choices if os.environ.get(str(name))), first)
-        return first
+                name = next((str(choice) for choice in alias.choices if os.environ.get(str(choice))), first)
+        return name if name == "API_TOKEN" else f"{name}={os.environ.get(name)!r}"

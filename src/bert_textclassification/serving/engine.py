@@ -1,6 +1,7 @@
 """Token ids in, logits out: the one seam behind which an inference engine stands."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from bert_textclassification.errors import ArtifactError
+
+Work = Callable[[], NDArray[np.float32]]
+
+
+def at_once(work: Work) -> NDArray[np.float32]:
+    """Do the work of one batch without waiting for a turn."""
+    return work()
 
 
 class Engine:
@@ -39,14 +47,20 @@ class Engine:
         except Exception as problem:  # ONNX Runtime's exception classes share no public base
             raise ArtifactError(f"ONNX Runtime cannot load {path}: {problem}") from problem
 
-    def logits(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+    def logits(
+        self, token_ids: Sequence[Sequence[int]], turn: Callable[[Work], NDArray[np.float32]] = at_once
+    ) -> NDArray[np.float32]:
         """Return logits, float32 of shape [texts, 2], in the order given.
 
         Texts run in batches with others of about their length, padded to the longest of their own batch only.
+
+        Args:
+            token_ids: the ids of each text, special ones included.
+            turn: what does the work of each batch: a server's makes it wait for a free core.
         """
         result = np.empty((len(token_ids), 2), dtype=np.float32)
         for batch in batches_by_length(token_ids, self._batch_size):
-            result[batch] = self._run([token_ids[index] for index in batch])
+            result[batch] = turn(partial(self._run, [token_ids[index] for index in batch]))
         return result
 
     def _run(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:

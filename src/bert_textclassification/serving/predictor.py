@@ -4,8 +4,9 @@ predictor = Predictor.load("runs/demo/model")
 predictor.predict(["the lift is stuck with my mother inside"])[0].label
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +16,13 @@ from tokenizers import Tokenizer
 
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.errors import RequestError
-from bert_textclassification.serving.engine import Engine
+from bert_textclassification.serving.cache import AnswerCache
+from bert_textclassification.serving.engine import Engine, Work, at_once
 
-Truncation = Literal["truncate", "error"]
+Truncation = Literal["truncate", "windows", "error"]
+REVIEW = "review"
+MAX_WINDOWS = 64  # of one text: a bound on what a single text may cost
+CHARS_AT_ONCE = 100_000  # the tokenizer needs about 80 bytes for each character that it holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +32,47 @@ class Prediction:
     Attributes:
         label: the label after the decision threshold.
         score: calibrated probability of that label, in (0, 1).
+        decision: the label, or "review" where the artifact has a review band and the positive score lies in it.
         scores: calibrated probability of each label.
-        logits: raw outputs of the model, in the order of the artifact's labels.
-        tokens: tokens the model read, special ones included.
-        truncated: whether the text was longer than the model reads.
+        logits: raw outputs of the model, in the order of the artifact's labels; of windows, their mean.
+        tokens: tokens the model read, special ones included; of windows, the sum.
+        truncated: whether the text was longer than what the model read of it.
+        windows: how many windows the text was read in.
+        cached: whether the answer was remembered; it is the same as the computed one.
     """
 
     label: str
     score: float
+    decision: str
     scores: dict[str, float]
     logits: tuple[float, float]
     tokens: int
     truncated: bool
+    windows: int = 1
+    cached: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenisedText:
-    """The ids of one text, special tokens included, cut to the model's maximum length."""
+    """A text as the model reads it: the ids of its first window, or of all, special tokens included."""
 
-    ids: list[int]
+    windows: list[list[int]]
     truncated: bool
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of the first window."""
+        return self.windows[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said of a text, before anything is decided."""
+
+    logits: tuple[float, float]
+    tokens: int
+    truncated: bool
+    windows: int
 
 
 class Predictor:
@@ -55,110 +81,167 @@ class Predictor:
     To add business rules, subclass and override `decide`.
     """
 
-    def __init__(self, artifact: Artifact, variant: str | None = None, threads: int = 1) -> None:
+    def __init__(self, artifact: Artifact, variant: str | None = None, threads: int = 1, cache_texts: int = 0) -> None:
         self.artifact = artifact
         self.variant_name, chosen = artifact.variant(variant)
+        longest, path = artifact.manifest.max_length, artifact.tokenizer_path()
         self._engine = Engine(artifact.model_path(self.variant_name), chosen.batch_size, threads)
-        self._tokenizer = load_tokenizer(artifact.tokenizer_path(), artifact.manifest.max_length)
+        self._tokenizer = load_tokenizer(path, longest)
+        self._window_tokenizer = load_tokenizer(path, longest, overlap=longest // 4)
+        self._cache: AnswerCache[Answer] = AnswerCache(cache_texts)
 
     @classmethod
-    def load(cls, model_dir: str | Path, variant: str | None = None, threads: int = 1) -> "Predictor":
-        """Load the artifact in `model_dir`; `threads` is the number of cores that one call may use.
+    def load(
+        cls, model_dir: str | Path, variant: str | None = None, threads: int = 1, cache_texts: int = 0
+    ) -> "Predictor":
+        """Load the artifact in `model_dir`.
+
+        Args:
+            model_dir: the artifact's folder.
+            variant: which form of the model; the artifact's default when None.
+            threads: cores that one call may use.
+            cache_texts: texts whose answers are remembered.
 
         Raises:
             ArtifactError: the artifact is missing, damaged, from another schema, or lacks the variant.
         """
-        return cls(Artifact.load(model_dir), variant, threads)
+        return cls(Artifact.load(model_dir), variant, threads, cache_texts)
 
     def predict(
-        self, texts: Sequence[str], *, truncation: Truncation = "truncate", threshold: float | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        truncation: Truncation = "truncate",
+        threshold: float | None = None,
+        turn: Callable[[Work], NDArray[np.float32]] = at_once,
     ) -> list[Prediction]:
         """Classify `texts`, in order.
 
         Args:
             texts: any number of non-empty strings.
-            truncation: what to do with a text longer than the model reads.
+            truncation: what to do with a text longer than the model reads: read its beginning, read all of it in
+                windows that overlap by a quarter and take the mean of their logits weighted by their tokens, or refuse.
             threshold: positive-class score from which the positive label is given; the artifact's own when None.
+            turn: what does the work of each batch: a server's makes it wait for a free core.
 
         Raises:
-            RequestError: a text is empty or not valid Unicode, or too long when `truncation` is "error".
+            RequestError: a text is empty or not valid Unicode, or too long for what `truncation` asks.
         """
-        tokenised = self.tokenise(texts)
-        if truncation == "error":
-            self._refuse_truncated(tokenised)
-        logits = self._engine.logits([text.ids for text in tokenised])
+        answers = self._answers(texts, truncation, turn)
         return [
-            self.decide(text, self._predicted(ids, row, threshold))
-            for text, ids, row in zip(texts, tokenised, logits, strict=True)
+            self.decide(text, self._predicted(answer, threshold, cached))
+            for text, (answer, cached) in zip(texts, answers, strict=True)
         ]
 
     def decide(self, text: str, prediction: Prediction) -> Prediction:
         """Return the final prediction for `text`: the hook for business rules, none by default."""
         return prediction
 
-    def tokenise(self, texts: Sequence[str]) -> list[TokenisedText]:
-        """Tokenise `texts` without padding.
+    def tokenise(self, texts: Sequence[str], windows: bool = False) -> list[TokenisedText]:
+        """Tokenise `texts` without padding, the beginning of each or all of it in overlapping windows.
 
         Raises:
-            RequestError: a text is empty or not valid Unicode.
+            RequestError: a text is empty or not valid Unicode, or has too many windows.
         """
-        if isinstance(texts, str):
-            raise RequestError("not_a_list", 'Give a list of texts, such as ["one text"], not one string.')
-        for index, text in enumerate(texts):
-            _check_text(text, index)
-        encoded = self._tokenizer.encode_batch_fast(list(texts))
-        return [TokenisedText(item.ids, truncated=bool(item.overflowing)) for item in encoded]
+        check_texts(texts)
+        tokenizer = self._window_tokenizer if windows else self._tokenizer
+        encoded = (item for some in _chunks(texts) for item in tokenizer.encode_batch_fast(some))
+        if windows:
+            pieces = ([item.ids, *(piece.ids for piece in item.overflowing)] for item in encoded)
+            return [TokenisedText(_bounded(ids, index), truncated=False) for index, ids in enumerate(pieces)]
+        return [TokenisedText([item.ids], truncated=bool(item.overflowing)) for item in encoded]
 
-    def _refuse_truncated(self, tokenised: Sequence[TokenisedText]) -> None:
-        for index, text in enumerate(tokenised):
-            if text.truncated:
-                limit = self.artifact.manifest.max_length
-                raise RequestError(
-                    "text_too_long",
-                    f"The text is longer than the {limit} tokens that the model reads; shorten it or ask for "
-                    'truncation "truncate".',
-                    f"instances[{index}]",
-                )
+    def _answers(
+        self, texts: Sequence[str], truncation: Truncation, turn: Callable[[Work], NDArray[np.float32]]
+    ) -> list[tuple[Answer, bool]]:
+        """Return the answer to each text and whether it was remembered; equal texts are computed once."""
+        check_texts(texts)
+        windows = truncation == "windows"
+        keys = [self._cache.key(text, windows) for text in texts]
+        known = {key: answer for key in keys if (answer := self._cache.get(key)) is not None}
+        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+        tokenised = dict(zip(new, self.tokenise(list(new.values()), windows), strict=True))
+        if truncation == "error":
+            self._refuse_truncated([(known.get(key) or tokenised[key]).truncated for key in keys])
+        computed = dict(zip(new, self._compute(list(tokenised.values()), turn), strict=True))
+        for key, answer in computed.items():
+            self._cache.put(key, answer)
+        return [(known[key], True) if key in known else (computed[key], False) for key in keys]
 
-    def _predicted(self, text: TokenisedText, logits: NDArray[np.float32], threshold: float | None) -> Prediction:
+    def _compute(
+        self, tokenised: Sequence[TokenisedText], turn: Callable[[Work], NDArray[np.float32]]
+    ) -> Iterator[Answer]:
+        rows = iter(self._engine.logits([ids for text in tokenised for ids in text.windows], turn).tolist())
+        for text in tokenised:
+            lengths = [len(ids) for ids in text.windows]
+            logits = [next(rows) for _ in lengths]
+            negative, positive = logits[0] if len(logits) == 1 else np.average(logits, axis=0, weights=lengths).tolist()
+            yield Answer((negative, positive), sum(lengths), text.truncated, len(lengths))
+
+    def _refuse_truncated(self, truncated: Sequence[bool]) -> None:
+        if True in truncated:
+            raise RequestError(
+                "text_too_long",
+                f"The text is longer than the {self.artifact.manifest.max_length} tokens that the model reads; shorten "
+                'it or ask for truncation "truncate" or "windows".',
+                f"instances[{truncated.index(True)}]",
+            )
+
+    def _predicted(self, answer: Answer, threshold: float | None, cached: bool) -> Prediction:
         decision = self.artifact.manifest.decision
         negative, positive = self.artifact.manifest.labels
-        positive_score = positive_probability(logits, decision.temperature)
+        positive_score = positive_probability(answer.logits, decision.temperature)
         scores = {negative: 1.0 - positive_score, positive: positive_score}
         cut = decision.threshold if threshold is None else threshold
         label = positive if positive_score >= cut else negative
+        low, high = decision.review_band or (1.0, 1.0)
         return Prediction(
             label=label,
             score=scores[label],
+            decision=REVIEW if low <= positive_score < high else label,
             scores=scores,
-            logits=(float(logits[0]), float(logits[1])),
-            tokens=len(text.ids),
-            truncated=text.truncated,
+            logits=answer.logits,
+            tokens=answer.tokens,
+            truncated=answer.truncated,
+            windows=answer.windows,
+            cached=cached,
         )
 
 
-def positive_probability(logits: NDArray[np.float32], temperature: float) -> float:
+def positive_probability(logits: Sequence[float], temperature: float) -> float:
     """Return the softmax probability of the second class, logits divided by the temperature (Guo et al. 2017)."""
     margin = (float(logits[1]) - float(logits[0])) / temperature
-    return float(1.0 / (1.0 + np.exp(-margin))) if margin >= 0 else float(np.exp(margin) / (1.0 + np.exp(margin)))
+    # exp of a negative number only: it may vanish but never overflows
+    return 1.0 / (1.0 + math.exp(-margin)) if margin >= 0 else math.exp(margin) / (1.0 + math.exp(margin))
 
 
-def load_tokenizer(path: Path, max_length: int) -> Tokenizer:
-    """Load a tokenizer that cuts at `max_length` tokens and never pads.
+def load_tokenizer(path: Path, max_length: int, overlap: int = 0) -> Tokenizer:
+    """Load a tokenizer that cuts at `max_length` tokens, windows overlapping by `overlap`, and never pads.
 
     Some tokenizer files fix padding to their full length, which would run every text at the cost of the longest.
     """
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length)
+    tokenizer.enable_truncation(max_length, stride=overlap)
     return tokenizer
 
 
-def _check_text(text: str, index: int) -> None:
-    field = f"instances[{index}]"
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse what is not a list of texts with some words.
+
+    Raises:
+        RequestError: a text is no string, empty, or not valid Unicode; the field says which.
+    """
+    if isinstance(texts, str):
+        raise RequestError("not_a_list", 'Give a list of texts, such as ["one text"], not one string.')
+    for index, text in enumerate(texts):
+        _check_text(text, f"instances[{index}]")
+
+
+def _check_text(text: str, field: str) -> None:
     if not isinstance(text, str):
         raise RequestError("not_a_string", f"A text must be a string, not {type(text).__name__}.", field)
-    if not text.strip():
+    if not text or text.isspace():
         raise RequestError("empty_text", "The text is empty; leave it out or send some words.", field)
     try:
         text.encode("utf-8")
@@ -166,3 +249,27 @@ def _check_text(text: str, index: int) -> None:
         raise RequestError(
             "invalid_unicode", "The text holds half of a surrogate pair; send valid Unicode.", field
         ) from None
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Yield `texts` in runs of about CHARS_AT_ONCE characters: what the tokenizer holds at a time is bounded."""
+    chunk: list[str] = []
+    chars = 0
+    for text in texts:
+        if chunk and chars + len(text) > CHARS_AT_ONCE:
+            yield chunk
+            chunk, chars = [], 0
+        chunk.append(text)
+        chars += len(text)
+    if chunk:
+        yield chunk
+
+
+def _bounded(windows: list[list[int]], index: int) -> list[list[int]]:
+    if len(windows) > MAX_WINDOWS:
+        raise RequestError(
+            "text_too_long",
+            f"The text has {len(windows)} windows where {MAX_WINDOWS} are read; send it in parts.",
+            f"instances[{index}]",
+        )
+    return windows

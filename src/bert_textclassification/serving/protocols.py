@@ -1,120 +1,261 @@
-"""Request and response bodies of each content type; nothing else knows them.
+"""Request and response bodies of each content type and platform; nothing else knows them.
 
-JSON in   {"instances": ["...", {"text": "..."}], "parameters": {"truncation": "error"}}
-          also {"inputs": ...}, {"text": "..."}, a bare list, a bare string
-JSON out  {"predictions": [{"label": "escalate", "score": 0.97, ...}], "model": {"version": ..., "variant": ...}}
-CSV in    one text a record, with or without the header `text`; quoted line breaks are part of the text
-CSV out   `label,score` a record, in order, without a header
+JSON in        {"instances": ["...", {"text": "..."}], "parameters": {"truncation": "error"}}
+               also {"inputs": ...}, {"text": "..."}, a bare list, a bare string
+JSON out       {"predictions": [{"label": "escalate", "score": 0.97, ...}], "model": {"version": ..., "variant": ...}}
+JSON Lines     a string or {"text": "..."} a line in, a prediction a line out
+CSV in         one text a record, with or without a header; quoted line breaks are part of the text
+CSV out        `label,score` a record, then what else was asked for, without a header
+plain text     one text a line in, label and score with a tab between them a line out
+Open Inference Protocol   a BYTES tensor in, tensors `label`, `score`, `decision`, `tokens`, `truncated` out
+
+Of the formats with one text a line, each record gives exactly one line, in order.
 """
 
 import csv
 import io
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from bert_textclassification.errors import RequestError
-from bert_textclassification.serving.predictor import Prediction
-
-JSON = "application/json"
-CSV = "text/csv"
+from bert_textclassification.serving.negotiation import CSV, JSON, JSON_LINES, TEXT, MediaType, decoded
+from bert_textclassification.serving.predictor import Prediction, check_texts
+from bert_textclassification.serving.schemas import InferRequest, Instance, LineParameters, Parameters
 
 csv.field_size_limit(2**31 - 1)  # the body limit bounds a text; the default would refuse one over 128 kB as no CSV
 
+Schema = TypeVar("Schema", bound=BaseModel)
+Record = str | RequestError  # a text, or why there is none
+Outcome = Prediction | RequestError
+OUTPUTS = {"label": "BYTES", "score": "FP64", "decision": "BYTES", "tokens": "INT64", "truncated": "BOOL"}
+_INSTANCES: TypeAdapter[list[Any]] = TypeAdapter(list[Instance])
 
-class Parameters(BaseModel):
-    """What a request may ask for beside the labels."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+@dataclass(frozen=True)
+class Limits:
+    """What a request may hold.
 
-    truncation: Literal["truncate", "error"] = Field(
-        default="truncate", description="What to do with a text longer than the model reads"
-    )
-    threshold: float | None = Field(default=None, gt=0, lt=1, description="Overrides the artifact's threshold")
-    all_scores: bool = Field(default=False, description="Also return the score of each label")
-    raw_logits: bool = Field(default=False, description="Also return the model's raw outputs")
+    Attributes:
+        texts: most texts.
+        chars: most characters of one text.
+    """
+
+    texts: int = 10_000
+    chars: int = 100_000
 
 
 @dataclass(frozen=True)
 class Request:
-    """A parsed request: the texts, in order, and what is asked for."""
+    """A parsed request: a text or the reason why there is none for each record, in order, and what is asked for."""
 
-    texts: list[str]
+    records: list[Record]
     parameters: Parameters = field(default_factory=Parameters)
+    name: str = "instances"
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of the records that have one."""
+        return [record for record in self.records if isinstance(record, str)]
+
+    def strict(self) -> "Request":
+        """Return the request itself.
+
+        Raises:
+            RequestError: a record has no usable text.
+        """
+        for record in self.records:
+            if isinstance(record, RequestError):
+                raise record
+        return self
+
+    def placing_refusals(self, predict: Callable[[], list[Prediction]]) -> list[Prediction]:
+        """Return what `predict` returns for `texts`; a text that it refuses is named as the request named it."""
+        try:
+            return predict()
+        except RequestError as problem:
+            if found := re.fullmatch(r"instances\[(\d+)\]", problem.field or ""):
+                places = [place for place, record in enumerate(self.records) if isinstance(record, str)]
+                problem.field = f"{self.name}[{places[int(found.group(1))]}]"
+            raise
+
+    def outcomes(self, predictions: Sequence[Prediction]) -> list[Outcome]:
+        """Return one outcome a record, given the predictions of `texts`."""
+        answers = iter(predictions)
+        return [record if isinstance(record, RequestError) else next(answers) for record in self.records]
 
 
-def parse_json(body: bytes, max_texts: int) -> Request:
-    """Parse a JSON request.
+@dataclass(frozen=True)
+class InferenceRequest(Request):
+    """A request of the Open Inference Protocol, whose reply has its id and its shape."""
+
+    id: str | None = None
+    shape: list[int] = field(default_factory=list)
+
+
+def parse(body: bytes, media_type: MediaType, limits: Limits, asked: str = "") -> Request:
+    """Parse a request of any content type.
+
+    Args:
+        body: the decompressed body.
+        media_type: what it is.
+        limits: what it may hold.
+        asked: parameters in the form of a query string, for bodies that have no room for them.
 
     Raises:
-        RequestError: the body is not JSON, has no texts, too many, or an unknown parameter.
+        RequestError: the body cannot be read, or holds no texts, too many, or an unknown parameter.
     """
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as problem:
-        raise RequestError("invalid_json", f"The body is not valid JSON: {problem}.") from None
-    parameters: Any = {}
+    parameters = line_parameters(asked)
+    text = decoded(body, media_type.charset)
+    if media_type.name == JSON:
+        return parse_json(text, limits, parameters)
+    read: dict[str, Callable[[str], list[Record]]] = {
+        JSON_LINES: _read_json_lines,
+        TEXT: _read_lines,
+        CSV: lambda text: _read_csv(text, parameters.column, media_type.parameters.get("header")),
+    }
+    return Request(_checked(read[media_type.name](text), "instances", limits), parameters)
+
+
+def parse_json(text: str, limits: Limits, parameters: Parameters | None = None) -> Request:
+    """Parse a JSON request; its own parameters win over those given.
+
+    Raises:
+        RequestError: the body is not JSON, or holds no texts, too many, or an unknown parameter.
+    """
+    content = loads(text)
+    asked = parameters or Parameters()
     name = "instances"
     if isinstance(content, dict):
-        parameters = {} if content.get("parameters") is None else content["parameters"]
+        if content.get("parameters") is not None:
+            own = _validated(Parameters, content["parameters"], "parameters")
+            asked = asked.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
         name, content = _instances(content)
     items = content if isinstance(content, list) else [content]
-    texts = [_text(item, f"{name}[{index}]") for index, item in enumerate(items)]
-    return Request(_counted(texts, name, max_texts), _parameters(parameters))
+    return Request(_checked(_texts(items, name), name, limits), asked, name)
 
 
-def parse_csv(body: bytes, max_texts: int) -> Request:
-    """Parse a CSV request: the column `text` where the first record is a header, else the first column.
+def parse_infer(body: bytes, limits: Limits) -> InferenceRequest:
+    """Parse a request of the Open Inference Protocol, version 2.
 
     Raises:
-        RequestError: the body is not UTF-8 or not CSV, or has no texts or too many.
+        RequestError: the body is not JSON or not one BYTES tensor whose data fill its shape.
+    """
+    asked = _validated(InferRequest, loads(decoded(body, "utf-8")), "")
+    tensor = asked.inputs[0]
+    data = _flat(tensor.data, len(tensor.shape))
+    size = 1
+    for length in tensor.shape:
+        size *= length
+    if size != len(data):
+        raise RequestError(
+            "invalid_shape", f"The shape {tensor.shape!r:.80} does not fit {len(data)} elements.", "inputs[0].shape"
+        )
+    parameters = _validated(Parameters, asked.parameters or {}, "parameters")
+    records = _checked(_texts(data, "inputs[0].data"), "inputs[0].data", limits)
+    return InferenceRequest(records, parameters, "inputs[0].data", asked.id, tensor.shape)
+
+
+def line_parameters(query: str) -> LineParameters:
+    """Parse parameters given as a query string.
+
+    Raises:
+        RequestError: one is unknown, given twice, or has a wrong value.
+    """
+    if not query:
+        return LineParameters()
+    pairs = parse_qsl(query, keep_blank_values=True)
+    if len(dict(pairs)) < len(pairs):
+        raise RequestError("invalid_parameter", "A parameter is given twice; give it once.", "parameters")
+    return _validated(LineParameters, dict(pairs), "parameters")
+
+
+def known_attributes(header: str) -> str:
+    """Return those parts of SageMaker's custom attributes that are parameters; others may use the header too."""
+    return "&".join(part for part in header.split("&") if part.partition("=")[0] in LineParameters.model_fields)
+
+
+def format_reply(media_type: str, outcomes: Sequence[Outcome], asked: Parameters, model: Mapping[str, str]) -> bytes:
+    """Return the reply in `media_type`: one object, line or record for each outcome, in order."""
+    if media_type == JSON:
+        return orjson.dumps({"predictions": [as_dict(one, asked) for one in outcomes], "model": model})
+    if media_type == JSON_LINES:
+        return b"".join(orjson.dumps(as_dict(one, asked), option=orjson.OPT_APPEND_NEWLINE) for one in outcomes)
+    if media_type == CSV:
+        return _format_csv(outcomes, asked)
+    return "".join("\t".join(_cells(one, Parameters())) + "\n" for one in outcomes).encode()
+
+
+def format_predictions(outcomes: Sequence[Outcome], asked: Parameters) -> bytes:
+    """Return the reply of Vertex AI and of version 1 of KServe."""
+    return orjson.dumps({"predictions": [as_dict(one, asked) for one in outcomes]})
+
+
+def format_infer(
+    predictions: Sequence[Prediction], request: InferenceRequest, model_name: str, model_version: str
+) -> bytes:
+    """Return the reply of the Open Inference Protocol: tensors of the shape of the request's."""
+    outputs = [
+        {"name": name, "datatype": kind, "shape": request.shape, "data": [getattr(one, name) for one in predictions]}
+        for name, kind in OUTPUTS.items()
+    ]
+    reply = {"model_name": model_name, "model_version": model_version, "outputs": outputs}
+    return orjson.dumps(reply if request.id is None else reply | {"id": request.id})
+
+
+def as_dict(outcome: Outcome, asked: Parameters) -> dict[str, Any]:
+    """Return a prediction, or the error of a record, as it appears in JSON."""
+    if isinstance(outcome, RequestError):
+        return {"error": outcome.as_dict()}
+    reply: dict[str, Any] = {
+        "label": outcome.label,
+        "score": outcome.score,
+        "decision": outcome.decision,
+        "tokens": outcome.tokens,
+        "truncated": outcome.truncated,
+    }
+    if asked.truncation == "windows":
+        reply["windows"] = outcome.windows
+    if asked.all_scores:
+        reply["scores"] = outcome.scores
+    if asked.raw_logits:
+        reply["logits"] = outcome.logits
+    return reply
+
+
+def loads(text: str) -> Any:
+    """Parse JSON strictly: no duplicate keys, no NaN or Infinity.
+
+    Raises:
+        RequestError: the text is none.
     """
     try:
-        decoded = body.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        raise RequestError("invalid_encoding", f"The body is not UTF-8 at byte {problem.start}.") from None
-    try:
-        records = [record for record in csv.reader(io.StringIO(decoded, newline=""), strict=True) if record]
-    except csv.Error as problem:
-        raise RequestError("invalid_csv", f"The body is not valid CSV: {problem}.") from None
-    column = 0
-    if records and "text" in (header := [cell.strip().lower() for cell in records[0]]):
-        column = header.index("text")
-        records = records[1:]
-    texts = [_cell(record, column, index) for index, record in enumerate(records)]
-    return Request(_counted(texts, "instances", max_texts))
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError:
+        raise RequestError("invalid_json", "The body is nested too deeply.") from None
+    except ValueError as problem:
+        # int() refuses thousands of digits with advice for programmers
+        reason = "it has a number of thousands of digits" if "int_max_str" in str(problem) else problem
+        raise RequestError("invalid_json", f"The body is not valid JSON: {reason}.") from None
 
 
-def format_json(predictions: Sequence[Prediction], parameters: Parameters, model: dict[str, str]) -> bytes:
-    """Return the JSON reply."""
-    return orjson.dumps(
-        {"predictions": [_as_dict(prediction, parameters) for prediction in predictions], "model": model}
-    )
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise RequestError("duplicate_key", f"The key {twice!r:.80} is given twice; give it once.")
+    return content
 
 
-def format_csv(predictions: Sequence[Prediction]) -> bytes:
-    """Return the CSV reply: one `label,score` line for each text, in order."""
-    reply = io.StringIO(newline="")
-    writer = csv.writer(reply, lineterminator="\n")
-    writer.writerows((prediction.label, repr(prediction.score)) for prediction in predictions)
-    return reply.getvalue().encode()
-
-
-def _as_dict(prediction: Prediction, parameters: Parameters) -> dict[str, Any]:
-    reply: dict[str, Any] = {
-        "label": prediction.label,
-        "score": prediction.score,
-        "tokens": prediction.tokens,
-        "truncated": prediction.truncated,
-    }
-    if parameters.all_scores:
-        reply["scores"] = prediction.scores
-    if parameters.raw_logits:
-        reply["logits"] = prediction.logits
-    return reply
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _instances(content: dict[str, Any]) -> tuple[str, Any]:
@@ -124,45 +265,125 @@ def _instances(content: dict[str, Any]) -> tuple[str, Any]:
     raise RequestError("missing_instances", 'The body has no texts; send {"instances": ["..."]}.', "instances")
 
 
-def _text(item: Any, where: str) -> str:
-    if isinstance(item, dict) and "text" in item:
-        item = item["text"]
-    if not isinstance(item, str):
+def _texts(items: list[Any], name: str) -> list[Record]:
+    try:
+        instances = _INSTANCES.validate_python(items)
+    except ValidationError as problem:
+        index = problem.errors(include_url=False)[0]["loc"][0]
         raise RequestError(
-            "not_a_string", f'An instance must be a string or {{"text": "..."}}, not {item!r:.40}.', where
-        )
-    return item
+            "not_a_string",
+            f'An instance must be a string or {{"text": "..."}}, not {items[int(index)]!r:.40}.',
+            f"{name}[{index}]",
+        ) from None
+    return [item if isinstance(item, str) else item.text for item in instances]
 
 
-def _cell(record: list[str], column: int, index: int) -> str:
+def _flat(data: list[Any], dimensions: int) -> list[Any]:
+    """Return the elements of nested lists in row-major order; what is nested deeper stays a list."""
+    for _ in range(dimensions - 1):
+        data = [element for item in data for element in (item if isinstance(item, list) else [item])]
+    return data
+
+
+def _lines(text: str) -> list[str]:
+    """Return the records of a text: a line break ends a record, so the one at the end starts none."""
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def _read_lines(text: str) -> list[Record]:
+    return list(_lines(text))
+
+
+def _read_json_lines(text: str) -> list[Record]:
+    return [_json_line(line, index) for index, line in enumerate(_lines(text))]
+
+
+def _json_line(line: str, index: int) -> Record:
+    try:
+        return _texts([loads(line)], "instances")[0]
+    except RequestError as problem:
+        return RequestError(problem.code, problem.message, f"instances[{index}]")
+
+
+def _read_csv(text: str, column: str, header: str | None) -> list[Record]:
+    """Return the cell of each record that holds its text.
+
+    The first record is a header if the media type says so (RFC 4180) or one of its cells is the column's name.
+    """
+    try:
+        records = [record or [""] for record in csv.reader(io.StringIO(text, newline=""), strict=True)]
+    except csv.Error as problem:
+        raise RequestError("invalid_csv", f"The body is not valid CSV: {problem}.") from None
+    names = [cell.strip().lower() for cell in records[0]] if records else []
+    if column.lower() in names and header != "absent":
+        return [_cell(record, names.index(column.lower()), index) for index, record in enumerate(records[1:])]
+    if header == "present" and len(names) > 1:
+        raise RequestError("missing_column", f"The header has no column {column!r:.80}.", "parameters.column")
+    if column != "text":
+        raise RequestError("missing_column", f"The first record names no column {column!r:.80}.", "parameters.column")
+    return [_cell(record, 0, index) for index, record in enumerate(records[header == "present" :])]
+
+
+def _cell(record: list[str], column: int, index: int) -> Record:
     if column >= len(record):
-        raise RequestError("missing_column", f"Record {index + 1} has no text column.", f"instances[{index}]")
+        return RequestError("missing_column", f"Record {index + 1} has no text column.", f"instances[{index}]")
     return record[column]
 
 
-def _counted(texts: list[str], name: str, max_texts: int) -> list[str]:
-    if not texts:
+def _checked(records: list[Record], name: str, limits: Limits) -> list[Record]:
+    if not records:
         raise RequestError("no_instances", "The request holds no texts; send at least one.", name)
-    if len(texts) > max_texts:
+    if len(records) > limits.texts:
         raise RequestError(
             "too_many_instances",
-            f"The request holds {len(texts)} texts where {max_texts} are allowed; send several requests.",
+            f"The request holds {len(records)} texts where {limits.texts} are allowed; send several requests.",
             name,
             status=413,
         )
-    return texts
+    return [_usable(record, f"{name}[{index}]", limits.chars) for index, record in enumerate(records)]
 
 
-def _parameters(content: Any) -> Parameters:
+def _usable(record: Record, where: str, most: int) -> Record:
+    if isinstance(record, RequestError):
+        return record
+    if len(record) > most:
+        message = f"The text has {len(record)} characters where {most} are allowed; send it in parts."
+        return RequestError("text_too_large", message, where, status=413)
     try:
-        return Parameters.model_validate(content)
+        check_texts([record])
+    except RequestError as problem:
+        return RequestError(problem.code, problem.message, where)
+    return record
+
+
+def _format_csv(outcomes: Sequence[Outcome], asked: Parameters) -> bytes:
+    reply = io.StringIO(newline="")
+    csv.writer(reply, lineterminator="\n").writerows(_cells(one, asked) for one in outcomes)
+    return reply.getvalue().encode()
+
+
+def _cells(outcome: Outcome, asked: Parameters) -> list[str]:
+    """Return label, score and what else was asked for; all empty for a record that could not be read."""
+    if isinstance(outcome, RequestError):
+        return [""] * (2 + 2 * asked.all_scores + 2 * asked.raw_logits)
+    numbers = [outcome.score]
+    if asked.all_scores:
+        numbers += outcome.scores.values()
+    if asked.raw_logits:
+        numbers += outcome.logits
+    return [" ".join(outcome.label.split()), *map(repr, numbers)]
+
+
+def _validated(schema: type[Schema], content: Any, where: str) -> Schema:
+    try:
+        return schema.model_validate(content)
     except ValidationError as problem:
-        error = problem.errors()[0]
-        where = ".".join(["parameters", *(str(part) for part in error["loc"])])
-        known = ", ".join(Parameters.model_fields)
-        message = (
-            f"There is no such parameter; known ones: {known}."
-            if error["type"] == "extra_forbidden"
-            else error["msg"] + "."
-        )
-        raise RequestError("invalid_parameter", message, where) from None
+        error = problem.errors(include_url=False)[0]
+        field = where
+        for part in error["loc"]:
+            field += f"[{part}]" if isinstance(part, int) else f".{part:.80}"
+        known = ", ".join(schema.model_fields)
+        unknown = error["type"] == "extra_forbidden"
+        message = f"There is no such parameter; known ones: {known}." if unknown else f"{error['msg']}."
+        code = "invalid_parameter" if where else "invalid_request"
+        raise RequestError(code, message, field.removeprefix(".") or None) from None

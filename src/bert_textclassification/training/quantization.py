@@ -17,8 +17,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from bert_textclassification.artifact import (
@@ -31,6 +33,7 @@ from bert_textclassification.artifact import (
     DataSplit,
     Decision,
     Manifest,
+    Reference,
     StoredFile,
     Variant,
     write_manifest,
@@ -77,8 +80,13 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     shutil.copyfile(fine_tuned.folder / TOKENIZER, folder / TOKENIZER)
     variants = {name: measure_variant(folder / f"{name}.onnx", form, evaluated) for name, form in FORMS.items()}
     default, reason = choose_default(variants, fine_tuned.config.max_accuracy_loss)
-    metrics = _metrics(folder, variants[default], evaluated, fine_tuned.config.seed)
-    manifest = _manifest(fine_tuned, splits, folder, variants, default, reason, metrics)
+    scores = _scores(folder, variants[default], evaluated)
+    metrics = {
+        name: metrics_with_intervals(split.targets, scores[name], fine_tuned.config.seed)
+        for name, split in evaluated.items()
+    }
+    reference = Reference.of(scores["validation"].tolist(), [len(ids) for ids in evaluated["validation"].token_ids])
+    manifest = _manifest(fine_tuned, splits, folder, variants, default, reason, metrics, reference)
     (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
     return write_manifest(folder, manifest)
 
@@ -150,14 +158,10 @@ def variants_table(artifact: Artifact) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").round(4).T
 
 
-def _metrics(
-    folder: Path, variant: Variant, evaluated: dict[str, Evaluated], seed: int
-) -> dict[str, dict[str, dict[str, float]]]:
+def _scores(folder: Path, variant: Variant, evaluated: dict[str, Evaluated]) -> dict[str, NDArray[np.float64]]:
+    """Return the positive scores that `variant` gives to each split."""
     engine = Engine(folder / variant.file, variant.batch_size)
-    return {
-        name: metrics_with_intervals(split.targets, positive_scores(engine.logits(split.token_ids)), seed)
-        for name, split in evaluated.items()
-    }
+    return {name: positive_scores(engine.logits(split.token_ids)) for name, split in evaluated.items()}
 
 
 def _manifest(
@@ -168,6 +172,7 @@ def _manifest(
     default: str,
     reason: str,
     metrics: dict[str, dict[str, dict[str, float]]],
+    reference: Reference,
 ) -> Manifest:
     config = fine_tuned.config
     return Manifest(
@@ -177,6 +182,7 @@ def _manifest(
         labels=splits.labels,
         max_length=config.max_length,
         decision=Decision(),
+        reference=reference,
         tokenizer=StoredFile.of(folder / TOKENIZER),
         variants=variants,
         default_variant=default,

@@ -1,12 +1,9 @@
-"""Results for people: the model card, the summary of a run, and the table of the README.
+"""Results for people: the model card, the summary of a run, and its publication.
 
-    python -m bert_textclassification.training.report publish sst2    # runs/sst2 -> notebooks/results, README
-
-Every number in the README's tables comes from a file in `notebooks/results/` that a run wrote.
+python -m bert_textclassification.training.report publish sst2    # runs/sst2 -> notebooks/results, README
 """
 
 import json
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,10 +12,11 @@ from typing import Any
 
 from bert_textclassification.artifact import Manifest
 from bert_textclassification.errors import UserError
+from bert_textclassification.training import readme
+from bert_textclassification.training.readme import RESULTS
 from bert_textclassification.training.run_folder import RunFolder
+from bert_textclassification.training.tables import markdown_table, percent, with_interval
 
-RESULTS = Path("notebooks/results")
-README = Path("README.md")
 _PUBLISHED_FIGURES = ("accuracy_latency", "history")
 
 
@@ -29,14 +27,14 @@ def model_card(manifest: Manifest) -> str:
             name,
             variant.precision,
             f"{variant.size_bytes / 1e6:.1f}",
-            *(_percent(variant.accuracy[split]) for split in ("validation", "test")),
-            _percent(variant.agreement["test"]),
+            *(percent(variant.accuracy[split]) for split in ("validation", "test")),
+            percent(variant.agreement["test"]),
             f"{variant.largest_score_change['test']:.4f}",
         ]
         for name, variant in manifest.variants.items()
     ]
     metrics = [
-        [name, *(_with_interval(manifest.metrics[split][name]) for split in ("validation", "test"))]
+        [name, *(with_interval(manifest.metrics[split][name]) for split in ("validation", "test"))]
         for name in manifest.metrics["test"]
     ]
     data = [[name, str(split.rows), str(split.positives)] for name, split in manifest.data.items()]
@@ -51,12 +49,12 @@ Tells `{positive}` from `{negative}` in texts of up to {manifest.max_length} tok
 {manifest.default_reason} The positive class is `{positive}`; a text gets it from a score of
 {manifest.decision.threshold:g} on ({manifest.decision.chosen_on}).
 
-{_markdown(["metric, % (95 % interval)", "validation", "test"], metrics)}
+{markdown_table(["metric, % (95 % interval)", "validation", "test"], metrics)}
 
 ## Variants
 
 {
-        _markdown(
+        markdown_table(
             [
                 "variant",
                 "precision",
@@ -72,7 +70,7 @@ Tells `{positive}` from `{negative}` in texts of up to {manifest.max_length} tok
 
 ## Data
 
-{_markdown(["split", "rows", f"labelled {positive}"], data)}
+{markdown_table(["split", "rows", f"labelled {positive}"], data)}
 
 ## Limits
 
@@ -86,12 +84,12 @@ def summary_table(results: dict[str, Any]) -> str:
     timings = results["quantization_benchmark"]["table"]
     header = ["", "test accuracy", "agreement", "p50 ms", "p95 ms", "texts/s", "speed-up", "MB"]
     baseline = results["exploration"]["baseline_test"]["accuracy"]["value"]
-    rows = [["TF-IDF + logistic regression", _percent(baseline), *[""] * 6]]
+    rows = [["TF-IDF + logistic regression", percent(baseline), *[""] * 6]]
     rows += [
         [
             name,
-            _percent(row["accuracy"]),
-            _percent(row["agreement"]),
+            percent(row["accuracy"]),
+            percent(row["agreement"]),
             f"{row['p50_ms']:.2f}",
             f"{row['p95_ms']:.2f}",
             f"{row['texts_per_second']:.0f}",
@@ -131,48 +129,6 @@ def summary_line(run: RunFolder) -> dict[str, Any]:
     }
 
 
-def results_table(results: dict[str, dict[str, Any]]) -> str:
-    """Return the README's table: one row for each published run, by name."""
-    header = [
-        "data", "rows (train / test)", "TF-IDF baseline, %", "FP32, % (95 % interval)", "int8, %",
-        "agreement, %", "served", "torch FP32 p50, ms", "int8 p50, ms", "speed-up (min–max)", "HTTP p50, ms",
-    ]  # fmt: skip
-    rows = []
-    for name, result in results.items():
-        table = result["quantization_benchmark"]["table"]
-        fp32, int8 = table["torch fp32"], table["onnx int8"]
-        balance = result["exploration"]["balance"]
-        rows.append(
-            [
-                name,
-                f"{balance['train']['rows']:,} / {balance['test']['rows']:,}",
-                _percent(result["exploration"]["baseline_test"]["accuracy"]["value"]),
-                _with_interval(result["fine_tuning"]["test"]["accuracy"]),
-                _percent(int8["accuracy"]),
-                _percent(int8["agreement"]),
-                result["quantization_benchmark"]["default_variant"],
-                f"{fp32['p50_ms']:.1f}",
-                f"{int8['p50_ms']:.2f}",
-                f"{int8['speedup']:.2f}x ({int8['speedup_low']:.2f}–{int8['speedup_high']:.2f})",
-                f"{result['deployment']['latency_ms']['p50']:.2f}",
-            ]
-        )
-    return _markdown(header, rows)
-
-
-def read_results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
-    """Return the published results by name."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
-
-
-def generated_block(readme: str, name: str) -> str:
-    """Return the part of `readme` between the markers `<!-- name -->` and `<!-- /name -->`."""
-    found = re.search(_block(name), readme, re.DOTALL)
-    if found is None:
-        raise UserError(f"README.md lacks the markers <!-- {name} --> and <!-- /{name} -->; put them back.")
-    return found.group(2).strip()
-
-
 def publish(name: str) -> None:
     """Copy the results and figures of `runs/<name>` to `notebooks/results/` and bring the README's table up to date."""
     run = RunFolder(Path("runs") / name)
@@ -185,32 +141,7 @@ def publish(name: str) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     for figure in _PUBLISHED_FIGURES:
         shutil.copyfile(run.figures / f"{figure}.png", RESULTS / f"{name}_{figure}.png")
-    update_readme()
-
-
-def update_readme() -> None:
-    """Write the table of the published results between its markers in the README."""
-    text = README.read_text(encoding="utf-8")
-    generated_block(text, "results")
-    table = results_table(read_results())
-    README.write_text(re.sub(_block("results"), rf"\1\n{table}\n\3", text, flags=re.DOTALL), encoding="utf-8")
-
-
-def _block(name: str) -> str:
-    return rf"(<!-- {name} -->)(.*?)(<!-- /{name} -->)"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}"
-
-
-def _with_interval(metric: dict[str, float]) -> str:
-    return f"{_percent(metric['value'])} ({_percent(metric['low'])}–{_percent(metric['high'])})"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    readme.update()
 
 
 def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

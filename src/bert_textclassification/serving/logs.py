@@ -1,0 +1,38 @@
+"""Log records as one line of JSON each. nginx writes the line of each request; this is for everything else."""
+
+import logging
+import time
+from typing import Any
+
+import orjson
+
+
+class JsonFormatter(logging.Formatter):
+    """Time, level, logger, message, what was given as `extra={"fields": {...}}`, and the trace of an exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+def configuration(level: str = "INFO") -> dict[str, Any]:
+    """Return the `logging.config` of the server: every record to stdout, as JSON."""
+    handlers = ["stdout"]
+    quiet = {"level": "WARNING", "handlers": handlers, "propagate": False}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": f"{__name__}.JsonFormatter"}},
+        "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
+        "root": {"level": level, "handlers": handlers},
+        "loggers": {"gunicorn.error": quiet, "gunicorn.access": quiet},
+    }

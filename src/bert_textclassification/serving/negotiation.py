@@ -1,0 +1,123 @@
+"""What a request's headers say of its body, and what they ask of the reply. Media types are compared as such."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header, parse_options_header
+
+from bert_textclassification.errors import RequestError
+
+JSON = "application/json"
+JSON_LINES = "application/jsonlines"
+CSV = "text/csv"
+TEXT = "text/plain"
+_ALIASES = {"application/x-ndjson": JSON_LINES, "application/jsonl": JSON_LINES, "application/x-jsonlines": JSON_LINES}
+OFFERED = (JSON, JSON_LINES, CSV, TEXT)
+# Python knows more, some of them slow or no character sets at all.
+_CHARSETS = {
+    "utf-8", "utf8", "ascii", "us-ascii", "utf-16", "utf-16le", "utf-16be", "latin1", "iso-8859-1", "iso-8859-2",
+    "iso-8859-5", "iso-8859-7", "iso-8859-9", "iso-8859-15", "windows-1250", "windows-1251", "windows-1252",
+    "windows-1253", "windows-1254", "windows-1256", "koi8-r", "shift_jis", "euc-jp", "euc-kr", "gb18030", "gbk", "big5",
+}  # fmt: skip
+_UTF8 = {"utf-8", "utf8", "ascii", "us-ascii"}
+
+
+@dataclass(frozen=True)
+class MediaType:
+    """A media type that is read here, its parameters, and the character set of the body."""
+
+    name: str
+    parameters: Mapping[str, str]
+    charset: str
+
+
+def content_type(header: str | None) -> MediaType:
+    """Parse a Content-Type header; JSON when there is none.
+
+    Raises:
+        RequestError: the media type or its character set is not read here (415).
+    """
+    name, parameters = parse_options_header(header or JSON)
+    name = _ALIASES.get(name.lower(), name.lower())
+    if name not in OFFERED:
+        raise _unsupported(f"The content type {name!r:.80} is not read here; send one of: {', '.join(OFFERED)}.")
+    charset = parameters.get("charset", "utf-8").lower()
+    if charset not in _CHARSETS or (name == JSON and charset not in _UTF8):
+        raise _unsupported(f"The character set {charset!r:.80} is not read here; send UTF-8.")
+    return MediaType(name, parameters, "utf-8-sig" if charset in _UTF8 else charset)
+
+
+def accepted(header: str | None) -> MIMEAccept:
+    """Parse an Accept header; empty when the client does not mind."""
+    return parse_accept_header(header if header != "*/*" else None, MIMEAccept)
+
+
+def best_offer(accept: MIMEAccept, first: str) -> str:
+    """Return the media type to reply in: the client's favourite, `first` when it does not mind.
+
+    Raises:
+        RequestError: the client accepts nothing that can be given (406).
+    """
+    if not accept:
+        return first
+    # Parameters such as a charset choose no other reply; werkzeug would take them for another type.
+    accept = MIMEAccept((value.partition(";")[0].strip(), quality) for value, quality in accept)
+    offers = [first, *(offer for offer in OFFERED if offer != first), *_ALIASES]
+    best = accept.best_match(offers)
+    if best is None:
+        raise RequestError("not_acceptable", f"The reply can be one of: {', '.join(OFFERED)}.", "Accept", status=406)
+    return _ALIASES.get(best, best)
+
+
+def decompressed(body: bytes, encoding: str | None, most: int) -> bytes:
+    """Return the body without its Content-Encoding, never holding more than `most` bytes of it.
+
+    Raises:
+        RequestError: the encoding is not read here (415), the data is damaged (400) or expands to more (413).
+    """
+    encoding = (encoding or "identity").strip().lower()
+    if encoding == "identity":
+        return body
+    if encoding not in ("gzip", "x-gzip"):
+        raise RequestError(
+            "unsupported_encoding",
+            f"The content encoding {encoding!r:.80} is not read here; send gzip or none.",
+            "Content-Encoding",
+            status=415,
+        )
+    return _gunzipped(body, most)
+
+
+def decoded(body: bytes, charset: str) -> str:
+    """Return the text of a body.
+
+    Raises:
+        RequestError: the bytes are none of that character set.
+    """
+    try:
+        return body.decode(charset)
+    except UnicodeDecodeError as problem:
+        named = charset.removesuffix("-sig").upper()
+        raise RequestError("invalid_encoding", f"The body is not {named} at byte {problem.start}.") from None
+
+
+def _gunzipped(body: bytes, most: int) -> bytes:
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        expanded = stream.decompress(body, most + 1)
+    except zlib.error as problem:
+        raise RequestError("invalid_gzip", f"The body is not valid gzip: {problem}.", "Content-Encoding") from None
+    if len(expanded) > most:
+        raise RequestError(
+            "body_too_large", f"The body expands to over {most} bytes; send several requests.", status=413
+        )
+    if not stream.eof or stream.unused_data:
+        fault = "ends in the middle" if not stream.eof else "goes on after its end"
+        raise RequestError("invalid_gzip", f"The body is not valid gzip: it {fault}.", "Content-Encoding")
+    return expanded
+
+
+def _unsupported(message: str) -> RequestError:
+    return RequestError("unsupported_media_type", message, "Content-Type", status=415)

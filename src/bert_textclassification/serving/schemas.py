@@ -1,0 +1,192 @@
+"""The shapes of requests and replies, once: they validate what comes in and are what `/openapi.json` shows."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StrictStr, Tag
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Open(BaseModel):
+    """What platforms may add to is ignored, not refused."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class Parameters(_Strict):
+    """What a request may ask for beside the labels."""
+
+    truncation: Literal["truncate", "windows", "error"] = Field(
+        default="truncate",
+        description="A text longer than the model reads: read its beginning, read all of it in windows that overlap by "
+        "a quarter and take the mean of their logits weighted by their tokens, or refuse it",
+    )
+    threshold: float | None = Field(default=None, gt=0, lt=1, description="Overrides the artifact's threshold")
+    all_scores: bool = Field(default=False, description="Also return the score of each label")
+    raw_logits: bool = Field(default=False, description="Also return the model's raw outputs")
+
+
+class LineParameters(Parameters):
+    """What a request without room for parameters in its body may ask for in its address."""
+
+    model_config = ConfigDict(strict=False)
+
+    column: str = Field(default="text", min_length=1, description="CSV: name of the column that holds the texts")
+
+
+def _whole(text: str) -> str:
+    """Return the text if it holds no half of a surrogate pair, which no reply could repeat."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds half of a surrogate pair") from None
+    return text
+
+
+class TextInstance(_Open):
+    """A text as an object; other keys are ignored."""
+
+    text: StrictStr
+
+
+Instance = Annotated[
+    Annotated[StrictStr, Tag("string")] | Annotated[TextInstance, Tag("object")],
+    Discriminator(lambda value: "object" if isinstance(value, dict | TextInstance) else "string"),
+]
+
+
+class Instances(_Open):
+    """The usual request; `inputs` or `text` instead of `instances`, one text, or a bare list are read too."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"instances": ["one text", {"text": "another"}], "parameters": {"all_scores": True}}]
+        }
+    )
+
+    instances: list[Instance] = Field(min_length=1)
+    parameters: Parameters | None = None
+
+
+class Model(_Strict):
+    """Which model answered."""
+
+    version: str
+    variant: str
+
+
+class PredictionReply(_Strict):
+    """The answer to one text."""
+
+    label: str
+    score: float = Field(ge=0, le=1, description="Calibrated probability of the label")
+    decision: str = Field(description="The label, or `review` where a person should decide")
+    tokens: int = Field(description="Tokens the model read, special ones included")
+    truncated: bool = Field(description="Whether the text was longer than what was read of it")
+    windows: int | None = Field(default=None, description="With truncation `windows`: how many were read")
+    scores: dict[str, float] | None = Field(default=None, description="With all_scores")
+    logits: tuple[float, float] | None = Field(default=None, description="With raw_logits")
+
+
+class Predictions(_Strict):
+    """One answer for each text, in order."""
+
+    predictions: list[PredictionReply]
+
+
+class InvocationReply(Predictions):
+    """One answer for each text, in order, and the model that gave them."""
+
+    model: Model
+
+
+class ErrorDetail(_Strict):
+    """What is wrong, where, and how to mend it."""
+
+    code: str
+    message: str
+    field: str | None
+
+
+class Error(_Strict):
+    """The body of every refusal."""
+
+    error: ErrorDetail
+
+
+class PlatformError(_Strict):
+    """The body of every refusal on the routes of KServe and the Open Inference Protocol."""
+
+    error: str
+    code: str
+    field: str | None
+
+
+class InferTensor(_Open):
+    """A tensor of texts: BYTES, of any shape, its data nested or flat in row-major order."""
+
+    name: str
+    shape: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(max_length=8)
+    datatype: Literal["BYTES"]
+    data: list[Any]
+
+
+class InferRequest(_Open):
+    """A request of the Open Inference Protocol, version 2, without its binary extension."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "1",
+                    "inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["one text", "another"]}],
+                    "parameters": {"threshold": 0.5},
+                }
+            ]
+        }
+    )
+
+    id: Annotated[str, AfterValidator(_whole)] | None = None
+    inputs: list[InferTensor] = Field(min_length=1, max_length=1)
+    parameters: dict[str, Any] | None = None
+
+
+class OutputTensor(_Strict):
+    """A tensor of answers, one element a text."""
+
+    name: Literal["label", "score", "decision", "tokens", "truncated"]
+    datatype: Literal["BYTES", "FP64", "INT64", "BOOL"]
+    shape: list[int]
+    data: list[str] | list[float] | list[int] | list[bool]
+
+
+class InferReply(_Strict):
+    """A reply of the Open Inference Protocol, version 2."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[OutputTensor]
+
+
+class Health(_Strict):
+    """The server is ready, and with which model."""
+
+    status: Literal["ready"]
+    model: Model
+
+
+class Facts(BaseModel):
+    """What a platform asks about the server and its model."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class ExecutionParameters(_Strict):
+    """What batch transform should do."""
+
+    MaxConcurrentTransforms: int
+    BatchStrategy: Literal["MULTI_RECORD", "SINGLE_RECORD"]
+    MaxPayloadInMB: int
