@@ -18,8 +18,9 @@ import pytest
 
 from bert_textclassification.artifact import Artifact, pack
 from bert_textclassification.errors import ArtifactError
-from bert_textclassification.serving import model_source
-from bert_textclassification.serving.model_source import MAX_MEMBERS, locate
+from bert_textclassification.serving import archive as archives
+from bert_textclassification.serving.archive import MAX_MEMBERS
+from bert_textclassification.serving.model_source import locate
 
 
 @pytest.fixture
@@ -231,22 +232,22 @@ def test_a_size_below_zero_is_refused(tmp_path, scratch):
 
 
 def test_a_bomb_is_refused_by_its_header_before_it_is_expanded(tmp_path, scratch):
-    header = _plain("manifest.json", b"", size=model_source.MAX_MODEL_BYTES + 1)[0].tobuf()
+    header = _plain("manifest.json", b"", size=archives.MAX_MODEL_BYTES + 1)[0].tobuf()
     (tmp_path / "made.tar.gz").write_bytes(gzip.compress(header))  # no data at all, and it is not missed
     assert "more than 4,294,967,296 bytes" in _refusal(tmp_path / "made.tar.gz", scratch)
 
 
 def test_the_files_are_bounded_together(tmp_path, scratch, monkeypatch):
     made = _archive(tmp_path, [_plain("a", b"x" * 600), _plain("b", b"x" * 400)])
-    monkeypatch.setattr(model_source, "MAX_MODEL_BYTES", 1000)
+    monkeypatch.setattr(archives, "MAX_MODEL_BYTES", 1000)
     assert len(list(locate(str(made), scratch).iterdir())) == 2
     shutil.rmtree(scratch)
-    monkeypatch.setattr(model_source, "MAX_MODEL_BYTES", 999)
+    monkeypatch.setattr(archives, "MAX_MODEL_BYTES", 999)
     assert "more than 999 bytes" in _refusal(made, scratch)
 
 
 def test_what_follows_the_end_is_not_expanded(tmp_path, scratch, monkeypatch):
-    monkeypatch.setattr(model_source, "_CHUNK", 1000)
+    monkeypatch.setattr(archives, "_CHUNK", 1000)
     content = _tar([_plain("a")])
     (tmp_path / "made.tar.gz").write_bytes(gzip.compress(content + b"\0" * 10**7 + b"beyond what is read"))
     locate(str(tmp_path / "made.tar.gz"), scratch)
@@ -259,7 +260,7 @@ def test_a_full_disk_is_named_with_the_room_it_takes(archive, scratch, monkeypat
     def disk_full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(model_source, "_write", disk_full)
+    monkeypatch.setattr(archives, "_write", disk_full)
     message = _refusal(archive, scratch)
     assert f"needs {len(gzip.decompress(archive.read_bytes())):,} bytes" in message
     assert "SCRATCH_DIR" in message
@@ -415,7 +416,7 @@ def test_an_archive_among_the_objects_is_extracted_and_not_kept(
         ("v1/../../evil", {}, "not a bare name"),
         ("v1//etc/evil", {}, "not a bare name"),
         ("v1/..\\evil", {}, "not a bare name"),
-        ("v1/big.onnx", {"size": model_source.MAX_MODEL_BYTES}, "at most 4,294,967,296 bytes together"),
+        ("v1/big.onnx", {"size": archives.MAX_MODEL_BYTES}, "at most 4,294,967,296 bytes together"),
         ("v1/manifest.json", {"metadata": {"contentEncoding": "gzip"}}, "without content encoding"),
         ("v1/fp32.onnx", {"headers": {"X-Goog-Hash": "crc32c=AAAAAA==,md5=AAAA"}}, "cannot be read as a model"),
         ("v1/model.tar.gz", {}, "not a usable model archive"),
