@@ -25,13 +25,6 @@ accesslog = None  # nginx writes the one access log
 logconfig_dict = logs.configuration()
 
 
-def child_exit(server: Any, worker: Any) -> None:
-    """Forget the gauges of a worker that ended; its counts stay."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    mark_process_dead(worker.pid)
-
-
 def post_worker_init(worker: Any) -> None:
     """Claim the disk space of the metrics, once the application has made their files, and tidy up after loading."""
     gc.collect()

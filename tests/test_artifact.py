@@ -1,12 +1,25 @@
 """The artifact on disk: whatever is damaged is refused with one sentence that names the file and the remedy."""
 
+import itertools
 import json
 import re
 import tarfile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from bert_textclassification.artifact import Artifact, pack, sha256_of
+from bert_textclassification.artifact import (
+    SCORE_EDGES,
+    TOKEN_EDGES,
+    Artifact,
+    Decision,
+    Histogram,
+    Reference,
+    pack,
+    sha256_of,
+)
 from bert_textclassification.errors import ArtifactError
 from bert_textclassification.serving.predictor import Predictor
 
@@ -66,6 +79,11 @@ def test_a_manifest_of_another_schema_is_named_with_both_versions(copied_artifac
         ({"max_length": 1}, "max_length"),
         ({"decision": {"threshold": 1.0}}, "decision.threshold"),
         ({"decision": {"temperature": 0}}, "decision.temperature"),
+        ({"decision": {"review_band": [0.4]}}, "decision.review_band"),
+        ({"decision": {"review_band": ["low", "high"]}}, "decision.review_band"),
+        ({"decision": {"review_band": [0.9, 0.1]}}, "decision"),
+        ({"decision": {"review_band": [-0.1, 0.5]}}, "decision"),
+        ({"decision": {"review_band": [0.5, 1.1]}}, "decision"),
         ({"unheard_of": 1}, "unheard_of"),
     ],
 )
@@ -163,6 +181,56 @@ def test_a_damaged_artifact_is_not_packed(copied_artifact, tmp_path):
     with pytest.raises(ArtifactError, match="lacks"):
         pack(copied_artifact, tmp_path / "model.tar.gz")
     assert not list(tmp_path.glob("model.tar*"))
+
+
+# -- what live traffic is compared with, and the review band
+
+
+@pytest.mark.parametrize("of", ["scores", "tokens"])
+@pytest.mark.parametrize("counts", [[], [1], [1, 2, 3, 4], [1, "two", 3], [1, -2, 3], [1, 0.5, 3]])
+def test_a_damaged_histogram_is_named(copied_artifact, of, counts):
+    reference = _manifest(copied_artifact)["reference"]
+    reference[of] = {"edges": [0.1, 0.2], "counts": counts}
+    _edit_manifest(copied_artifact, reference=reference)
+    assert f"manifest.json is damaged at 'reference.{of}" in _refusal(copied_artifact)
+
+
+def test_counts_that_do_not_fit_the_edges_are_named_with_both_numbers():
+    with pytest.raises(ValidationError, match="2 edges need 3 counts, not 2"):
+        Histogram(edges=(0.1, 0.2), counts=(1, 2))
+
+
+def test_an_artifact_without_a_reference_is_served(copied_artifact):
+    stored = _manifest(copied_artifact)
+    del stored["reference"]
+    (copied_artifact / "manifest.json").write_text(json.dumps(stored))
+    assert Artifact.load(copied_artifact).manifest.reference is None
+
+
+def test_a_value_on_an_edge_counts_below_it_and_one_over_all_in_the_last_bin():
+    assert Histogram.of([0.1, 0.10001, 0.2, 0.3, 7], [0.1, 0.2]).counts == (1, 2, 2)
+    assert Histogram.of([], [0.1, 0.2]).counts == (0, 0, 0)
+
+
+@given(values=st.lists(st.floats(0, 1)), edges=st.lists(st.floats(0, 1), unique=True).map(sorted))
+def test_every_value_is_counted_once_between_its_edges(values, edges):
+    bounds = [float("-inf"), *edges, float("inf")]
+    expected = [sum(low < value <= high for value in values) for low, high in itertools.pairwise(bounds)]
+    assert list(Histogram.of(values, edges).counts) == expected
+
+
+def test_the_reference_has_the_bins_of_the_metrics():
+    reference = Reference.of([0.05, 0.95, 0.95], [3, 8, 600])
+    assert (reference.scores.edges, reference.tokens.edges) == (SCORE_EDGES, TOKEN_EDGES)
+    assert (reference.scores.counts[0], reference.scores.counts[-1]) == (1, 2)
+    assert (reference.tokens.counts[0], reference.tokens.counts[-1]) == (2, 1)
+
+
+@pytest.mark.parametrize("band", [None, (0.0, 1.0), (0.4, 0.6), (0.5, 0.5)])
+def test_a_review_band_survives_the_way_through_the_manifest(band):
+    decision = Decision(review_band=band)
+    assert Decision.model_validate_json(decision.model_dump_json()) == decision
+    assert decision.review_band == band
 
 
 def _refusal(folder):

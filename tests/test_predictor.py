@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.errors import ArtifactError, RequestError
+from bert_textclassification.serving import predictor as predictor_module
+from bert_textclassification.serving.cache import AnswerCache
 from bert_textclassification.serving.engine import Engine
-from bert_textclassification.serving.predictor import Predictor, load_tokenizer, positive_probability
+from bert_textclassification.serving.predictor import MAX_WINDOWS, Predictor, load_tokenizer, positive_probability
 
 TEXTS = [
     "My boiler is leaking gas, please come now!",
@@ -246,12 +249,288 @@ def transformers_tokenizer(tiny_fine_tuned):
     return AutoTokenizer.from_pretrained(tiny_fine_tuned.folder)
 
 
+def test_one_string_is_not_taken_for_a_list_of_letters(predictor):
+    with pytest.raises(RequestError, match="Give a list of texts"):
+        predictor.predict("the boiler is leaking")
+
+
 def _with_decision(folder, **decision):
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"decision": decision}))
     return Predictor.load(folder)
 
 
-def test_one_string_is_not_taken_for_a_list_of_letters(predictor):
-    with pytest.raises(RequestError, match="Give a list of texts"):
-        predictor.predict("the boiler is leaking")
+# -- windows
+
+
+def whole_ids(predictor, text):
+    """Return the ids of the whole text, however long."""
+    tokenizer = Tokenizer.from_file(str(predictor.artifact.tokenizer_path()))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer.encode(text).ids
+
+
+@settings(max_examples=50, deadline=None)
+@given(words=st.lists(st.sampled_from(LONG.split()), min_size=1, max_size=600))
+def test_windows_overlap_by_a_quarter_and_cover_every_token(predictor, words):
+    limit = predictor.artifact.manifest.max_length
+    (text,) = predictor.tokenise([" ".join(words)], windows=True)
+    first, *others = [ids[1:-1] for ids in text.windows]
+    joined = list(first)
+    for content in others:
+        assert content[: limit // 4] == joined[-(limit // 4) :]
+        assert len(content) > limit // 4
+        joined += content[limit // 4 :]
+    assert joined == whole_ids(predictor, " ".join(words))[1:-1]
+    assert text.truncated is False
+
+
+def test_every_window_is_a_text_of_its_own_with_its_special_tokens(predictor):
+    limit = predictor.artifact.manifest.max_length
+    (text,) = predictor.tokenise([LONG], windows=True)
+    start, *_, end = text.ids
+    assert all((ids[0], ids[-1]) == (start, end) for ids in text.windows)
+    assert {len(ids) for ids in text.windows[:-1]} == {limit}
+    assert 2 < len(text.windows[-1]) <= limit
+
+
+@pytest.mark.parametrize("variant", ["fp32", "int8"])
+def test_the_logits_of_windows_are_their_mean_weighted_by_tokens(tiny_artifact, variant):
+    predictor = Predictor.load(tiny_artifact.folder, variant)
+    text = f"{LONG} help!"
+    (tokenised,) = predictor.tokenise([text], windows=True)
+    lengths = [len(ids) for ids in tokenised.windows]
+    own = np.concatenate([predictor._engine.logits([ids]) for ids in tokenised.windows])
+    (found,) = predictor.predict([text], truncation="windows")
+    np.testing.assert_allclose(found.logits, np.average(own, axis=0, weights=lengths), atol=1e-5)
+    assert (found.windows, found.tokens, found.truncated) == (len(lengths), sum(lengths), False)
+    assert len(set(lengths)) > 1
+
+
+def test_a_text_of_one_window_is_answered_as_if_it_were_truncated(predictor):
+    short = [text for text in TEXTS if len(predictor.tokenise([text], windows=True)[0].windows) == 1]
+    assert predictor.predict(short, truncation="windows") == predictor.predict(short)
+    assert {one.windows for one in predictor.predict(short, truncation="windows")} == {1}
+
+
+def test_windows_read_what_truncation_leaves_out(predictor):
+    end = ["", "my card was stolen", "thank you"]
+    texts = [LONG + one for one in end]
+    assert len({one.logits for one in predictor.predict(texts)}) == 1
+    assert len({one.logits for one in predictor.predict(texts, truncation="windows")}) == 3
+
+
+def test_long_and_short_texts_with_windows_keep_their_order(predictor):
+    texts = ["hello", LONG, "?", LONG + "help", "when?"]
+    alone = [predictor.predict([text], truncation="windows")[0] for text in texts]
+    assert predictor.predict(texts, truncation="windows") == alone
+
+
+def test_a_text_of_more_windows_than_are_read_is_refused(predictor):
+    limit = predictor.artifact.manifest.max_length
+    most = (limit - 2) + (MAX_WINDOWS - 1) * (limit - 2 - limit // 4)
+    assert len(predictor.tokenise(["? " * most], windows=True)[0].windows) == MAX_WINDOWS
+    with pytest.raises(RequestError, match=f"has {MAX_WINDOWS + 1} windows where {MAX_WINDOWS} are read") as problem:
+        predictor.predict(["hello", "? " * (most + 1)], truncation="windows")
+    assert (problem.value.code, problem.value.field, problem.value.status) == ("text_too_long", "instances[1]", 400)
+
+
+# -- the review band
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_for_review"), [(0, 1, True), (0, 2, True), (-1, 0, False), (1, 2, False), (-1, 1, True)]
+)
+def test_scores_from_the_low_end_up_to_the_high_end_are_for_review(copied_artifact, low, high, is_for_review):
+    score = _positive_score(Predictor.load(copied_artifact))
+    near = {-1: score / 2, 0: score, 1: np.nextafter(score, 1), 2: (1 + score) / 2}
+    (found,) = _with_decision(copied_artifact, review_band=[near[low], near[high]]).predict(["hello"])
+    assert found.decision == ("review" if is_for_review else found.label)
+
+
+def test_a_review_band_leaves_label_and_scores_as_they_are(copied_artifact):
+    plain = Predictor.load(copied_artifact).predict(TEXTS)
+    banded = _with_decision(copied_artifact, review_band=[0.0, 1.0]).predict(TEXTS)
+    assert [one.decision for one in banded] == ["review"] * len(TEXTS)
+    assert [dataclasses.replace(one, decision=one.label) for one in banded] == plain
+
+
+def test_a_threshold_that_is_asked_for_does_not_move_the_review_band(copied_artifact):
+    score = _positive_score(Predictor.load(copied_artifact))
+    predictor = _with_decision(copied_artifact, review_band=[score, 1.0])
+    labels = predictor.artifact.manifest.labels
+    found = [predictor.predict(["hello"], threshold=asked)[0] for asked in (1 - 1e-6, 1e-6)]
+    assert [(one.label, one.decision) for one in found] == [(label, "review") for label in labels]
+
+
+def test_without_a_review_band_the_decision_is_the_label(predictor):
+    for threshold in (None, 1e-6, 1 - 1e-6):
+        assert all(one.decision == one.label for one in predictor.predict(TEXTS, threshold=threshold))
+
+
+def _positive_score(predictor):
+    return predictor.predict(["hello"])[0].scores[predictor.artifact.manifest.labels[1]]
+
+
+# -- chunks and turns
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    texts=st.lists(st.sampled_from([*TEXTS, LONG, "é" * 60]), min_size=1, max_size=12),
+    bound=st.integers(1, 300),
+    windows=st.booleans(),
+)
+def test_texts_tokenised_in_chunks_get_the_ids_of_one_call(predictor, texts, bound, windows):
+    at_once = predictor.tokenise(texts, windows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictor_module, "CHARS_AT_ONCE", bound)
+        assert predictor.tokenise(texts, windows) == at_once
+
+
+@given(lengths=st.lists(st.integers(1, 60), max_size=30))
+def test_a_chunk_holds_as_many_texts_as_the_bound_on_characters_lets_it_or_one(lengths):
+    texts = [str(number) * length for number, length in enumerate(lengths)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictor_module, "CHARS_AT_ONCE", 40)
+        chunks = list(predictor_module._chunks(texts))
+    assert [text for chunk in chunks for text in chunk] == texts
+    assert all(chunks)
+    sizes = [sum(map(len, chunk)) for chunk in chunks]
+    assert all(len(chunk) == 1 or size <= 40 for chunk, size in zip(chunks, sizes, strict=True))
+    assert all(size + len(after[0]) > 40 for size, after in zip(sizes[:-1], chunks[1:], strict=True))
+
+
+@pytest.mark.parametrize(("variant", "batches"), [("int8", 20), ("fp32", 3)])
+def test_there_is_one_turn_for_each_batch(tiny_artifact, variant, batches):
+    predictor, turns = Predictor.load(tiny_artifact.folder, variant), []
+    texts = [f"text number {number}" for number in range(20)]
+
+    def turn(work):
+        turns.append(work)
+        return work()
+
+    assert predictor.predict(texts, turn=turn) == predictor.predict(texts)
+    assert len(turns) == batches
+
+
+# -- the cache
+
+
+@pytest.fixture
+def caching(tiny_artifact):
+    return Predictor.load(tiny_artifact.folder, cache_texts=100)
+
+
+@pytest.fixture
+def computed(caching, monkeypatch):
+    """The ids that the engine of `caching` was given, text by text and window by window."""
+    seen, logits = [], caching._engine.logits
+
+    def spy(token_ids, turn):
+        seen.extend(token_ids)
+        return logits(token_ids, turn)
+
+    monkeypatch.setattr(caching._engine, "logits", spy)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def emptied(tiny_artifact):
+    """A predictor that is given a new cache for each example: loading one takes longer than the example."""
+    return Predictor.load(tiny_artifact.folder)
+
+
+REQUESTS = st.tuples(
+    st.lists(st.sampled_from([*TEXTS, LONG]), min_size=1, max_size=8),
+    st.sampled_from(["truncate", "windows"]),
+    st.sampled_from([None, 0.001, 0.999]),
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(size=st.integers(0, 4), requests=st.lists(REQUESTS, min_size=1, max_size=6))
+def test_answers_with_a_cache_are_those_without(predictor, emptied, size, requests):
+    emptied._cache = AnswerCache(size)
+    for texts, truncation, threshold in requests:
+        asked = {"truncation": truncation, "threshold": threshold}
+        assert emptied.predict(texts, **asked) == predictor.predict(texts, **asked)
+        assert len(emptied._cache) <= size
+
+
+def test_a_remembered_answer_says_so_and_is_not_computed_again(caching, computed):
+    assert [one.cached for one in caching.predict(TEXTS[:2])] == [False, False]
+    assert [one.cached for one in caching.predict(TEXTS[:3])] == [True, True, False]
+    assert len(computed) == 3
+
+
+def test_equal_texts_in_one_request_are_computed_once(caching, computed):
+    found = caching.predict(["hello", "?", "hello", "hello"])
+    assert len(computed) == 2
+    assert found[0] == found[2] == found[3] != found[1]
+    assert [one.cached for one in found] == [False] * 4
+
+
+def test_equal_texts_are_computed_once_without_a_cache_too(tiny_artifact):
+    turns = []
+    Predictor.load(tiny_artifact.folder).predict(["hello"] * 5, turn=lambda work: turns.append(work) or work())
+    assert len(turns) == 1
+
+
+def test_without_a_cache_nothing_is_remembered(predictor):
+    assert [one.cached for _ in range(2) for one in predictor.predict(["hello"])] == [False, False]
+
+
+def test_a_remembered_answer_takes_no_turn(caching):
+    caching.predict(["hello"])
+    assert caching.predict(["hello"], turn=lambda _: pytest.fail("nothing is to compute"))[0].cached
+
+
+def test_a_threshold_decides_anew_on_a_remembered_answer(caching):
+    labels = caching.artifact.manifest.labels
+    found = [caching.predict(["hello"], threshold=threshold)[0] for threshold in (1 - 1e-6, 1e-6)]
+    assert [(one.label, one.cached) for one in found] == [(labels[0], False), (labels[1], True)]
+
+
+def test_a_remembered_truncated_text_is_still_refused_when_truncation_is_an_error(caching):
+    caching.predict([LONG, "hello"])
+    with pytest.raises(RequestError, match="longer than the 64 tokens") as problem:
+        caching.predict(["hello", "?", LONG], truncation="error")
+    assert problem.value.field == "instances[2]"
+    assert caching.predict(["hello"], truncation="error")[0].cached
+
+
+def test_a_text_in_windows_and_a_truncated_one_do_not_share_an_answer(caching, computed):
+    truncated, windowed = (caching.predict([LONG], truncation=how)[0] for how in ("truncate", "windows"))
+    assert (truncated.cached, windowed.cached) == (False, False)
+    assert (truncated.truncated, windowed.truncated) == (True, False)
+    assert len(computed) == 1 + windowed.windows
+    assert [caching.predict([LONG], truncation=how)[0].cached for how in ("truncate", "windows")] == [True, True]
+
+
+@pytest.mark.parametrize("before", [["hello", "hello"], ["remembered", "hello"]])
+def test_a_text_of_too_many_windows_is_named_by_its_place_in_the_request(caching, before):
+    caching.predict(["remembered"], truncation="windows")
+    with pytest.raises(RequestError, match="windows") as problem:
+        caching.predict([*before, "? " * 5000], truncation="windows")
+    assert problem.value.field == "instances[2]"
+
+
+def test_a_request_that_fails_remembers_nothing(caching):
+    def fail(_):
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        caching.predict(["hello"], turn=fail)
+    assert caching.predict(["hello"])[0].cached is False
+
+
+def test_threads_that_share_a_cache_get_the_same_answers(predictor, tiny_artifact):
+    caching, expected, found = Predictor(tiny_artifact, cache_texts=3), predictor.predict(TEXTS), []
+    threads = [threading.Thread(target=lambda: found.extend(caching.predict(TEXTS) for _ in range(20))) for _ in "1234"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 80

@@ -8,8 +8,9 @@ import pytest
 from onnx import numpy_helper
 from transformers import DistilBertConfig, DistilBertModel
 
-from bert_textclassification.artifact import Artifact
+from bert_textclassification.artifact import Artifact, Reference
 from bert_textclassification.serving.engine import Engine
+from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training import quantization
 from bert_textclassification.training.fine_tuning import evaluate_splits, fine_tune, torch_logits
 from bert_textclassification.training.quantization import build_artifact
@@ -44,6 +45,18 @@ def test_measurements_are_those_of_the_engine_that_serves(tiny_artifact, tiny_fi
     expected = np.mean((logits[:, 1] >= logits[:, 0]) == np.array(test.targets))
     assert variant.accuracy["test"] == pytest.approx(expected)
     assert tiny_artifact.manifest.metrics["test"]["accuracy"]["value"] == pytest.approx(expected)
+
+
+def test_the_reference_is_what_the_server_says_of_the_validation_split(tiny_artifact, tiny_splits):
+    predictor = Predictor(tiny_artifact)
+    found = predictor.predict(tiny_splits.validation["text"].tolist())
+    scores = [one.scores[tiny_splits.labels[1]] for one in found]
+    assert tiny_artifact.manifest.reference == Reference.of(scores, [one.tokens for one in found])
+
+
+def test_the_reference_counts_every_row_of_the_validation_split(tiny_artifact):
+    reference, rows = tiny_artifact.manifest.reference, tiny_artifact.manifest.data["validation"].rows
+    assert sum(reference.scores.counts) == sum(reference.tokens.counts) == rows == 60
 
 
 def test_gate_refuses_a_broken_int8_model(tiny_fine_tuned, tiny_splits, tmp_path, monkeypatch):

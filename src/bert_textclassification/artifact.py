@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from bert_textclassification.errors import ArtifactError
 
@@ -73,6 +73,13 @@ class Decision(_Record):
     )
     chosen_on: str = "not tuned: the default of 0.5 on uncalibrated scores"
 
+    @model_validator(mode="after")
+    def _band_in_order(self) -> "Decision":
+        low, high = self.review_band or (0.0, 1.0)
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"a review band lies in [0, 1], its lower end first, not {self.review_band}")
+        return self
+
 
 class DataSplit(_Record):
     """One split the model was made from or measured on."""
@@ -86,7 +93,7 @@ class Histogram(_Record):
     """Counts of values: `counts[i]` of those up to `edges[i]` and over the edge before; the last, over every edge."""
 
     edges: tuple[float, ...]
-    counts: tuple[int, ...]
+    counts: tuple[NonNegativeInt, ...]
 
     @model_validator(mode="after")
     def _one_count_more_than_edges(self) -> "Histogram":

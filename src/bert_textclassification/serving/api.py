@@ -21,7 +21,7 @@ from bert_textclassification.errors import RequestError
 from bert_textclassification.serving import openapi
 from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.serving.predictor import Predictor
-from bert_textclassification.serving.service import Call, Reply, Service, View, json_reply, refusal
+from bert_textclassification.serving.service import UNMATCHED, Call, Reply, Service, View, json_reply, refusal
 
 
 def create_app(config: ServingConfig, predictor: Predictor | None = None) -> Flask:
@@ -39,6 +39,7 @@ def create_app(config: ServingConfig, predictor: Predictor | None = None) -> Fla
         for path, view in views.items():
             app.add_url_rule(path, f"{method} {path}", _flask_view(service, path, view), methods=[method])
     _describe(app, service, config)
+    service.expect([rule.rule for rule in app.url_map.iter_rules()])
     app.wsgi_app = StraightToPredictions(app.wsgi_app, service)  # type: ignore[method-assign]
     return app
 
@@ -96,4 +97,4 @@ def _http_error(service: Service, problem: HTTPException) -> Response:
     code, status = problem.name.lower().replace(" ", "_"), problem.code or 500
     refused = refusal(request.path, RequestError(code, message or problem.name, status=status))
     refused.headers.extend(header for header in problem.get_headers() if header[0].lower() == "allow")
-    return _response(service.answer(Call(request.environ), "unmatched", lambda _: refused))
+    return _response(service.answer(Call(request.environ), UNMATCHED, lambda _: refused))

@@ -176,7 +176,7 @@ class ServingConfig(BaseSettings):
     @classmethod
     def _defaults_of_batch_transform(cls, values: dict[str, Any]) -> dict[str, Any]:
         defaults: dict[str, Any] = {}
-        if str(values.get("SAGEMAKER_BATCH", "")).lower() in ("true", "1"):
+        if str(values.get("SAGEMAKER_BATCH", "")).lower() in ("true", "1", "yes", "on", "t", "y"):
             defaults |= BATCH_DEFAULTS
         if (mebibytes := str(values.get("SAGEMAKER_MAX_PAYLOAD_IN_MB", ""))).isdecimal():
             defaults["MAX_BODY_BYTES"] = (int(mebibytes) or LARGEST_PAYLOAD_MB) * MEBIBYTE
@@ -192,6 +192,8 @@ class ServingConfig(BaseSettings):
     @classmethod
     def of(cls, **settings: Any) -> "ServingConfig":
         """Return the settings given by field name, every other one at its default, whatever the environment says."""
+        if unknown := settings.keys() - cls.model_fields.keys():
+            raise TypeError(f"There is no setting {', '.join(sorted(unknown))}.")
         return cls.model_construct(**{name: field.get_default() for name, field in cls.model_fields.items()} | settings)
 
     @classmethod

@@ -1,10 +1,9 @@
 """Log records as one line of JSON each. nginx writes the line of each request; this is for everything else."""
 
+import json
 import logging
 import time
 from typing import Any
-
-import orjson
 
 
 class JsonFormatter(logging.Formatter):
@@ -21,7 +20,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        return json.dumps(line, default=str)
 
 
 def configuration(level: str = "INFO") -> dict[str, Any]:

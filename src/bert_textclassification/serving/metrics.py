@@ -46,6 +46,11 @@ class Metrics:
         self._scores = self._histogram("score", "Calibrated score of the positive label", SCORE_EDGES)
         self._lengths = self._histogram("text_tokens", "Tokens of a text", TOKEN_EDGES)
 
+    def expect(self, routes: Iterable[str]) -> None:
+        """Make the series of each route now, so that `reserve_files` finds the files at their size."""
+        for route in routes:
+            self._seconds.labels(route)
+
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered or refused."""
         self._requests.labels(route, method if method in METHODS else "other", status).inc()
@@ -84,9 +89,13 @@ class Metrics:
             "Population stability index of live traffic against the validation set; over 0.2 is usually called a shift",
             labels=["of"],
         )
-        for of, name, expected in (("score", "score", reference.scores), ("tokens", "text_tokens", reference.tokens)):
+        compared = (
+            ("score", "score", reference.scores, SCORE_EDGES),
+            ("tokens", "text_tokens", reference.tokens, TOKEN_EDGES),
+        )
+        for of, name, expected, edges in compared:
             live = bucket_counts(counted, f"{PREFIX}_{name}")
-            if sum(live) >= LEAST_TEXTS_FOR_DRIFT and len(live) == len(expected.counts):
+            if sum(live) >= LEAST_TEXTS_FOR_DRIFT and expected.edges == edges:
                 drift.add_metric([of], population_stability_index(expected.counts, live))
         return drift
 
@@ -130,11 +139,17 @@ def bucket_counts(metrics: Iterable[Metric], name: str) -> list[int]:
 def population_stability_index(expected: Sequence[int], live: Sequence[int]) -> float:
     """Return the PSI of two histograms with the same bins: sum of (p - q) ln(p / q) over the bins.
 
-    Half a count is added to every bin, so that an empty one gives a large figure and not an infinite one.
+    Half a count of the smaller histogram is added to every bin of both, as a share, so that a bin empty in one gives a
+    large figure and not an infinite one, and a bin empty in both gives nothing.
     Source: Siddiqi, Credit Risk Scorecards (2006); 0.1 to 0.25 is read as a small shift, more as a large one.
     """
-    total_expected, total_live = sum(expected) + len(expected) / 2, sum(live) + len(live) / 2
-    shares = [((q + 0.5) / total_expected, (p + 0.5) / total_live) for q, p in zip(expected, live, strict=True)]
+    total_expected, total_live = sum(expected), sum(live)
+    least = 0.5 / min(total_expected, total_live)
+    whole = 1 + least * len(expected)
+    shares = [
+        ((q / total_expected + least) / whole, (p / total_live + least) / whole)
+        for q, p in zip(expected, live, strict=True)
+    ]
     return sum((p - q) * math.log(p / q) for q, p in shares)
 
 

@@ -148,7 +148,7 @@ class Predictor:
         encoded = (item for some in _chunks(texts) for item in tokenizer.encode_batch_fast(some))
         if windows:
             pieces = ([item.ids, *(piece.ids for piece in item.overflowing)] for item in encoded)
-            return [TokenisedText(_bounded(ids, index), truncated=False) for index, ids in enumerate(pieces)]
+            return [TokenisedText(ids, truncated=False) for ids in pieces]
         return [TokenisedText([item.ids], truncated=bool(item.overflowing)) for item in encoded]
 
     def _answers(
@@ -161,6 +161,7 @@ class Predictor:
         known = {key: answer for key in keys if (answer := self._cache.get(key)) is not None}
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         tokenised = dict(zip(new, self.tokenise(list(new.values()), windows), strict=True))
+        _refuse_too_many_windows([len(tokenised[key].windows) if key in tokenised else 1 for key in keys])
         if truncation == "error":
             self._refuse_truncated([(known.get(key) or tokenised[key]).truncated for key in keys])
         computed = dict(zip(new, self._compute(list(tokenised.values()), turn), strict=True))
@@ -265,11 +266,11 @@ def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _bounded(windows: list[list[int]], index: int) -> list[list[int]]:
-    if len(windows) > MAX_WINDOWS:
-        raise RequestError(
-            "text_too_long",
-            f"The text has {len(windows)} windows where {MAX_WINDOWS} are read; send it in parts.",
-            f"instances[{index}]",
-        )
-    return windows
+def _refuse_too_many_windows(windows: Sequence[int]) -> None:
+    for index, count in enumerate(windows):
+        if count > MAX_WINDOWS:
+            raise RequestError(
+                "text_too_long",
+                f"The text has {count} windows where {MAX_WINDOWS} are read; send it in parts.",
+                f"instances[{index}]",
+            )

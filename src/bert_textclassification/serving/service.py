@@ -7,7 +7,7 @@ import hmac
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from bert_textclassification.serving.predictor import Prediction, Predictor
 from bert_textclassification.serving.resources import available_cores
 
 log = logging.getLogger(__name__)
+UNMATCHED = "unmatched"  # what the metrics call every route that there is not
 OPEN_TO_ALL = ("/", "/ping", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
 
 
@@ -114,6 +115,10 @@ class Service:
         self._open = {*OPEN_TO_ALL, config.health_route}
         self.gets, self.posts = self._facts(), self._predictions()
 
+    def expect(self, routes: Sequence[str]) -> None:
+        """Say which routes there are, so that what counts their requests is complete from the start."""
+        self._metrics.expect([*routes, UNMATCHED])
+
     def answer(self, call: Call, route: str, view: View) -> Reply:
         """Return what `view` answers, or why it does not, and count it for `route`."""
         try:
@@ -127,12 +132,9 @@ class Service:
             log.exception("internal error", exc_info=problem)
             failure = RequestError("internal_error", "The server failed on this request; its log says why.", status=500)
             reply = refusal(call.path, failure)
-        self.count(call, route, reply.status)
+        seconds = time.perf_counter() - call.started
+        self._metrics.count_request(route, call.environ["REQUEST_METHOD"], reply.status, seconds)
         return reply
-
-    def count(self, call: Call, route: str, status: int) -> None:
-        """Count a request that was answered or refused."""
-        self._metrics.count_request(route, call.environ["REQUEST_METHOD"], status, time.perf_counter() - call.started)
 
     def _authorize(self, call: Call) -> None:
         token = self._config.api_token

@@ -1,0 +1,296 @@
+"""Turns for the cores: in order of arrival, none lost or given twice; who may wait, how long, and what is not done."""
+
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from random import SystemRandom
+
+import pytest
+
+from bert_textclassification.errors import RequestError
+from bert_textclassification.serving.admission import Admission, ClientGone, Cores
+
+CHANCE = SystemRandom()
+
+
+@pytest.fixture
+def restless():
+    """Let Python switch threads as often as it can, which finds races."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def started(*targets):
+    threads = [threading.Thread(target=target, daemon=True) for target in targets]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def join(threads):
+    for thread in threads:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def free(cores):
+    """Return how many cores are free, by taking them all and putting them back."""
+    taken = 0
+    while cores.acquire(0):
+        taken += 1
+    for _ in range(taken):
+        cores.release()
+    return taken
+
+
+def refusal(turns):
+    with pytest.raises(RequestError) as problem:
+        turns(lambda: pytest.fail("nothing may be computed"))
+    return problem.value.code, problem.value.status
+
+
+# -- Cores
+
+
+def test_as_many_cores_as_there_are_can_be_taken_at_once():
+    cores = Cores(2)
+    assert [cores.acquire(0), cores.acquire(0), cores.acquire(0)] == [True, True, False]
+    cores.release()
+    assert [cores.acquire(0), cores.acquire(0)] == [True, False]
+
+
+def test_a_core_goes_to_who_has_waited_longest():
+    cores, order = Cores(1), []
+    cores.acquire(0)
+
+    def wait(number):
+        cores.acquire(30)
+        order.append(number)
+        cores.release()
+
+    waiting = []
+    for number in range(8):
+        waiting += started(lambda number=number: wait(number))
+        wait_until(lambda number=number: len(cores._queue) == number + 1)
+    cores.release()
+    join(waiting)
+    assert order == list(range(8))
+    assert free(cores) == 1
+
+
+def test_who_releases_a_core_and_asks_again_stands_behind_those_who_wait():
+    cores, order = Cores(1), []
+    cores.acquire(0)
+    waiting = started(lambda: (cores.acquire(30), order.append("waited"), cores.release()))
+    wait_until(lambda: cores._queue)
+    cores.release()
+    assert cores.acquire(30)
+    assert order == ["waited"]
+    join(waiting)
+
+
+def test_who_gives_up_leaves_the_queue_to_the_others():
+    cores, order = Cores(1), []
+    cores.acquire(0)
+    assert cores.acquire(0.01) is False
+    waiting = started(lambda: order.append(cores.acquire(30)))
+    wait_until(lambda: cores._queue)
+    cores.release()
+    join(waiting)
+    assert order == [True]
+
+
+def test_a_core_handed_over_just_after_the_time_was_out_is_taken_and_not_lost():
+    cores, got = Cores(1), []
+    cores._guard = threading.RLock()  # so that this thread can hold it while it releases
+    cores.acquire(0)
+    waiting = started(lambda: got.append(cores.acquire(0.05)))
+    wait_until(lambda: cores._queue)
+    with cores._guard:
+        time.sleep(0.2)  # the waiting thread's time is out, and it stands before the guard to say so
+        cores.release()
+    join(waiting)
+    assert got == [True]
+    assert free(cores) == 0
+    cores.release()
+    assert free(cores) == 1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.usefixtures("restless")
+def test_no_core_is_lost_or_given_twice_when_many_threads_give_up(count):
+    cores, outcomes, busy, most = Cores(count), [], [], []
+
+    def ask():
+        for _ in range(200):
+            outcomes.append(cores.acquire(CHANCE.uniform(0, 0.0005)))
+            if outcomes[-1] is True:
+                hold()
+
+    def hold():
+        busy.append(1)
+        most.append(len(busy))
+        time.sleep(CHANCE.uniform(0, 0.0002))
+        busy.pop()
+        cores.release()
+
+    join(started(*[ask] * 16))
+    assert max(most) == count
+    assert set(outcomes) == {True, False}
+    assert (free(cores), len(cores._queue)) == (count, 0)
+
+
+# -- Admission
+
+
+def test_the_result_of_the_work_is_returned():
+    with Admission(cores=1, waiting=0, timeout_s=5).enter() as turns:
+        assert [turns(lambda: "one"), turns(lambda: "two")] == ["one", "two"]
+
+
+@pytest.mark.parametrize(("cores", "waiting"), [(1, 0), (2, 3)])
+def test_requests_over_the_bound_are_refused_at_once_until_one_leaves(cores, waiting):
+    admission = Admission(cores, waiting, timeout_s=5)
+    with ExitStack() as stack:
+        for _ in range(cores + waiting - 1):
+            stack.enter_context(admission.enter())
+        with admission.enter(), pytest.raises(RequestError, match="try again") as problem, admission.enter():
+            pass
+        assert (problem.value.code, problem.value.status) == ("overloaded", 503)
+        with admission.enter():
+            assert admission.inside == cores + waiting
+    assert admission.inside == 0
+
+
+def test_a_request_that_waits_past_its_deadline_is_refused_and_takes_no_core():
+    admission = Admission(cores=1, waiting=1, timeout_s=0.05)
+    admission._cores.acquire(0)
+    with admission.enter() as turns:
+        assert refusal(turns) == ("deadline_exceeded", 503)
+    admission._cores.release()
+    assert free(admission._cores) == 1
+
+
+def test_the_deadline_also_holds_between_the_batches_when_a_core_is_free():
+    with Admission(cores=1, waiting=0, timeout_s=0.05).enter() as turns:
+        turns(lambda: time.sleep(0.06))
+        assert refusal(turns) == ("deadline_exceeded", 503)
+
+
+def test_the_deadline_counts_from_admission_for_each_request_anew():
+    admission = Admission(cores=1, waiting=0, timeout_s=0.2)
+    for _ in range(3):
+        with admission.enter() as turns:
+            turns(lambda: time.sleep(0.1))
+    with admission.enter() as turns:
+        assert turns(lambda: "in time") == "in time"
+
+
+def test_the_message_of_the_deadline_says_how_long_it_was():
+    admission = Admission(cores=1, waiting=0, timeout_s=0)
+    with admission.enter() as turns, pytest.raises(RequestError, match=r"not ready within 0 s; send fewer"):
+        turns(lambda: None)
+
+
+def test_nothing_is_computed_for_a_client_that_has_gone():
+    admission, gone = Admission(cores=1, waiting=0, timeout_s=5), iter([False, True])
+    with admission.enter(lambda: next(gone)) as turns:
+        assert turns(lambda: "computed") == "computed"
+        with pytest.raises(ClientGone):
+            turns(lambda: pytest.fail("nobody waits for this"))
+    assert (admission.inside, free(admission._cores)) == (0, 1)
+
+
+@pytest.mark.parametrize("problem", [ValueError, RequestError("code", "message"), ClientGone, KeyboardInterrupt])
+def test_a_request_that_fails_leaves_its_place_and_its_core(problem):
+    def fail():
+        raise problem
+
+    admission = Admission(cores=1, waiting=0, timeout_s=5)
+    with suppress(ValueError, RequestError, ClientGone, KeyboardInterrupt), admission.enter() as turns:
+        turns(fail)
+    assert (admission.inside, free(admission._cores)) == (0, 1)
+
+
+def test_a_failing_question_whether_the_client_has_gone_gives_the_core_back():
+    admission = Admission(cores=1, waiting=0, timeout_s=5)
+    with pytest.raises(ZeroDivisionError), admission.enter(lambda: 1 // 0 == 0) as turns:
+        turns(lambda: None)
+    assert (admission.inside, free(admission._cores)) == (0, 1)
+
+
+def test_the_time_in_the_queue_is_the_waiting_and_not_the_work():
+    admission = Admission(cores=1, waiting=1, timeout_s=30)
+    with admission.enter() as turns:
+        turns(lambda: time.sleep(0.05))
+        assert turns.waited_s < 0.04
+        admission._cores.acquire(0)
+        releasing = started(lambda: (time.sleep(0.1), admission._cores.release()))
+        turns(lambda: None)
+        assert turns.waited_s > 0.05
+        join(releasing)
+
+
+def test_a_request_of_many_batches_delays_a_short_one_by_about_one_batch():
+    admission, done, delays = Admission(cores=1, waiting=1, timeout_s=30), [], []
+
+    def ask_many():
+        with admission.enter() as turns:
+            for batch in range(20):
+                turns(lambda batch=batch: (time.sleep(0.01), done.append(batch)))
+
+    def ask_one():
+        asked = len(done)
+        with admission.enter() as turns:
+            turns(lambda: delays.append(len(done) - asked))
+
+    many = started(ask_many)
+    wait_until(lambda: done)
+    join(started(ask_one))
+    assert delays[0] <= 2
+    assert len(done) < 20
+    join(many)
+
+
+@pytest.mark.usefixtures("restless")
+def test_after_a_storm_of_every_outcome_nobody_is_inside_and_every_core_is_free():
+    admission, outcomes, inside = Admission(cores=2, waiting=6, timeout_s=0.003), set(), []
+
+    def ask():
+        for _ in range(100):
+            outcomes.add(outcome(admission, inside))
+
+    join(started(*[ask] * 16))
+    assert outcomes == {"answered", "overloaded", "deadline_exceeded", "ClientGone", "ValueError"}
+    assert max(inside) <= 8
+    assert (admission.inside, free(admission._cores)) == (0, 2)
+
+
+def outcome(admission, inside):
+    """Make a request of three batches with whatever fate, and return what became of it."""
+
+    def work():
+        time.sleep(CHANCE.uniform(0, 0.001))
+        if CHANCE.random() < 0.05:
+            raise ValueError
+
+    try:
+        with admission.enter(lambda: CHANCE.random() < 0.05) as turns:
+            inside.append(admission.inside)
+            for _ in range(3):
+                turns(work)
+    except RequestError as problem:
+        return problem.code
+    except (ClientGone, ValueError) as problem:
+        return type(problem).__name__
+    return "answered"
