@@ -11,7 +11,7 @@ serving = ServingConfig.from_environment()
 
 wsgi_app = "bert_textclassification.serving.wsgi:app"
 bind = f"unix:{serving.scratch_dir}/gunicorn.sock"
-worker_class = "bert_textclassification.serving.worker.LingeringWorker"
+worker_class = "bert_textclassification.serving.worker.NginxWorker"
 workers = serving.workers or 1
 threads = serving.request_threads
 worker_connections = threads + serving.connections
