@@ -10,7 +10,7 @@ from bert_textclassification.serving.config import ServingConfig
 serving = ServingConfig.from_environment()
 
 wsgi_app = "bert_textclassification.serving.wsgi:app"
-bind = f"unix:{serving.scratch_dir}/gunicorn.sock"
+bind = [f"unix:{path}" for path in (*serving.sockets, serving.retry_socket)]
 worker_class = "bert_textclassification.serving.worker.NginxWorker"
 workers = serving.workers or 1
 threads = serving.request_threads
@@ -21,8 +21,20 @@ graceful_timeout = serving.drain_timeout_s
 keepalive = 75
 worker_tmp_dir = str(serving.scratch_dir)
 control_socket_disable = True
+limit_request_line = limit_request_field_size = 0  # nginx has its own limits, and says so as JSON
 accesslog = None  # nginx writes the one access log
 logconfig_dict = logs.configuration()
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give the worker the first socket that no other has: that of the one it replaces, if it does."""
+    taken = {other.place for other in server.WORKERS.values()}
+    worker.place = min(set(range(workers)) - taken)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Listen on the worker's own socket, and on the one for all."""
+    worker.sockets = [worker.sockets[worker.place], worker.sockets[-1]]
 
 
 def post_worker_init(worker: Any) -> None:

@@ -1,13 +1,21 @@
-"""The images: both are built from this tree, and both commands run in them."""
+"""The images: both are built from this tree, and both commands run in them; what a platform is promised, it gets.
 
+What goes wrong in them, and what they do then, is in `test_container_faults.py`.
+"""
+
+import contextlib
+import functools
+import http.client
 import json
 import shutil
 import subprocess
 import time
-import urllib.error
-import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any, Self
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 
@@ -16,6 +24,8 @@ from bert_textclassification.artifact import Artifact
 
 pytestmark = pytest.mark.container
 IMAGE = "bert-textclassification-test"  # never a tag that somebody uses
+SCRATCH = "/tmp"  # noqa: S108 - the one folder of the container that can be written
+JSON = {"Content-Type": "application/json"}
 
 
 def docker(*arguments: str | Path, timeout: int = 300) -> subprocess.CompletedProcess:
@@ -23,13 +33,18 @@ def docker(*arguments: str | Path, timeout: int = 300) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
 
 
+@functools.cache
+def build() -> str:
+    built = subprocess.run(["make", "image", f"IMAGE={IMAGE}"], cwd=ROOT, capture_output=True, text=True, timeout=1500)
+    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
+    return IMAGE
+
+
 @pytest.fixture(scope="module")
 def images() -> str:
     if shutil.which("docker") is None or docker("info").returncode != 0:
         pytest.skip("no Docker engine answers")
-    built = subprocess.run(["make", "image", f"IMAGE={IMAGE}"], cwd=ROOT, capture_output=True, text=True, timeout=1500)
-    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    return IMAGE
+    return build()
 
 
 def readable(folder: Path) -> Path:
@@ -40,63 +55,168 @@ def readable(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def server(images, copied_artifact):
-    """The serve image with the tiny artifact mounted read-only; its port and the container's id."""
-    started = docker(
-        "run", "--detach", "--publish", "127.0.0.1::8080",
-        "--volume", f"{readable(copied_artifact)}:/opt/ml/model:ro", f"{images}:serve",
-    )  # fmt: skip
-    assert started.returncode == 0, started.stderr
-    container = started.stdout.strip()
-    port = docker("port", container, "8080").stdout.strip().rpartition(":")[2]
-    yield f"http://127.0.0.1:{port}", container
-    docker("rm", "--force", container)
+@pytest.fixture(scope="module")
+def model(tiny_artifact, tmp_path_factory) -> Path:
+    """The tiny artifact, to be mounted."""
+    return readable(Path(shutil.copytree(tiny_artifact.folder, tmp_path_factory.mktemp("mounted") / "model")))
 
 
-def wait_until_ready(url: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+class Container:
+    """The serve image as a strict platform runs it: read-only, one scratch folder, the model mounted read-only."""
+
+    def __init__(self, images: str, model: Path, *options: str | Path) -> None:
+        scratch = ("--read-only", "--tmpfs", f"{SCRATCH}:rw,size=64m,mode=1777")
+        mount = ("--volume", f"{model}:/opt/ml/model:ro")
+        run = docker("run", "--detach", *scratch, *mount, *options, f"{images}:serve")
+        assert run.returncode == 0, run.stderr
+        self.id = run.stdout.strip()
+        # Asked at its own address: Docker's proxy on the host would accept for a server that does not listen.
+        self.host = self.inspect("{{.NetworkSettings.IPAddress}}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        docker("rm", "--force", self.id)
+
+    def inspect(self, template: str) -> str:
+        return docker("inspect", "--format", template, self.id).stdout.strip()
+
+    def connect(self, timeout: float = 10) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.host, 8080, timeout=timeout)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        with contextlib.closing(self.connect()) as connection:
+            connection.request(method, path, body, headers or {})
+            reply = connection.getresponse()
+            return reply.status, reply.read()
+
+    def predict(self, *texts: str) -> tuple[int, bytes]:
+        return self.request("POST", "/invocations", json.dumps(texts).encode(), JSON)
+
+    def is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{url}/ping", timeout=2) as reply:
-                assert reply.status == 200
-                return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.1)
-    raise AssertionError("the container did not get ready")
+            return self.request("GET", "/ping")[0] == 200
+        except OSError:  # it does not listen yet
+            return False
+
+    def ready(self) -> Self:
+        wait_until(self.is_ready)
+        return self
+
+    def python(self, code: str) -> str:
+        """Run `code` inside and return what it prints."""
+        done = docker("exec", self.id, "python", "-c", code)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def processes(self) -> list[dict[str, Any]]:
+        """Return what `_PROCESSES` tells of each process but the one that asks."""
+        return json.loads(self.python(_PROCESSES))
+
+    def workers(self) -> list[dict[str, Any]]:
+        (main,) = [one["pid"] for one in self.processes() if one["parent"] == 1 and "gunicorn" in one["command"]]
+        return [one for one in self.processes() if one["parent"] == main]
+
+    def kill(self, pid: int) -> None:
+        self.python(f"import os; os.kill({pid}, 9)")
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the lines of its standard output, each of them JSON."""
+        return [json.loads(line) for line in docker("logs", self.id).stdout.splitlines()]
+
+    def errors(self) -> str:
+        return docker("logs", self.id).stderr
+
+    def exit_status(self, seconds: float = 10) -> int:
+        """Wait until it has ended."""
+        wait_until(lambda: self.inspect("{{.State.Status}}") == "exited", seconds)
+        return int(self.inspect("{{.State.ExitCode}}"))
 
 
-def test_the_serve_image_has_no_training_and_no_root(images):
-    listed = docker("run", "--rm", f"{images}:serve", "python", "-c", _WHAT_IS_THERE)
-    there = json.loads(listed.stdout)
+def wait_until(done: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def server(images, model) -> Iterator[Container]:
+    """A container with one core; no test harms it."""
+    with Container(images, model, "--cpus", "1") as container:
+        yield container.ready()
+
+
+def test_the_serve_image_has_no_training_and_no_root(server):
+    there = json.loads(server.python(_WHAT_IS_THERE))
     assert there == {"torch": False, "transformers": False, "pandas": False, "training": False, "user": 10001}
 
 
-def test_the_serve_image_answers_as_the_predictor_does(server, copied_artifact):
-    url, _ = server
-    wait_until_ready(url)
+def test_the_serve_image_answers_as_the_predictor_does(server, model):
     text = "smoke is coming out of the dryer"
-    request = urllib.request.Request(
-        f"{url}/invocations", json.dumps({"instances": [text]}).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=10) as reply:
-        (answer,) = json.load(reply)["predictions"]
-    (expected,) = Predictor.load(copied_artifact).predict([text])
-    assert (answer["label"], answer["score"]) == (expected.label, expected.score)
+    status, answer = server.predict(text)
+    (found,) = json.loads(answer)["predictions"]
+    (expected,) = Predictor.load(model).predict([text])
+    assert (status, found["label"], found["score"]) == (200, expected.label, expected.score)
 
 
-def test_a_stopped_container_ends_with_status_0(server):
-    url, container = server
-    wait_until_ready(url)
-    docker("stop", "--time", "20", container)
-    status = docker("inspect", "--format", "{{.State.ExitCode}}", container).stdout.strip()
-    assert status == "0"
+def test_only_python_and_nginx_run_and_neither_a_shell_nor_root(server):
+    _, *processes = docker("top", server.id, "-o", "uid,comm").stdout.splitlines()
+    assert {tuple(one.split()) for one in processes} == {("10001", "python3"), ("10001", "nginx")}
+
+
+def test_nothing_but_the_scratch_folder_can_be_written(server):
+    assert json.loads(server.python(_WRITABLE)) == [SCRATCH]
+
+
+def test_one_worker_and_all_beside_it_take_less_than_250_megabytes(server):
+    assert len(server.workers()) == 1
+    assert sum(one["resident"] for one in server.processes()) < 250e6
+
+
+def test_the_first_ping_is_answered_within_3_seconds(images, model):
+    with Container(images, model).ready() as container:
+        taken = time.time() - datetime.fromisoformat(container.inspect("{{.State.StartedAt}}")).timestamp()
+    assert taken < 3
+
+
+@pytest.mark.parametrize(
+    ("options", "workers", "threads"),
+    [
+        (["--cpus", "1"], 1, 1),
+        (["--cpus", "1.5"], 1, 1),
+        (["--cpus", "2"], 1, 2),
+        (["--cpus", "2", "--env", "SERVING_THREADS=1", "--memory", "1g"], 2, 1),
+        (["--cpus", "2", "--env", "SERVING_THREADS=1", "--memory", "300m"], 1, 1),
+        (["--cpus", "1", "--env", "SERVING_WORKERS=2", "--env", "SERVING_THREADS=3"], 2, 3),
+    ],
+)
+def test_workers_and_threads_follow_the_quota_and_the_memory(images, model, options, workers, threads):
+    with Container(images, model, *options).ready() as container:
+        found = container.workers()
+        assert len(found) == workers
+        assert {one["environment"]["SERVING_THREADS"] for one in found} == {str(threads)}
+        _, parameters = container.request("GET", "/execution-parameters")
+        assert json.loads(parameters)["MaxConcurrentTransforms"] == workers * threads
+
+
+@pytest.mark.parametrize("victim", ["gunicorn", "nginx"])
+def test_a_dead_half_ends_the_container_with_an_error(images, model, victim):
+    with Container(images, model).ready() as container:
+        (pid,) = [one["pid"] for one in container.processes() if one["parent"] == 1 and victim in one["command"]]
+        container.kill(pid)
+        assert container.exit_status() == 1
+        assert "ended with -9; stopping." in container.errors()
 
 
 def test_the_full_image_trains_an_artifact(images, tiny_data, tmp_path):
     for split in ("train", "validation", "test"):
         (tmp_path / "input/data" / split).mkdir(parents=True)
-        shutil.copy(tiny_data / f"{split}.csv", tmp_path / "input/data" / split)
+        rows = pd.read_csv(tiny_data / f"{split}.csv").head(40 if split == "train" else 20)
+        rows.to_csv(tmp_path / "input/data" / split / f"{split}.csv", index=False)
     (tmp_path / "input/config").mkdir()
     (tmp_path / "input/config/hyperparameters.json").write_text('{"epochs": "1", "batch_size": "16"}')
     done = docker("run", "--rm", "--network", "none", "--volume", f"{tmp_path}:/opt/ml", f"{images}:latest", "train")
@@ -118,4 +238,27 @@ import importlib.util, json, os
 has = lambda name: importlib.util.find_spec(name) is not None
 names = {name: has(name) for name in ("torch", "transformers", "pandas")}
 print(json.dumps({**names, "training": has("bert_textclassification.training"), "user": os.getuid()}))
+"""
+_WRITABLE = """
+import json, os
+print(json.dumps([path for path in ("/", "/opt/program", "/opt/ml/model", "/tmp") if os.access(path, os.W_OK)]))
+"""
+_PROCESSES = """
+import contextlib, json, os, pathlib
+def about(folder):
+    words = lambda name: (folder / name).read_text().rstrip(chr(0)).split(chr(0))
+    memory = dict(line.split()[:2] for line in (folder / "smaps_rollup").read_text().splitlines()[1:])
+    return {
+        "pid": int(folder.name),
+        "parent": int((folder / "stat").read_text().rpartition(")")[2].split()[1]),
+        "command": " ".join(words("cmdline")),
+        "environment": dict(word.partition("=")[::2] for word in words("environ")),
+        "resident": int(memory["Rss:"]) * 1024,
+        "proportional": int(memory["Pss:"]) * 1024,
+    }
+found = []
+for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        found.append(about(folder))
+print(json.dumps([one for one in found if one["pid"] != os.getpid()]))
 """

@@ -396,7 +396,7 @@ def test_as_many_texts_as_allowed_pass_and_one_more_is_too_many(body, media_type
     assert len(_parse(body, media_type, limits=Limits(texts=3)).records) == 3
     problem = _refusal(body, media_type, limits=Limits(texts=2))
     assert (problem.code, problem.field, problem.status) == ("too_many_instances", "instances", 413)
-    assert "3 texts where 2 are allowed" in problem.message
+    assert "more than the 2 texts that are allowed" in problem.message
 
 
 @pytest.mark.parametrize(("body", "media_type"), [('["a", "漢字漢"]', JSON), ("a\n漢字漢\n", CSV), ("a\n漢字漢", TEXT)])

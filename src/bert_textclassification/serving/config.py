@@ -163,6 +163,16 @@ class ServingConfig(BaseSettings):
         return self.request_threads * (self.workers or 1)
 
     @property
+    def sockets(self) -> list[Path]:
+        """Where each worker listens: of a socket they shared, the busiest worker would take most connections."""
+        return [self.scratch_dir / f"worker-{number}.sock" for number in range(self.workers or 1)]
+
+    @property
+    def retry_socket(self) -> Path:
+        """Where every worker listens, for requests whose own worker died."""
+        return self.scratch_dir / "retry.sock"
+
+    @property
     def metrics_dir(self) -> Path:
         """Where the workers keep their metrics."""
         return self.scratch_dir / "metrics"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -10,11 +11,19 @@ from numpy.typing import NDArray
 
 from bert_textclassification.errors import ArtifactError
 
-Work = Callable[[], NDArray[np.float32]]
+Result = TypeVar("Result")
 
 
-def at_once(work: Work) -> NDArray[np.float32]:
-    """Do the work of one batch without waiting for a turn."""
+class Turn(Protocol):
+    """What does a piece of work when it may be done: a server's waits for a free core."""
+
+    def __call__(self, work: Callable[[], Result]) -> Result:
+        """Do the work and return its result."""
+        ...
+
+
+def at_once(work: Callable[[], Result]) -> Result:
+    """Do the work without waiting."""
     return work()
 
 
@@ -47,16 +56,14 @@ class Engine:
         except Exception as problem:  # ONNX Runtime's exception classes share no public base
             raise ArtifactError(f"ONNX Runtime cannot load {path}: {problem}") from problem
 
-    def logits(
-        self, token_ids: Sequence[Sequence[int]], turn: Callable[[Work], NDArray[np.float32]] = at_once
-    ) -> NDArray[np.float32]:
+    def logits(self, token_ids: Sequence[Sequence[int]], turn: Turn = at_once) -> NDArray[np.float32]:
         """Return logits, float32 of shape [texts, 2], in the order given.
 
         Texts run in batches with others of about their length, padded to the longest of their own batch only.
 
         Args:
             token_ids: the ids of each text, special ones included.
-            turn: what does the work of each batch: a server's makes it wait for a free core.
+            turn: what does the work of each batch.
         """
         result = np.empty((len(token_ids), 2), dtype=np.float32)
         for batch in batches_by_length(token_ids, self._batch_size):

@@ -5,19 +5,20 @@ predictor.predict(["the lift is stuck with my mother inside"])[0].label
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.cache import AnswerCache
-from bert_textclassification.serving.engine import Engine, Work, at_once
+from bert_textclassification.serving.engine import Engine, Turn, at_once
 
 Truncation = Literal["truncate", "windows", "error"]
 REVIEW = "review"
@@ -113,7 +114,7 @@ class Predictor:
         *,
         truncation: Truncation = "truncate",
         threshold: float | None = None,
-        turn: Callable[[Work], NDArray[np.float32]] = at_once,
+        turn: Turn = at_once,
     ) -> list[Prediction]:
         """Classify `texts`, in order.
 
@@ -122,7 +123,7 @@ class Predictor:
             truncation: what to do with a text longer than the model reads: read its beginning, read all of it in
                 windows that overlap by a quarter and take the mean of their logits weighted by their tokens, or refuse.
             threshold: positive-class score from which the positive label is given; the artifact's own when None.
-            turn: what does the work of each batch: a server's makes it wait for a free core.
+            turn: what does the work of each batch, and of tokenising all but the first texts of many.
 
         Raises:
             RequestError: a text is empty or not valid Unicode, or too long for what `truncation` asks.
@@ -137,7 +138,7 @@ class Predictor:
         """Return the final prediction for `text`: the hook for business rules, none by default."""
         return prediction
 
-    def tokenise(self, texts: Sequence[str], windows: bool = False) -> list[TokenisedText]:
+    def tokenise(self, texts: Sequence[str], windows: bool = False, turn: Turn = at_once) -> list[TokenisedText]:
         """Tokenise `texts` without padding, the beginning of each or all of it in overlapping windows.
 
         Raises:
@@ -145,22 +146,23 @@ class Predictor:
         """
         check_texts(texts)
         tokenizer = self._window_tokenizer if windows else self._tokenizer
-        encoded = (item for some in _chunks(texts) for item in tokenizer.encode_batch_fast(some))
+        # The first chunk waits for nobody: a request of few texts would wait twice otherwise.
+        turns = chain([at_once], repeat(turn))
+        chunks = zip(_chunks(texts), turns, strict=False)
+        encoded = (item for some, do in chunks for item in do(partial(tokenizer.encode_batch_fast, some)))
         if windows:
             pieces = ([item.ids, *(piece.ids for piece in item.overflowing)] for item in encoded)
             return [TokenisedText(ids, truncated=False) for ids in pieces]
         return [TokenisedText([item.ids], truncated=bool(item.overflowing)) for item in encoded]
 
-    def _answers(
-        self, texts: Sequence[str], truncation: Truncation, turn: Callable[[Work], NDArray[np.float32]]
-    ) -> list[tuple[Answer, bool]]:
+    def _answers(self, texts: Sequence[str], truncation: Truncation, turn: Turn) -> list[tuple[Answer, bool]]:
         """Return the answer to each text and whether it was remembered; equal texts are computed once."""
         check_texts(texts)
         windows = truncation == "windows"
         keys = [self._cache.key(text, windows) for text in texts]
         known = {key: answer for key in keys if (answer := self._cache.get(key)) is not None}
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        tokenised = dict(zip(new, self.tokenise(list(new.values()), windows), strict=True))
+        tokenised = dict(zip(new, self.tokenise(list(new.values()), windows, turn), strict=True))
         _refuse_too_many_windows([len(tokenised[key].windows) if key in tokenised else 1 for key in keys])
         if truncation == "error":
             self._refuse_truncated([(known.get(key) or tokenised[key]).truncated for key in keys])
@@ -169,9 +171,7 @@ class Predictor:
             self._cache.put(key, answer)
         return [(known[key], True) if key in known else (computed[key], False) for key in keys]
 
-    def _compute(
-        self, tokenised: Sequence[TokenisedText], turn: Callable[[Work], NDArray[np.float32]]
-    ) -> Iterator[Answer]:
+    def _compute(self, tokenised: Sequence[TokenisedText], turn: Turn) -> Iterator[Answer]:
         rows = iter(self._engine.logits([ids for text in tokenised for ids in text.windows], turn).tolist())
         for text in tokenised:
             lengths = [len(ids) for ids in text.windows]

@@ -18,11 +18,12 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import orjson
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
 
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.negotiation import CSV, JSON, JSON_LINES, TEXT, MediaType, decoded
@@ -35,7 +36,7 @@ Schema = TypeVar("Schema", bound=BaseModel)
 Record = str | RequestError  # a text, or why there is none
 Outcome = Prediction | RequestError
 OUTPUTS = {"label": "BYTES", "score": "FP64", "decision": "BYTES", "tokens": "INT64", "truncated": "BOOL"}
-_INSTANCES: TypeAdapter[list[Any]] = TypeAdapter(list[Instance])
+_INSTANCES: TypeAdapter[list[Any]] = TypeAdapter(Annotated[list[Instance], FailFast()])
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,17 @@ def parse(body: bytes, media_type: MediaType, limits: Limits, asked: str = "") -
     text = decoded(body, media_type.charset)
     if media_type.name == JSON:
         return parse_json(text, limits, parameters)
+    # A record has at least the line break that ends it: what has too many is not taken apart.
+    if media_type.name != CSV:
+        _count(len(text) and text.count("\n", 0, -1) + 1, "instances", limits)
     read: dict[str, Callable[[str], list[Record]]] = {
         JSON_LINES: _read_json_lines,
         TEXT: _read_lines,
-        CSV: lambda text: _read_csv(text, parameters.column, media_type.parameters.get("header")),
+        CSV: lambda text: _read_csv(text, parameters.column, media_type.parameters.get("header"), limits),
     }
-    return Request(_checked(read[media_type.name](text), "instances", limits), parameters)
+    records = read[media_type.name](text)
+    _count(len(records), "instances", limits)
+    return Request(_usable(records, "instances", limits), parameters)
 
 
 def parse_json(text: str, limits: Limits, parameters: Parameters | None = None) -> Request:
@@ -138,7 +144,8 @@ def parse_json(text: str, limits: Limits, parameters: Parameters | None = None) 
             asked = asked.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
         name, content = _instances(content)
     items = content if isinstance(content, list) else [content]
-    return Request(_checked(_texts(items, name), name, limits), asked, name)
+    _count(len(items), name, limits)
+    return Request(_usable(_texts(items, name), name, limits), asked, name)
 
 
 def parse_infer(body: bytes, limits: Limits) -> InferenceRequest:
@@ -147,7 +154,7 @@ def parse_infer(body: bytes, limits: Limits) -> InferenceRequest:
     Raises:
         RequestError: the body is not JSON or not one BYTES tensor whose data fill its shape.
     """
-    asked = _validated(InferRequest, loads(decoded(body, "utf-8")), "")
+    asked = _validated(InferRequest, loads(decoded(body, "utf-8-sig")), "")
     tensor = asked.inputs[0]
     data = _flat(tensor.data, len(tensor.shape))
     size = 1
@@ -158,7 +165,8 @@ def parse_infer(body: bytes, limits: Limits) -> InferenceRequest:
             "invalid_shape", f"The shape {tensor.shape!r:.80} does not fit {len(data)} elements.", "inputs[0].shape"
         )
     parameters = _validated(Parameters, asked.parameters or {}, "parameters")
-    records = _checked(_texts(data, "inputs[0].data"), "inputs[0].data", limits)
+    _count(len(data), "inputs[0].data", limits)
+    records = _usable(_texts(data, "inputs[0].data"), "inputs[0].data", limits)
     return InferenceRequest(records, parameters, "inputs[0].data", asked.id, tensor.shape)
 
 
@@ -305,13 +313,14 @@ def _json_line(line: str, index: int) -> Record:
         return RequestError(problem.code, problem.message, f"instances[{index}]")
 
 
-def _read_csv(text: str, column: str, header: str | None) -> list[Record]:
+def _read_csv(text: str, column: str, header: str | None, limits: Limits) -> list[Record]:
     """Return the cell of each record that holds its text.
 
     The first record is a header if the media type says so (RFC 4180) or one of its cells is the column's name.
     """
     try:
-        records = [record or [""] for record in csv.reader(io.StringIO(text, newline=""), strict=True)]
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        records = [record or [""] for record in islice(reader, limits.texts + 2)]  # with a header, one too many
     except csv.Error as problem:
         raise RequestError("invalid_csv", f"The body is not valid CSV: {problem}.") from None
     names = [cell.strip().lower() for cell in records[0]] if records else []
@@ -330,20 +339,23 @@ def _cell(record: list[str], column: int, index: int) -> Record:
     return record[column]
 
 
-def _checked(records: list[Record], name: str, limits: Limits) -> list[Record]:
+def _count(records: int, name: str, limits: Limits) -> None:
     if not records:
         raise RequestError("no_instances", "The request holds no texts; send at least one.", name)
-    if len(records) > limits.texts:
+    if records > limits.texts:
         raise RequestError(
             "too_many_instances",
-            f"The request holds {len(records)} texts where {limits.texts} are allowed; send several requests.",
+            f"The request holds more than the {limits.texts} texts that are allowed; send several requests.",
             name,
             status=413,
         )
-    return [_usable(record, f"{name}[{index}]", limits.chars) for index, record in enumerate(records)]
 
 
-def _usable(record: Record, where: str, most: int) -> Record:
+def _usable(records: list[Record], name: str, limits: Limits) -> list[Record]:
+    return [_usable_record(record, f"{name}[{index}]", limits.chars) for index, record in enumerate(records)]
+
+
+def _usable_record(record: Record, where: str, most: int) -> Record:
     if isinstance(record, RequestError):
         return record
     if len(record) > most:
