@@ -34,6 +34,9 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """Listen on the worker's own socket, and on the one for all."""
+    from bert_textclassification.serving import metrics  # not earlier: the variable of its folder has to be there
+
+    metrics.check_room(serving.scratch_dir)
     worker.sockets = [worker.sockets[worker.place], worker.sockets[-1]]
 
 

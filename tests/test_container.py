@@ -164,8 +164,8 @@ def test_the_serve_image_answers_as_the_predictor_does(server, model):
 
 
 def test_only_python_and_nginx_run_and_neither_a_shell_nor_root(server):
-    _, *processes = docker("top", server.id, "-o", "uid,comm").stdout.splitlines()
-    assert {tuple(one.split()) for one in processes} == {("10001", "python3"), ("10001", "nginx")}
+    _, *processes = docker("top", server.id, "-o", "pid,uid,comm").stdout.splitlines()
+    assert {tuple(one.split()[1:]) for one in processes} == {("10001", "python3"), ("10001", "nginx")}
 
 
 def test_nothing_but_the_scratch_folder_can_be_written(server):

@@ -12,6 +12,7 @@ All are prefixed `textclassifier_`. When PROMETHEUS_MULTIPROC_DIR is set before 
 import itertools
 import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,12 +22,14 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from bert_textclassification import artifact
 from bert_textclassification.artifact import SCORE_EDGES, TOKEN_EDGES, Artifact
+from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving.predictor import Prediction
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 600)
 LEAST_TEXTS_FOR_DRIFT = 100
 PREFIX = "textclassifier"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # others share a label: any may come
+FILES_BYTES = 1024 * 1024  # more than the files of one worker have
 MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -111,6 +114,22 @@ class _Summed:
 
     def __init__(self, metrics: Metrics) -> None:
         self.collect = metrics.collect
+
+
+def check_room(folder: Path) -> None:
+    """Refuse to start a worker whose metrics would have no room on the disk.
+
+    Raises:
+        ConfigurationError: the disk of `folder` has less than FILES_BYTES left.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            os.posix_fallocate(probe.fileno(), 0, FILES_BYTES)
+    except OSError as problem:
+        raise ConfigurationError(
+            f"A worker needs {FILES_BYTES:,} bytes in {folder} ({problem.strerror}); make room, or set SCRATCH_DIR to "
+            "another folder."
+        ) from None
 
 
 def reserve_files() -> None:
