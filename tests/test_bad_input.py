@@ -69,6 +69,13 @@ def test_a_key_given_twice_among_many_is_found_at_once(tiny_server):
     assert time.monotonic() - started < MOST_SECONDS
 
 
+def test_half_a_million_unknown_parameters_are_refused_by_the_first(tiny_server):
+    unknown = ",".join(f'"{number}":0' for number in range(500_000))
+    body = f'{{"instances": ["a"], "parameters": {{{unknown}}}}}'.encode()
+    status, reply = tiny_server.request("POST", "/invocations", body, JSON)
+    assert (status, json.loads(reply)["error"]["field"]) == (400, "parameters.0")
+
+
 def test_an_error_about_a_parameter_does_not_repeat_a_name_of_a_megabyte(tiny_server):
     body = json.dumps({"instances": ["a"], "parameters": {"k" * 1_000_000: 1}}).encode()
     status, reply = tiny_server.request("POST", "/invocations", body, JSON)

@@ -3,6 +3,7 @@
 Every platform must get the scores that `Predictor` gives.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -360,6 +361,7 @@ def _processes(server, name):
 
 def _files_open_for_writing(pid):
     for handle in Path(f"/proc/{pid}/fd").iterdir():
-        flags = int(Path(f"/proc/{pid}/fdinfo/{handle.name}").read_text().split("flags:")[1].split()[0], 8)
-        if flags & 3 and handle.is_file():  # not for reading only, and no socket or device
-            yield handle.readlink()
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            flags = int(Path(f"/proc/{pid}/fdinfo/{handle.name}").read_text().split("flags:")[1].split()[0], 8)
+            if flags & 3 and handle.is_file():  # not for reading only, and no socket or device
+                yield handle.readlink()

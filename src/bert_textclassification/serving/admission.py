@@ -100,11 +100,15 @@ class Turns:
 
 
 class Admission:
-    """At most `cores + waiting` requests inside at a time."""
+    """At most `cores + waiting` requests inside at a time, `batches_a_core` of them computing on each core.
 
-    def __init__(self, cores: int, waiting: int, timeout_s: float) -> None:
+    With one batch a core, the core is idle while the thread that has computed waits for Python's lock and the next one
+    wakes up: two gave 419 requests a second on two cores where one gave 361, at four connections.
+    """
+
+    def __init__(self, cores: int, waiting: int, timeout_s: float, batches_a_core: int = 1) -> None:
         self.cores = cores
-        self._cores = Cores(cores)
+        self._cores = Cores(cores * batches_a_core)
         self._timeout_s = timeout_s
         self._places = cores + waiting
         self._guard = threading.Lock()

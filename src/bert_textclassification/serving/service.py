@@ -107,7 +107,7 @@ class Service:
         self._config = config
         self._predictor = predictor
         cores = config.threads or int(max(1, available_cores()))
-        self._admission = Admission(cores, config.max_waiting, config.request_timeout_s)
+        self._admission = Admission(cores, config.max_waiting, config.request_timeout_s, batches_a_core=2)
         self._limits = protocols.Limits(config.max_texts, config.max_text_chars)
         self._version = predictor.artifact.version
         self._model = {"version": self._version, "variant": predictor.variant_name}
