@@ -24,6 +24,7 @@ from bert_textclassification.serving.predictor import Prediction, Predictor
 from bert_textclassification.serving.resources import available_cores
 
 log = logging.getLogger(__name__)
+BATCHES_A_CORE = 2
 UNMATCHED = "unmatched"  # what the metrics call every route that there is not
 OPEN_TO_ALL = ("/", "/ping", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
 
@@ -107,7 +108,7 @@ class Service:
         self._config = config
         self._predictor = predictor
         cores = config.threads or int(max(1, available_cores()))
-        self._admission = Admission(cores, config.max_waiting, config.request_timeout_s, batches_a_core=2)
+        self._admission = Admission(cores, config.max_waiting, config.request_timeout_s, BATCHES_A_CORE)
         self._limits = protocols.Limits(config.max_texts, config.max_text_chars)
         self._version = predictor.artifact.version
         self._model = {"version": self._version, "variant": predictor.variant_name}
