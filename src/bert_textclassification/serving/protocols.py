@@ -387,6 +387,7 @@ def _cells(outcome: Outcome, asked: Parameters) -> list[str]:
 
 
 def _validated(schema: type[Schema], content: Any, where: str) -> Schema:
+    _refuse_unknown(schema, content, where)
     try:
         return schema.model_validate(content)
     except ValidationError as problem:
@@ -394,8 +395,16 @@ def _validated(schema: type[Schema], content: Any, where: str) -> Schema:
         field = where
         for part in error["loc"]:
             field += f"[{part}]" if isinstance(part, int) else f".{part:.80}"
-        known = ", ".join(schema.model_fields)
-        unknown = error["type"] == "extra_forbidden"
-        message = f"There is no such parameter; known ones: {known}." if unknown else f"{error['msg']}."
         code = "invalid_parameter" if where else "invalid_request"
-        raise RequestError(code, message, field.removeprefix(".") or None) from None
+        raise RequestError(code, f"{error['msg']}.", field.removeprefix(".") or None) from None
+
+
+def _refuse_unknown(schema: type[BaseModel], content: Any, where: str) -> None:
+    """Refuse the first unknown parameter; pydantic would describe each of them, however many there are."""
+    if schema.model_config.get("extra") != "forbid" or not isinstance(content, dict):
+        return
+    for name in content:
+        if name not in schema.model_fields:
+            known = ", ".join(schema.model_fields)
+            message = f"There is no such parameter; known ones: {known}."
+            raise RequestError("invalid_parameter", message, f"{where}.{name:.80}" if name.isprintable() else where)
