@@ -180,7 +180,7 @@ def test_no_request_that_was_accepted_is_lost_by_sigterm(images, model):
             started = time.monotonic()
             docker("stop", "--time", "20", container.id)
             seconds = time.monotonic() - started
-        logged = {line["request_id"]: line["status"] for line in container.log() if line["path"] == "/invocations"}
+        logged = {line["request_id"]: line["status"] for line in container.log() if line.get("path") == "/invocations"}
         assert logged == dict.fromkeys(load.ids(200), 200)
         assert set(load.outcomes.values()) <= {200, NOT_CONNECTED, *CLOSED_WHILE_IDLE}
         assert (container.exit_status(), seconds < 10) == (0, True)
@@ -352,18 +352,15 @@ def test_memory_is_flat_under_mixed_traffic(images, model):
     with Container(images, mounted, *options) as container, MixedTraffic(container.ready()) as traffic:
         memory = list(_memory_of(traffic, float(os.environ.get("SOAK_SECONDS", "24"))))
     assert [(kind, status) for kind, status in traffic.answers if not kind.startswith(str(status))] == []
-    assert max(memory[3:]) < memory[2] + FLAT_BYTES
+    assert max(memory[3:]) < max(memory[1:3]) + FLAT_BYTES
 
 
 def _memory_of(traffic: MixedTraffic, seconds: float) -> Iterator[int]:
     """Yield the bytes of all processes at the start, and after each of six intervals; the first two are to warm up."""
     for number in range(7):
         found = [one["proportional"] for one in traffic.container.processes()]
-        print(
-            f"{seconds * number / 6:.0f} s: {sum(found) / 1e6:.1f} MB, {max(found) / 1e6:.1f} of it in the worker,",
-            end=" ",
-        )
-        print(f"{len(traffic.answers)} answers", flush=True)
+        memory = f"{sum(found) / 1e6:.1f} MB, {max(found) / 1e6:.1f} of it in the worker"
+        print(f"{seconds * number / 6:.0f} s: {memory}, {len(traffic.answers)} answers", flush=True)
         yield sum(found)
         if number < 6:
             time.sleep(seconds / 6)
@@ -373,7 +370,7 @@ def _memory_of(traffic: MixedTraffic, seconds: float) -> Iterator[int]:
 
 LINES = "application/jsonlines"
 WORDS = ("the", "boiler", "socket", "nursery", "rent", "card", "dryer", "smoke", "stolen", "leaking", "gas", "urgent")
-FLAT_BYTES = 20_000_000  # what the answer cache and the allocator may still take after the warm-up
+FLAT_BYTES = 20_000_000  # bodies of 3 MB that are there at the moment, and what the allocator keeps of them
 NOT_CONNECTED = "not connected"
 # A server may close an idle connection at the moment in which a request is sent on it: that one was not accepted.
 CLOSED_WHILE_IDLE = ("ConnectionResetError", "RemoteDisconnected", "BrokenPipeError")
