@@ -3,13 +3,13 @@
 import sys
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from random import SystemRandom
 
 import pytest
 
 from bert_textclassification.errors import RequestError
-from bert_textclassification.serving.admission import Admission, ClientGone, Cores
+from bert_textclassification.serving.admission import Admission, ClientGone, Cores, QueueTimeout
 
 CHANCE = SystemRandom()
 
@@ -43,14 +43,28 @@ def wait_until(condition):
         time.sleep(0.001)
 
 
+@contextmanager
+def held(cores):
+    """Hold one core for as long as the context lasts."""
+    begun, over = threading.Event(), threading.Event()
+    holding = started(lambda: cores.run(lambda: (begun.set(), over.wait(30)), 30))
+    assert begun.wait(30)
+    yield
+    over.set()
+    join(holding)
+
+
 def free(cores):
-    """Return how many cores are free, by taking them all and putting them back."""
-    taken = 0
-    while cores.acquire(0):
-        taken += 1
-    for _ in range(taken):
-        cores.release()
-    return taken
+    """Return how many cores are free once all work is done."""
+    wait_until(lambda: not cores._queue)
+    with ExitStack() as stack:
+        for taken in range(100):
+            try:
+                cores.run(lambda: None, 0.05)
+            except QueueTimeout:
+                return taken
+            stack.enter_context(held(cores))
+    raise AssertionError("there is no end of cores")
 
 
 def refusal(turns):
@@ -62,67 +76,91 @@ def refusal(turns):
 # -- Cores
 
 
-def test_as_many_cores_as_there_are_can_be_taken_at_once():
+def test_as_many_pieces_of_work_are_done_at_once_as_there_are_cores():
     cores = Cores(2)
-    assert [cores.acquire(0), cores.acquire(0), cores.acquire(0)] == [True, True, False]
-    cores.release()
-    assert [cores.acquire(0), cores.acquire(0)] == [True, False]
+    assert free(cores) == 2
+    with held(cores):
+        assert free(cores) == 1
 
 
-def test_a_core_goes_to_who_has_waited_longest():
-    cores, order = Cores(1), []
-    cores.acquire(0)
+def test_work_that_need_not_wait_is_done_by_who_brings_it():
+    assert Cores(1).run(threading.current_thread, 0) is threading.current_thread()
 
-    def wait(number):
-        cores.acquire(30)
-        order.append(number)
-        cores.release()
 
-    waiting = []
-    for number in range(8):
-        waiting += started(lambda number=number: wait(number))
-        wait_until(lambda number=number: len(cores._queue) == number + 1)
-    cores.release()
+def test_work_that_waits_is_done_by_no_more_threads_than_there_are_cores():
+    cores, threads = Cores(2), []
+    with held(cores), held(cores):
+        waiting = started(*[lambda: threads.append(cores.run(threading.current_thread, 30))] * 20)
+        wait_until(lambda: len(cores._queue) == 20)
+    join(waiting)
+    assert len(threads) == 20
+    assert len(set(threads)) <= 2
+    assert not set(threads) & set(waiting)
+
+
+def test_work_is_begun_in_order_of_arrival():
+    cores, order, waiting = Cores(1), [], []
+    with held(cores):
+        for number in range(8):
+            waiting += started(lambda number=number: cores.run(lambda: order.append(number), 30))
+            wait_until(lambda number=number: len(cores._queue) == number + 1)
     join(waiting)
     assert order == list(range(8))
     assert free(cores) == 1
 
 
-def test_who_releases_a_core_and_asks_again_stands_behind_those_who_wait():
-    cores, order = Cores(1), []
-    cores.acquire(0)
-    waiting = started(lambda: (cores.acquire(30), order.append("waited"), cores.release()))
-    wait_until(lambda: cores._queue)
-    cores.release()
-    assert cores.acquire(30)
-    assert order == ["waited"]
+def test_who_has_had_a_core_and_asks_again_stands_behind_those_who_wait():
+    cores, order, waiting = Cores(1), [], []
+
+    def begin():
+        waiting.extend(started(lambda: cores.run(lambda: order.append("waited"), 30)))
+        wait_until(lambda: cores._queue)
+
+    cores.run(begin, 0)
+    cores.run(lambda: order.append("again"), 30)
     join(waiting)
+    assert order == ["waited", "again"]
+
+
+def test_what_fails_while_others_wait_fails_for_who_brought_it_and_for_no_other():
+    cores, outcomes = Cores(1), []
+
+    def fail():
+        with pytest.raises(ValueError, match="of this one"):
+            cores.run(lambda: int("of this one"), 30)
+        outcomes.append("failed")
+
+    with held(cores):
+        waiting = started(fail, lambda: outcomes.append(cores.run(lambda: "done", 30)))
+        wait_until(lambda: len(cores._queue) == 2)
+    join(waiting)
+    assert sorted(outcomes) == ["done", "failed"]
+    assert free(cores) == 1
 
 
 def test_who_gives_up_leaves_the_queue_to_the_others():
     cores, order = Cores(1), []
-    cores.acquire(0)
-    assert cores.acquire(0.01) is False
-    waiting = started(lambda: order.append(cores.acquire(30)))
-    wait_until(lambda: cores._queue)
-    cores.release()
+    with held(cores):
+        with pytest.raises(QueueTimeout):
+            cores.run(lambda: order.append("given up"), 0.01)
+        waiting = started(lambda: cores.run(lambda: order.append("waited"), 30))
+        wait_until(lambda: cores._queue)
     join(waiting)
-    assert order == [True]
+    assert order == ["waited"]
 
 
-def test_a_core_handed_over_just_after_the_time_was_out_is_taken_and_not_lost():
+def test_work_begun_just_after_the_time_was_out_is_done_and_its_result_returned():
     cores, got = Cores(1), []
-    cores._guard = threading.RLock()  # so that this thread can hold it while it releases
-    cores.acquire(0)
-    waiting = started(lambda: got.append(cores.acquire(0.05)))
-    wait_until(lambda: cores._queue)
-    with cores._guard:
-        time.sleep(0.2)  # the waiting thread's time is out, and it stands before the guard to say so
-        cores.release()
-    join(waiting)
-    assert got == [True]
-    assert free(cores) == 0
-    cores.release()
+    cores._guard = threading.RLock()  # so that this thread can hold it while it takes work from the queue
+    with held(cores):
+        waiting = started(lambda: got.append(cores.run(lambda: "result", 0.05)))
+        wait_until(lambda: cores._queue)
+        with cores._guard:
+            time.sleep(0.2)  # the waiting thread's time is out, and it stands before the guard to say so
+            job = cores._queue.popleft()
+        job.do()
+        join(waiting)
+    assert got == ["result"]
     assert free(cores) == 1
 
 
@@ -132,22 +170,23 @@ def test_no_core_is_lost_or_given_twice_when_many_threads_give_up(count):
     cores, outcomes, busy, most = Cores(count), [], [], []
 
     def ask():
-        for _ in range(200):
-            outcomes.append(cores.acquire(CHANCE.uniform(0, 0.0005)))
-            if outcomes[-1] is True:
-                hold()
+        for number in range(200):
+            try:
+                outcomes.append(cores.run(lambda number=number: hold(number), CHANCE.uniform(0, 0.0005)) == number)
+            except QueueTimeout:
+                outcomes.append("gave up")
 
-    def hold():
+    def hold(number):
         busy.append(1)
         most.append(len(busy))
         time.sleep(CHANCE.uniform(0, 0.0002))
         busy.pop()
-        cores.release()
+        return number
 
     join(started(*[ask] * 16))
     assert max(most) == count
-    assert set(outcomes) == {True, False}
-    assert (free(cores), len(cores._queue)) == (count, 0)
+    assert set(outcomes) == {True, "gave up"}
+    assert free(cores) == count
 
 
 # -- Admission
@@ -174,10 +213,8 @@ def test_requests_over_the_bound_are_refused_at_once_until_one_leaves(cores, wai
 
 def test_a_request_that_waits_past_its_deadline_is_refused_and_takes_no_core():
     admission = Admission(cores=1, waiting=1, timeout_s=0.05)
-    admission._cores.acquire(0)
-    with admission.enter() as turns:
+    with held(admission._cores), admission.enter() as turns:
         assert refusal(turns) == ("deadline_exceeded", 503)
-    admission._cores.release()
     assert free(admission._cores) == 1
 
 
@@ -234,11 +271,11 @@ def test_the_time_in_the_queue_is_the_waiting_and_not_the_work():
     with admission.enter() as turns:
         turns(lambda: time.sleep(0.05))
         assert turns.waited_s < 0.04
-        admission._cores.acquire(0)
-        releasing = started(lambda: (time.sleep(0.1), admission._cores.release()))
+        others = started(lambda: admission._cores.run(lambda: time.sleep(0.1), 0))
+        wait_until(lambda: not admission._cores._free)
         turns(lambda: None)
         assert turns.waited_s > 0.05
-        join(releasing)
+        join(others)
 
 
 def test_a_request_of_many_batches_delays_a_short_one_by_about_one_batch():

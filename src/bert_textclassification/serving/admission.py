@@ -9,7 +9,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from bert_textclassification.errors import RequestError
 
@@ -21,41 +23,92 @@ class ClientGone(Exception):
     """The client closed its connection: nobody waits for the answer."""
 
 
-class Cores:
-    """A semaphore that is handed over in order of arrival.
+class QueueTimeout(Exception):
+    """No core got free in time."""
 
-    `threading.Semaphore` lets a thread that releases it take it again before those that wait have woken up.
+
+class Cores:
+    """Does up to `count` pieces of work at a time, in order of arrival.
+
+    The thread that brings work does it if it need not wait. Work that has to wait is done by a few threads kept for
+    it: in as many threads as there are requests, each with its own stack and buffers gone from the caches, an inference
+    took 0.3 to 0.8 ms longer.
     """
 
     def __init__(self, count: int) -> None:
         self._free = count
         self._guard = threading.Lock()
-        self._queue: deque[threading.Lock] = deque()
+        self._queue: deque[_Job] = deque()
+        self._handed: SimpleQueue[_Job] = SimpleQueue()
+        for _ in range(count):
+            threading.Thread(target=self._do_what_waits, daemon=True, name="cores").start()
 
-    def acquire(self, timeout: float) -> bool:
-        """Take a core and return True, or False when none got free within `timeout` seconds."""
+    def run(self, work: Callable[[], Result], timeout: float) -> Result:
+        """Return the result of `work`.
+
+        Raises:
+            QueueTimeout: it could not begin within `timeout` seconds.
+        """
         with self._guard:
-            if self._free:
+            job = None if self._free else _Job(work)
+            if job:
+                self._queue.append(job)
+            else:
                 self._free -= 1
-                return True
-            turn = threading.Lock()
-            turn.acquire()
-            self._queue.append(turn)
-        if turn.acquire(timeout=max(0.0, timeout)):
-            return True
-        with self._guard:
-            if turn not in self._queue:  # handed over just after the time was out
-                return True
-            self._queue.remove(turn)
-            return False
+        return self._wait(job, timeout) if job else self._do(work)
 
-    def release(self) -> None:
-        """Hand the core to whoever waits longest, or put it back."""
+    def _do(self, work: Callable[[], Result]) -> Result:
+        try:
+            return work()
+        finally:
+            if (job := self._next()) is not None:
+                self._handed.put(job)
+
+    def _wait(self, job: "_Job", timeout: float) -> Any:
+        """Wait for a job to be done, or take it back from the queue when the time is out."""
+        if not job.is_done.acquire(timeout=max(0.0, timeout)):
+            with self._guard:
+                if job in self._queue:
+                    self._queue.remove(job)
+                    raise QueueTimeout
+            job.is_done.acquire()
+        if job.problem is not None:
+            raise job.problem
+        return job.result
+
+    def _next(self) -> "_Job | None":
+        """Return the work that has waited longest; if none waits, put the core back."""
         with self._guard:
             if self._queue:
-                self._queue.popleft().release()
-            else:
-                self._free += 1
+                return self._queue.popleft()
+            self._free += 1
+            return None
+
+    def _do_what_waits(self) -> None:
+        while True:
+            job: _Job | None = self._handed.get()
+            while job is not None:
+                job.do()
+                job = self._next()
+
+
+class _Job:
+    """Work that waits, what came of it, and a lock that is open once it is done."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work = work
+        self.result: Any = None
+        self.problem: BaseException | None = None
+        self.is_done = threading.Lock()
+        self.is_done.acquire()
+
+    def do(self) -> None:
+        """Do the work."""
+        try:
+            self.result = self._work()
+        except BaseException as problem:  # raised again in the thread that waits
+            self.problem = problem
+        self.is_done.release()
 
 
 class Turns:
@@ -80,15 +133,18 @@ class Turns:
             ClientGone: the client closed its connection.
         """
         asked = time.monotonic()
-        if asked >= self._deadline or not self._cores.acquire(self._deadline - asked):
+        if asked >= self._deadline:
             raise self._too_late()
         try:
-            self.waited_s += time.monotonic() - asked
-            if self._is_client_gone():
-                raise ClientGone
-            return work()
-        finally:
-            self._cores.release()
+            return self._cores.run(partial(self._begin, work, asked), self._deadline - asked)
+        except QueueTimeout:
+            raise self._too_late() from None
+
+    def _begin(self, work: Callable[[], Result], asked: float) -> Result:
+        self.waited_s += time.monotonic() - asked
+        if self._is_client_gone():
+            raise ClientGone
+        return work()
 
     def _too_late(self) -> RequestError:
         return RequestError(
