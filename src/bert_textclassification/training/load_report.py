@@ -49,9 +49,9 @@ class Target:
 
     def line(self, value: float) -> str:
         """Return one line for people."""
-        verdict = "reached" if self.reached(value) else "MISSED "
+        verdict = "reached" if self.reached(value) else "MISSED"
         word = "at least" if self.is_lower_bound else "at most"
-        return f"{verdict}  {self.meaning}: {value:.2f}, target {word} {self.bound:g}"
+        return f"{verdict}: {self.meaning}: {value:.2f}, target {word} {self.bound:g}"
 
 
 TARGETS = (

@@ -64,7 +64,7 @@ class Settings:
 def main(arguments: list[str] | None = None) -> int:
     """Run the load test as the command line asks; return the exit status."""
     asked = vars(_parser().parse_args(arguments))
-    output = asked.pop("output")
+    output, summary_file = asked.pop("output"), asked.pop("summary")
     settings = Settings(**asked)
     try:
         facts = load_report.facts(settings.model, settings.variant)
@@ -79,6 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     summary["other_programs_cores"] = round(max(0.0, others_s / passed_s), 2)
     if output:
         output.write_bytes(orjson.dumps({"summary": summary, "points": points}, option=orjson.OPT_INDENT_2))
+    if summary_file:
+        summary_file.write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
     print(load_report.text(points, summary))
     print(json.dumps(summary))
     return 0
@@ -271,6 +273,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=Settings.rounds)
     parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
     parser.add_argument("--output", type=Path, help="JSON file for the figures and latencies of every round")
+    parser.add_argument("--summary", type=Path, help="JSON file for the summary alone, as in notebooks/results/load")
     return parser
 
 

@@ -14,6 +14,7 @@ from pydantic import AliasChoices
 
 from bert_textclassification.errors import UserError
 from bert_textclassification.serving.config import ServingConfig
+from bert_textclassification.training.load_report import TARGETS
 from bert_textclassification.training.tables import markdown_table, percent, with_interval
 
 RESULTS = Path("notebooks/results")
@@ -54,6 +55,49 @@ def read_results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
+def load_tables() -> str:
+    """Return what the published load tests of the running stack gave: a paragraph and a table for each."""
+    return "\n\n".join(_load_table(name, summary) for name, summary in read_results(RESULTS / "load").items())
+
+
+def _load_table(name: str, summary: dict[str, Any]) -> str:
+    header = [
+        "connections",
+        "requests/s (min–max)",
+        "of in process",
+        "p50, ms",
+        "p95, ms",
+        "p99, ms",
+        "web layers, CPU ms",
+    ]
+    rows = [
+        [
+            f"{row['connections']}",
+            "{requests_per_second:.0f} ({requests_per_second_low:.0f}–{requests_per_second_high:.0f})".format(**row),
+            f"{row['share_of_in_process']:.2f}",
+            *(f"{row[column]:.1f}" for column in ("p50_ms", "p95_ms", "p99_ms")),
+            f"{row['web_cpu_ms_per_request']:.2f}",
+        ]
+        for row in summary["by_connections"]
+    ]
+    targets = "\n".join(f"- {target.line(summary[target.figure])}" for target in TARGETS)
+    return f"{_load_facts(name, summary)}\n\n{targets}\n\n{markdown_table(header, rows)}"
+
+
+def _load_facts(name: str, summary: dict[str, Any]) -> str:
+    return (
+        f"`{name}`, {summary['variant']}, {summary['threads']} cores of {summary['machine']['processor']}, the load's "
+        f"generator included; medians of {summary['rounds']} rounds of {summary['seconds_per_load']:g} s. In process, "
+        f"without a server: {summary['in_process_texts_per_second']:.0f} texts/s, "
+        f"{summary['in_process_cpu_ms_per_text']:.2f} ms of CPU a text. At half of that rate p99 is "
+        f"{summary['half_rate_p99_over_p50']:.1f} times p50 ({summary['half_rate_p99_ms']:.0f} ms against "
+        f"{summary['half_rate_p50_ms']:.0f}). Where {summary['cache_on_hit_share']:.0%} of the texts come again, the "
+        f"answer cache gives {summary['cache_on_requests_per_second']:.0f} requests/s where none gives "
+        f"{summary['cache_off_requests_per_second']:.0f}; an answer from it takes "
+        f"{summary['cache_hit_cpu_ms_per_request']:.2f} ms of CPU."
+    )
+
+
 def settings_table() -> str:
     """Return the table of the server's settings: the variables in order of precedence, default, meaning."""
     rows = []
@@ -67,7 +111,7 @@ def settings_table() -> str:
 
 def blocks() -> dict[str, str]:
     """Return what belongs between each pair of markers."""
-    return {"results": results_table(read_results()), "settings": settings_table()}
+    return {"results": results_table(read_results()), "load": load_tables(), "settings": settings_table()}
 
 
 def generated_block(readme: str, name: str) -> str:
