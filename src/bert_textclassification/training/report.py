@@ -30,6 +30,8 @@ def model_card(manifest: Manifest) -> str:
             *(percent(variant.accuracy[split]) for split in ("validation", "test")),
             percent(variant.agreement["test"]),
             f"{variant.largest_score_change['test']:.4f}",
+            "" if variant.milliseconds is None else f"{variant.milliseconds:.2f}",
+            variant.verdict,
         ]
         for name, variant in manifest.variants.items()
     ]
@@ -63,6 +65,8 @@ Tells `{positive}` from `{negative}` in texts of up to {manifest.max_length} tok
                 "test accuracy, %",
                 "agreement with torch, %",
                 "largest score change",
+                "ms a text",
+                "as the default",
             ],
             variants,
         )
