@@ -81,13 +81,26 @@ constraints: .venv/installed  ## write container/constraints.txt anew from what 
 	hashed train --no-emit-package torch --excludes <(printf '%s\n' $(CUDA_PACKAGES))
 
 clean:  ## remove what the targets made, except the runs
-	@rm -rf .venv build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache container/wheels/*.whl
+	@rm -rf .venv build src/*.egg-info src/*/serving/*.so .pytest_cache .mypy_cache .ruff_cache container/wheels/*.whl
 
-.venv/installed: pyproject.toml container/constraints.txt
+compiler:  ## install a C compiler and Python's headers where they are missing (apt-get): the native engine is made with them
+	@include=$$($(PYTHON3) -c 'import sysconfig; print(sysconfig.get_path("include"))')
+	missing=""
+	command -v cc >/dev/null || missing="gcc libc6-dev"
+	[ -e "$$include/Python.h" ] || missing="$$missing python3-dev"
+	[ -n "$$missing" ] || exit 0
+	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"
+	if command -v apt-get >/dev/null && $$as_root apt-get -qq update; then
+		echo "installing $$missing with apt-get" >&2
+		DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq --no-install-recommends $$missing >/dev/null && exit 0
+	fi
+	echo "There is no C compiler and none could be installed: the native engine is left out, and ONNX Runtime serves." >&2
+
+.venv/installed: pyproject.toml container/constraints.txt $(wildcard src/bert_textclassification/serving/native/*) | compiler
 	@$(PYTHON3) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; set PYTHON3 to one.")'
 	$(PYTHON3) -m venv .venv
 	echo "installing the package with its extras into .venv (about two minutes)" >&2
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint container/constraints.txt --editable ".[serve,train,notebooks,dev]" 2> .venv/install.log || { cat .venv/install.log >&2; exit 1; }
 	touch .venv/installed
 
-.PHONY: help demo notebooks lab publish readme serve load test lint image system-packages constraints clean
+.PHONY: help demo notebooks lab publish readme serve load test lint image system-packages compiler constraints clean

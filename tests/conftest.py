@@ -28,7 +28,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BertTokenizerFast(tokenizer_file=str(folder / "vocabulary.json")).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=800, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+        vocab_size=800, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128
     )
     BertModel(config).save_pretrained(folder)
     return folder

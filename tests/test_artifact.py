@@ -27,7 +27,7 @@ from bert_textclassification.serving.predictor import Predictor
 def test_a_whole_artifact_loads(tiny_artifact):
     artifact = Artifact.load(tiny_artifact.folder)
     assert artifact.manifest == tiny_artifact.manifest
-    assert set(artifact.manifest.variants) == {"fp32", "int8"}
+    assert set(artifact.manifest.variants) == {"fp32", "int8", "int8_onnx"}
     assert artifact.model_path("fp32").name == "fp32.onnx"
 
 
@@ -94,7 +94,7 @@ def test_a_damaged_field_of_the_manifest_is_named(copied_artifact, change, where
     assert "copy it again" in message
 
 
-@pytest.mark.parametrize("name", ["fp32.onnx", "int8.onnx", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["fp32.onnx", "int8.safetensors", "tokenizer.json"])
 def test_a_missing_file_is_named(copied_artifact, name):
     (copied_artifact / name).unlink()
     message = _refusal(copied_artifact)
@@ -102,7 +102,7 @@ def test_a_missing_file_is_named(copied_artifact, name):
     assert "copy the whole folder again" in message
 
 
-@pytest.mark.parametrize("name", ["fp32.onnx", "int8.onnx", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["fp32.onnx", "int8.safetensors", "tokenizer.json"])
 def test_a_truncated_file_is_named_with_both_sizes(copied_artifact, name):
     whole = (copied_artifact / name).read_bytes()
     (copied_artifact / name).write_bytes(whole[:-1])
@@ -111,7 +111,7 @@ def test_a_truncated_file_is_named_with_both_sizes(copied_artifact, name):
     assert "copy the artifact again" in message
 
 
-@pytest.mark.parametrize("name", ["int8.onnx", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["int8.safetensors", "tokenizer.json"])
 def test_a_changed_byte_is_found_before_the_file_is_used(copied_artifact, name):
     _flip_a_byte(copied_artifact / name)
     with pytest.raises(ArtifactError) as problem:
@@ -122,7 +122,7 @@ def test_a_changed_byte_is_found_before_the_file_is_used(copied_artifact, name):
 
 
 def test_damage_to_one_variant_leaves_the_other_servable(copied_artifact):
-    _flip_a_byte(copied_artifact / "int8.onnx")
+    _flip_a_byte(copied_artifact / "int8.safetensors")
     assert Predictor.load(copied_artifact, "fp32").predict(["hello"])
 
 
@@ -172,7 +172,7 @@ def test_a_packed_artifact_has_plain_files_at_the_top_and_nothing_else(copied_ar
     with tarfile.open(archive, "r:gz") as tar:
         assert all(member.isreg() for member in tar)
         names = sorted(tar.getnames())
-    assert names == ["fp32.onnx", "int8.onnx", "manifest.json", "model_card.md", "tokenizer.json"]
+    assert names == ["fp32.onnx", "int8.onnx", "int8.safetensors", "manifest.json", "model_card.md", "tokenizer.json"]
     assert [path.name for path in tmp_path.glob("model.tar*")] == ["model.tar.gz"]
 
 

@@ -279,11 +279,11 @@ def _renew(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "damage", "problem", "remedy"),
     [
-        ("int8.onnx", _flip, "does not match the SHA-256", "copy the artifact again"),
+        ("int8.safetensors", _flip, "does not match the SHA-256", "copy the artifact again"),
         ("tokenizer.json", _flip, "does not match the SHA-256", "copy the artifact again"),
-        ("int8.onnx", _cut, "where the manifest says", "copy the artifact again"),
+        ("int8.safetensors", _cut, "where the manifest says", "copy the artifact again"),
         ("manifest.json", _cut, "is not valid JSON", "copy the artifact again"),
-        ("int8.onnx", Path.unlink, "lacks", "copy the whole folder again"),
+        ("int8.safetensors", Path.unlink, "lacks", "copy the whole folder again"),
         ("tokenizer.json", Path.unlink, "lacks", "copy the whole folder again"),
         ("manifest.json", Path.unlink, "is not a finished model artifact", "train again or point to"),
         ("manifest.json", _renew, "has schema version 2 but this release reads 1", "serve it with the release"),

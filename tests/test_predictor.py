@@ -15,7 +15,7 @@ from bert_textclassification.artifact import Artifact
 from bert_textclassification.errors import ArtifactError, RequestError
 from bert_textclassification.serving import predictor as predictor_module
 from bert_textclassification.serving.cache import AnswerCache
-from bert_textclassification.serving.engine import Engine
+from bert_textclassification.serving.onnx_engine import OnnxEngine
 from bert_textclassification.serving.predictor import MAX_WINDOWS, Predictor, load_tokenizer, positive_probability
 
 TEXTS = [
@@ -69,7 +69,7 @@ def test_extreme_logits_give_a_probability_without_overflow(logits):
     assert probability == {4000: 1.0, -4000: 0.0, 0: 0.5}[logits[1] - logits[0]]
 
 
-@pytest.mark.parametrize("variant", ["fp32", "int8"])
+@pytest.mark.parametrize("variant", ["fp32", "int8", "int8_onnx"])
 def test_the_answers_come_in_the_order_of_the_texts(tiny_artifact, variant):
     predictor = Predictor.load(tiny_artifact.folder, variant)
     forward, backward = predictor.predict(TEXTS), predictor.predict(TEXTS[::-1])
@@ -199,7 +199,7 @@ def test_an_unknown_variant_cannot_be_loaded(tiny_artifact):
 def test_a_file_that_is_no_model_is_named(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"not a model")
     with pytest.raises(ArtifactError, match=r"cannot load .*model\.onnx"):
-        Engine(tmp_path / "model.onnx", batch_size=1)
+        OnnxEngine(tmp_path / "model.onnx", batch_size=1)
 
 
 def test_business_rules_override_decide(tiny_artifact):
@@ -213,7 +213,7 @@ def test_business_rules_override_decide(tiny_artifact):
     assert careful[0].scores == plain[0].scores
 
 
-@pytest.mark.parametrize("variant", ["fp32", "int8"])
+@pytest.mark.parametrize("variant", ["fp32", "int8", "int8_onnx"])
 def test_threads_that_share_a_predictor_get_the_same_scores(tiny_artifact, variant):
     predictor = Predictor.load(tiny_artifact.folder, variant)
     expected, found = predictor.predict(TEXTS), []
@@ -295,7 +295,7 @@ def test_every_window_is_a_text_of_its_own_with_its_special_tokens(predictor):
     assert 2 < len(text.windows[-1]) <= limit
 
 
-@pytest.mark.parametrize("variant", ["fp32", "int8"])
+@pytest.mark.parametrize("variant", ["fp32", "int8", "int8_onnx"])
 def test_the_logits_of_windows_are_their_mean_weighted_by_tokens(tiny_artifact, variant):
     predictor = Predictor.load(tiny_artifact.folder, variant)
     text = f"{LONG} help!"
@@ -402,7 +402,7 @@ def test_a_chunk_holds_as_many_texts_as_the_bound_on_characters_lets_it_or_one(l
     assert all(size + len(after[0]) > 40 for size, after in zip(sizes[:-1], chunks[1:], strict=True))
 
 
-@pytest.mark.parametrize(("variant", "batches"), [("int8", 20), ("fp32", 3)])
+@pytest.mark.parametrize(("variant", "batches"), [("int8", 2), ("int8_onnx", 20), ("fp32", 3)])
 def test_there_is_one_turn_for_each_batch(tiny_artifact, variant, batches):
     predictor, turns = Predictor.load(tiny_artifact.folder, variant), []
     texts = [f"text number {number}" for number in range(20)]

@@ -49,8 +49,9 @@ def narrow_server(tiny_artifact) -> Iterator[LocalServer]:
 
 @pytest.fixture(scope="module")
 def guarded_server(tiny_artifact) -> Iterator[LocalServer]:
-    """A server that wants a token, gives a request one second and logs texts."""
+    """A server that wants a token, gives a request one second, logs texts and computes slowly."""
     settings = {"API_TOKEN": TOKEN, "REQUEST_TIMEOUT_S": "1", "LOG_TEXTS": "true", "SERVING_WORKERS": "1"}
+    settings["MODEL_VARIANT"] = "fp32"
     with LocalServer(SERVE, tiny_artifact.folder, **settings) as server:
         yield server
 
@@ -125,7 +126,7 @@ def test_a_request_whose_client_has_gone_is_not_computed(narrow_server):
 
 
 def test_a_request_over_its_deadline_gets_503_in_time_and_the_server_is_free_at_once(guarded_server):
-    status, seconds, _ = _timed(guarded_server, _texts(10_000, words=3), AUTHORIZED)
+    status, seconds, _ = _timed(guarded_server, _texts(10_000), AUTHORIZED)
     assert status == 503
     assert 0.9 < seconds < 2.5
     assert _timed(guarded_server, HELLO, AUTHORIZED)[1] < 0.5

@@ -118,11 +118,11 @@ def test_the_stack_ends_with_an_error_when_one_half_is_killed(tiny_artifact, vic
 
 
 def test_a_model_that_does_not_match_its_hash_ends_the_stack_with_the_reason(copied_artifact, tmp_path):
-    path = copied_artifact / "int8.onnx"
+    path = copied_artifact / "int8.safetensors"
     path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
     done = _serve(copied_artifact, tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "int8.onnx does not match the SHA-256 in the manifest" in done.stderr
+    assert "int8.safetensors does not match the SHA-256 in the manifest" in done.stderr
 
 
 def test_a_missing_model_ends_with_2_and_one_sentence(tmp_path):

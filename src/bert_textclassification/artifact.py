@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 
 from bert_textclassification.errors import ArtifactError
 
+PASSED = "passed"  # the verdict on a variant that may be the default
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -57,10 +58,14 @@ class Variant(StoredFile):
     """
 
     precision: Literal["fp32", "int8"]
-    batch_size: int = Field(ge=1, description="Most texts the engine may put in one batch")
+    engine: Literal["onnx", "native"] = "onnx"
+    batch_size: int = Field(default=1, ge=1, description="Most texts that ONNX Runtime may put in one batch")
     accuracy: dict[str, float]
     agreement: dict[str, float]
     largest_score_change: dict[str, float]
+    milliseconds: float | None = Field(default=None, description="A text, one thread, on the machine that made this")
+    p_value: float | None = Field(default=None, description="McNemar's exact test against the torch model, validation")
+    verdict: str = Field(default="", description="Whether this may be the default, and why")
 
 
 class Decision(_Record):
@@ -143,6 +148,8 @@ class Manifest(_Record):
     variants: dict[str, Variant]
     default_variant: str
     default_reason: str
+    not_built: dict[str, str] = Field(default={}, description="variants that could not be made, and why")
+    made_on: dict[str, str] = Field(default={}, description="processor and instruction set that chose the default")
     data: dict[str, DataSplit]
     metrics: dict[str, dict[str, dict[str, float]]] = Field(
         description="split -> metric -> value, low, high (95 % bootstrap interval)"

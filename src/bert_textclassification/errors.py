@@ -17,6 +17,10 @@ class ArtifactError(UserError):
     """A model artifact is missing, damaged or from another schema version."""
 
 
+class EngineUnavailableError(UserError):
+    """This installation or this processor cannot run the engine that a model was made for."""
+
+
 class RequestError(UserError):
     """A prediction request cannot be answered as it is.
 

@@ -18,7 +18,8 @@ from tokenizers import Tokenizer
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.cache import AnswerCache
-from bert_textclassification.serving.engine import Engine, Turn, at_once
+from bert_textclassification.serving.engine import Turn, at_once, load_engine
+from bert_textclassification.serving.variant_choice import variant_for_this_machine
 
 Truncation = Literal["truncate", "windows", "error"]
 REVIEW = "review"
@@ -84,9 +85,9 @@ class Predictor:
 
     def __init__(self, artifact: Artifact, variant: str | None = None, threads: int = 1, cache_texts: int = 0) -> None:
         self.artifact = artifact
-        self.variant_name, chosen = artifact.variant(variant)
+        self.variant_name, self.variant = artifact.variant(variant_for_this_machine(artifact, variant))
         longest, path = artifact.manifest.max_length, artifact.tokenizer_path()
-        self._engine = Engine(artifact.model_path(self.variant_name), chosen.batch_size, threads)
+        self._engine = load_engine(artifact.model_path(self.variant_name), self.variant, threads)
         self._tokenizer = load_tokenizer(path, longest)
         self._window_tokenizer = load_tokenizer(path, longest, overlap=longest // 4)
         self._cache: AnswerCache[Answer] = AnswerCache(cache_texts)

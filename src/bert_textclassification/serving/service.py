@@ -25,6 +25,7 @@ from bert_textclassification.serving.resources import available_cores
 
 log = logging.getLogger(__name__)
 BATCHES_A_CORE = 2
+PLATFORMS = {"onnx": "onnxruntime_onnx", "native": "native_safetensors"}  # the protocol wants <project>_<format>
 UNMATCHED = "unmatched"  # what the metrics call every route that there is not
 OPEN_TO_ALL = ("/", "/ping", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
 
@@ -191,7 +192,7 @@ class Service:
             {
                 "name": self._config.model_name,
                 "versions": [self._version],
-                "platform": "onnxruntime_onnx",
+                "platform": PLATFORMS[self._predictor.variant.engine],
                 "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
                 "outputs": [
                     {"name": name, "datatype": kind, "shape": [-1]} for name, kind in protocols.OUTPUTS.items()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bert_textclassification.artifact import Artifact
-from bert_textclassification.serving.engine import Engine
+from bert_textclassification.serving.engine import Engine, load_engine
 from bert_textclassification.training.fine_tuning import torch_logits
 from bert_textclassification.training.model import TextClassifier
 
@@ -37,13 +37,13 @@ def contenders(model: TextClassifier, artifact: Artifact, threads: int) -> dict[
     """Return what is compared: torch padded to the maximum length, torch at the text's own length, each variant."""
     longest = artifact.manifest.max_length
     engines = {
-        name: Engine(artifact.model_path(name), variant.batch_size, threads)
+        name: load_engine(artifact.model_path(name), variant, threads)
         for name, variant in artifact.manifest.variants.items()
     }
     return {
         TORCH_PADDED: lambda ids: _padded_logits(model, ids, longest),
         TORCH: lambda ids: torch_logits(model, [ids]),
-        **{f"onnx {name}": _single(engine) for name, engine in engines.items()},
+        **{name: single(engine) for name, engine in engines.items()},
     }
 
 
@@ -101,7 +101,7 @@ def with_quality(latencies: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
 
     FP32 ONNX is the torch model to within rounding, so torch rows carry its accuracy.
     """
-    variants = {f"onnx {name}": variant for name, variant in artifact.manifest.variants.items()}
+    variants = artifact.manifest.variants
     reference = artifact.manifest.variants["fp32"]
     quality = {
         name: {
@@ -170,7 +170,8 @@ def _request(connection: http.client.HTTPConnection, text: str) -> float:
     return (time.perf_counter_ns() - start) / 1e6
 
 
-def _single(engine: Engine) -> Contender:
+def single(engine: Engine) -> Contender:
+    """Return `engine` as a contender."""
     return lambda ids: engine.logits([ids])
 
 

@@ -58,10 +58,10 @@ class TrainingConfig(BaseModel):
         default="auto", description="auto: bf16 autocast where the processor has it, else fp32"
     )
     max_accuracy_loss: float = Field(
-        default=1.0,
+        default=0.5,
         ge=0,
         le=100,
-        description="Points of validation accuracy that int8 may lose before fp32 stays default",
+        description="Points of validation accuracy that a variant may lose and still be the default",
     )
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the splits, the head and the order")
 

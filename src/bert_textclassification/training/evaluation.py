@@ -1,5 +1,6 @@
 """What a binary classifier's numbers are: metrics with bootstrap intervals, confusion, agreement, worst mistakes."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import evaluate
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from bert_textclassification.serving.predictor import positive_probability
@@ -121,6 +123,23 @@ def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
 def largest_score_change(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     """Return the largest difference of a positive-class score between two models' logits."""
     return float(np.max(np.abs(positive_scores(first) - positive_scores(second))))
+
+
+def mcnemar(targets: Sequence[int], first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Return the chance that the second model is wrong where the first is right this often, were they equally good.
+
+    McNemar's test (1947) in its exact form, one-sided: of the rows that one of the two gets wrong and the other right,
+    a fair coin decides each.
+    """
+    truth = np.asarray(targets)
+    lost = int(np.sum((_labels(first) == truth) & (_labels(second) != truth)))
+    won = int(np.sum((_labels(first) != truth) & (_labels(second) == truth)))
+    return float(binomtest(lost, lost + won, alternative="greater").pvalue) if lost + won else 1.0
+
+
+def smallest_visible_loss(rows: int, significance: float = 0.05) -> float:
+    """Return the smallest loss of accuracy that `mcnemar` can tell from chance: nothing won, every difference lost."""
+    return math.ceil(math.log(significance) / math.log(0.5)) / rows
 
 
 def _labels(logits: NDArray[np.float32]) -> NDArray[Any]:

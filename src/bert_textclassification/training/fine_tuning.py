@@ -33,7 +33,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bert_textclassification.errors import DataError
-from bert_textclassification.serving.engine import batches_by_length
+from bert_textclassification.serving.onnx_engine import batches_by_length
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.evaluation import compute_metrics, positive_scores

@@ -1,13 +1,15 @@
-"""Export a fine-tuned model to ONNX, make int8 of it, and let int8 be the default only when it keeps the accuracy.
+"""Make the servable variants of a fine-tuned model and let measurements choose the default.
 
     artifact = build_artifact(fine_tuned, splits, Path("runs/demo/model"))
 
-Every variant is measured with the engine that will serve it, against the torch model, on validation and test; only
-validation decides.
+Every variant is measured with the engine that will serve it: its labels against the torch model's, on validation and
+test, and its speed on this processor. The fastest that loses nothing on validation becomes the default; test only
+reports.
 """
 
 import datetime
 import logging
+import math
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from bert_textclassification.artifact import (
     MANIFEST,
     MODEL_CARD,
+    PASSED,
     SCHEMA_VERSION,
     TOKENIZER,
     Artifact,
@@ -38,17 +41,22 @@ from bert_textclassification.artifact import (
     Variant,
     write_manifest,
 )
-from bert_textclassification.serving.engine import Engine
+from bert_textclassification.serving.engine import load_engine
+from bert_textclassification.serving.native_engine import instructions
+from bert_textclassification.training.benchmark import machine, sample_stream, single, time_interleaved
 from bert_textclassification.training.data import Splits, fingerprint
 from bert_textclassification.training.evaluation import (
     accuracy,
     agreement,
     largest_score_change,
+    mcnemar,
     metrics_with_intervals,
     positive_scores,
+    smallest_visible_loss,
 )
 from bert_textclassification.training.fine_tuning import Evaluated, FineTuned, evaluate_splits
 from bert_textclassification.training.model import TextClassifier
+from bert_textclassification.training.native_export import export_native, unsupported
 from bert_textclassification.training.report import model_card
 
 _RECORDED_VERSIONS = (
@@ -58,15 +66,24 @@ _RECORDED_VERSIONS = (
 
 @dataclass(frozen=True)
 class Form:
-    """How a variant is run: its precision and the most texts in one batch."""
+    """How a variant is made and run."""
 
+    file: str
     precision: Literal["fp32", "int8"]
-    batch_size: int
+    engine: Literal["onnx", "native"]
+    batch_size: int = 1
 
 
-# Small batches of texts of one length gain 1.4x over single ones, larger ones lose. Dynamic int8 takes one activation
-# scale from the whole batch, so its texts run alone: a score must not depend on the neighbours.
-FORMS = {"fp32": Form("fp32", batch_size=8), "int8": Form("int8", batch_size=1)}
+# ONNX Runtime's small batches of texts of one length gain 1.4x over single ones, larger ones lose. Its int8 takes one
+# activation scale from the whole batch, so its texts run alone: a score must not depend on the neighbours.
+FORMS = {
+    "fp32": Form("fp32.onnx", "fp32", "onnx", batch_size=8),
+    "int8": Form("int8.safetensors", "int8", "native"),
+    "int8_onnx": Form("int8.onnx", "int8", "onnx"),
+}
+REFERENCE = "fp32"
+SIGNIFICANT = 0.05
+TIMED_TEXTS, TIMED_ROUNDS = 100, 5
 
 
 def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artifact:
@@ -75,18 +92,20 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     (folder / MANIFEST).unlink(missing_ok=True)  # until the new one is written, this is no artifact
     model = fine_tuned.model()
     evaluated = evaluate_splits(fine_tuned, model, splits)
-    export_onnx(model, folder / "fp32.onnx")
-    quantize_int8(folder / "fp32.onnx", folder / "int8.onnx")
+    not_built = build_variants(model, folder)
     shutil.copyfile(fine_tuned.folder / TOKENIZER, folder / TOKENIZER)
-    variants = {name: measure_variant(folder / f"{name}.onnx", form, evaluated) for name, form in FORMS.items()}
-    default, reason = choose_default(variants, fine_tuned.config.max_accuracy_loss)
+    built = {name: form for name, form in FORMS.items() if name not in not_built}
+    variants = {name: measure_variant(folder / form.file, form, evaluated) for name, form in built.items()}
+    variants = judged(folder, variants, evaluated["validation"], fine_tuned.config.max_accuracy_loss)
+    default, reason = choose_default(variants, len(evaluated["validation"].targets))
     scores = _scores(folder, variants[default], evaluated)
     metrics = {
         name: metrics_with_intervals(split.targets, scores[name], fine_tuned.config.seed)
         for name, split in evaluated.items()
     }
     reference = Reference.of(scores["validation"].tolist(), [len(ids) for ids in evaluated["validation"].token_ids])
-    manifest = _manifest(fine_tuned, splits, folder, variants, default, reason, metrics, reference)
+    chosen = Chosen(variants, default, reason, not_built)
+    manifest = _manifest(fine_tuned, splits, folder, chosen, metrics, reference)
     (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
     return write_manifest(folder, manifest)
 
@@ -117,32 +136,86 @@ def quantize_int8(source: Path, target: Path) -> None:
         quantize_dynamic(str(source), str(target), per_channel=True, weight_type=QuantType.QInt8)
 
 
+def build_variants(model: TextClassifier, folder: Path) -> dict[str, str]:
+    """Write the file of every form to `folder`; return those that could not be made, and why."""
+    export_onnx(model, folder / FORMS["fp32"].file)
+    quantize_int8(folder / FORMS["fp32"].file, folder / FORMS["int8_onnx"].file)
+    reason = unsupported(model)
+    if reason is None and not instructions():
+        reason = "it is not compiled here: install the package where there is a C compiler"
+    if reason is not None:
+        return {"int8": f"The native engine cannot run this model: {reason}."}
+    export_native(model, folder / FORMS["int8"].file)
+    return {}
+
+
 def measure_variant(path: Path, form: Form, evaluated: dict[str, Evaluated]) -> Variant:
     """Run the variant at `path` with the engine that serves it and compare it with the torch model."""
-    engine = Engine(path, form.batch_size)
-    logits = {name: engine.logits(split.token_ids) for name, split in evaluated.items()}
-    return Variant(
+    variant = Variant(
         **StoredFile.of(path).model_dump(),
         precision=form.precision,
+        engine=form.engine,
         batch_size=form.batch_size,
-        accuracy={name: accuracy(split.targets, logits[name]) for name, split in evaluated.items()},
-        agreement={name: agreement(split.reference, logits[name]) for name, split in evaluated.items()},
-        largest_score_change={
-            name: largest_score_change(split.reference, logits[name]) for name, split in evaluated.items()
-        },
+        accuracy={},
+        agreement={},
+        largest_score_change={},
+    )
+    engine = load_engine(path, variant)
+    logits = {name: engine.logits(split.token_ids) for name, split in evaluated.items()}
+    validation = evaluated["validation"]
+    return variant.model_copy(
+        update={
+            "accuracy": {name: accuracy(split.targets, logits[name]) for name, split in evaluated.items()},
+            "agreement": {name: agreement(split.reference, logits[name]) for name, split in evaluated.items()},
+            "largest_score_change": {
+                name: largest_score_change(split.reference, logits[name]) for name, split in evaluated.items()
+            },
+            "p_value": mcnemar(validation.targets, validation.reference, logits["validation"]),
+        }
     )
 
 
-def choose_default(variants: dict[str, Variant], max_accuracy_loss: float) -> tuple[str, str]:
-    """Return the variant to serve and why: int8 unless it loses more than `max_accuracy_loss` validation points."""
-    loss = 100 * (variants["fp32"].accuracy["validation"] - variants["int8"].accuracy["validation"])
-    measured = (
-        f"int8 changes validation accuracy by {-loss:+.2f} points against fp32, where a loss of {max_accuracy_loss:g} "
-        "is allowed"
-    )
+def judged(
+    folder: Path, variants: dict[str, Variant], validation: Evaluated, max_accuracy_loss: float
+) -> dict[str, Variant]:
+    """Return the variants with their speed on this machine and a verdict."""
+    stream = sample_stream(validation.token_ids, TIMED_TEXTS, seed=0)
+    engines = {name: load_engine(folder / variant.file, variant) for name, variant in variants.items()}
+    times = time_interleaved({name: single(engine) for name, engine in engines.items()}, stream, TIMED_ROUNDS)
+    return {
+        name: variant.model_copy(
+            update={
+                "milliseconds": round(float(np.median(times[name].mean(axis=1))), 3),
+                "verdict": verdict(variants[REFERENCE], variant, max_accuracy_loss),
+            }
+        )
+        for name, variant in variants.items()
+    }
+
+
+def verdict(reference: Variant, variant: Variant, max_accuracy_loss: float) -> str:
+    """Return PASSED, or why the variant may not be the default."""
+    loss = 100 * (reference.accuracy["validation"] - variant.accuracy["validation"])
     if loss > max_accuracy_loss:
-        return "fp32", f"{measured}, so fp32 stays the default."
-    return "int8", f"{measured}, so int8 is the default."
+        return f"loses {loss:.2f} points of validation accuracy, where {max_accuracy_loss:g} are allowed"
+    if loss > 0 and variant.p_value is not None and variant.p_value < SIGNIFICANT:
+        return f"loses {loss:.2f} points of validation accuracy, and not by chance (p = {variant.p_value:.3f})"
+    return PASSED
+
+
+def choose_default(variants: dict[str, Variant], rows: int) -> tuple[str, str]:
+    """Return the fastest variant that passed, and why it is the default."""
+    passed = {name: variant for name, variant in variants.items() if variant.verdict == PASSED or name == REFERENCE}
+    name = min(passed, key=lambda one: passed[one].milliseconds or math.inf)
+    chosen, reference = passed[name], variants[REFERENCE]
+    change = 100 * (chosen.accuracy["validation"] - reference.accuracy["validation"])
+    faster = (reference.milliseconds or 0) / (chosen.milliseconds or math.inf)
+    others = "".join(f" {other} {variant.verdict}." for other, variant in variants.items() if other not in passed)
+    return name, (
+        f"{name} is the fastest that keeps the accuracy: {faster:.1f} times fp32's speed on this machine, validation "
+        f"accuracy {change:+.2f} points.{others} {rows} validation rows cannot show a loss under "
+        f"{100 * smallest_visible_loss(rows):.2f} points."
+    )
 
 
 def variants_table(artifact: Artifact) -> pd.DataFrame:
@@ -160,17 +233,25 @@ def variants_table(artifact: Artifact) -> pd.DataFrame:
 
 def _scores(folder: Path, variant: Variant, evaluated: dict[str, Evaluated]) -> dict[str, NDArray[np.float64]]:
     """Return the positive scores that `variant` gives to each split."""
-    engine = Engine(folder / variant.file, variant.batch_size)
+    engine = load_engine(folder / variant.file, variant)
     return {name: positive_scores(engine.logits(split.token_ids)) for name, split in evaluated.items()}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The variants, which of them is the default, and why; those that could not be made."""
+
+    variants: dict[str, Variant]
+    default: str
+    reason: str
+    not_built: dict[str, str]
 
 
 def _manifest(
     fine_tuned: FineTuned,
     splits: Splits,
     folder: Path,
-    variants: dict[str, Variant],
-    default: str,
-    reason: str,
+    chosen: Chosen,
     metrics: dict[str, dict[str, dict[str, float]]],
     reference: Reference,
 ) -> Manifest:
@@ -184,9 +265,11 @@ def _manifest(
         decision=Decision(),
         reference=reference,
         tokenizer=StoredFile.of(folder / TOKENIZER),
-        variants=variants,
-        default_variant=default,
-        default_reason=reason,
+        variants=chosen.variants,
+        default_variant=chosen.default,
+        default_reason=chosen.reason,
+        not_built=chosen.not_built,
+        made_on={"processor": machine()["processor"], "instructions": next(iter(instructions()), "")},
         data={
             name: DataSplit(rows=len(frame), positives=sum(splits.targets(frame)), sha256=fingerprint(frame))
             for name, frame in splits.items()

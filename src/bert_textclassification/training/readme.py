@@ -15,7 +15,7 @@ from pydantic import AliasChoices
 from bert_textclassification.errors import UserError
 from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.training.load_report import TARGETS
-from bert_textclassification.training.tables import markdown_table, percent, with_interval
+from bert_textclassification.training.tables import int8_row, markdown_table, percent, with_interval
 
 RESULTS = Path("notebooks/results")
 README = Path("README.md")
@@ -30,7 +30,7 @@ def results_table(results: dict[str, dict[str, Any]]) -> str:
     rows = []
     for name, result in results.items():
         table = result["quantization_benchmark"]["table"]
-        fp32, int8 = table["torch fp32"], table["onnx int8"]
+        fp32, int8 = table["torch fp32"], int8_row(table)
         balance = result["exploration"]["balance"]
         rows.append(
             [

@@ -15,7 +15,7 @@ from bert_textclassification.errors import UserError
 from bert_textclassification.training import readme
 from bert_textclassification.training.readme import RESULTS
 from bert_textclassification.training.run_folder import RunFolder
-from bert_textclassification.training.tables import markdown_table, percent, with_interval
+from bert_textclassification.training.tables import int8_row, markdown_table, percent, with_interval
 
 _PUBLISHED_FIGURES = ("accuracy_latency", "history")
 
@@ -30,6 +30,8 @@ def model_card(manifest: Manifest) -> str:
             *(percent(variant.accuracy[split]) for split in ("validation", "test")),
             percent(variant.agreement["test"]),
             f"{variant.largest_score_change['test']:.4f}",
+            "" if variant.milliseconds is None else f"{variant.milliseconds:.2f}",
+            variant.verdict,
         ]
         for name, variant in manifest.variants.items()
     ]
@@ -63,6 +65,8 @@ Tells `{positive}` from `{negative}` in texts of up to {manifest.max_length} tok
                 "test accuracy, %",
                 "agreement with torch, %",
                 "largest score change",
+                "ms a text",
+                "as the default",
             ],
             variants,
         )
@@ -111,7 +115,7 @@ def summary_line(run: RunFolder) -> dict[str, Any]:
     """
     results = run.results()
     benchmark, deployment = results["quantization_benchmark"], results["deployment"]
-    fp32, int8 = benchmark["table"]["torch fp32"], benchmark["table"]["onnx int8"]
+    fp32, int8 = benchmark["table"]["torch fp32"], int8_row(benchmark["table"])
     balance = results["exploration"]["balance"]
     return {
         "train_rows": balance["train"]["rows"],

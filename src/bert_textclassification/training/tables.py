@@ -1,6 +1,7 @@
 """Numbers and tables in Markdown."""
 
 from collections.abc import Sequence
+from typing import Any
 
 
 def percent(share: float) -> str:
@@ -17,3 +18,9 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def int8_row(table: dict[str, Any]) -> dict[str, Any]:
+    """Return int8's row of a benchmark's table: the native engine's, or ONNX Runtime's where that could not run."""
+    row: dict[str, Any] = table.get("int8") or table["int8_onnx"]
+    return row

@@ -1,0 +1,68 @@
+/* A BERT encoder with int8 weights: its shape, its weights as the kernels read them, and what a call works on. */
+#ifndef ENCODER_H
+#define ENCODER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { PANEL = 64 }; /* output columns that are stored, and multiplied, together */
+enum { MAX_EXITS = 4 };
+
+/* y = x W^T + b with W of shape [outputs, inputs] in int8, one scale an output.
+ *
+ * `packed` holds panels of PANEL outputs: [outputs / PANEL][inputs / 4][PANEL][4], the order in which the dot-product
+ * instructions read. An activation is x = scale * q + low with q in 0..255, so that
+ * y = (weight_scale * scale) * sum(q w) + low * (weight_scale * sum(w)) + b; `row_sum` is the last bracket. */
+typedef struct {
+    int inputs, outputs;
+    int8_t *packed;
+    float *scale, *row_sum, *bias;
+} Linear;
+
+typedef struct {
+    const float *weight, *bias;
+} Norm;
+
+typedef struct {
+    Linear query_key_value, attention_output, expand, contract;
+    Norm attention_norm, output_norm;
+} Layer;
+
+/* A classification layer over the mean of the tokens behind layer number `after` (1 is the first). */
+typedef struct {
+    int after;
+    const float *weight, *bias; /* [2, hidden], [2] */
+} Head;
+
+typedef struct {
+    int layers, hidden, heads, expanded, words, positions;
+    float epsilon;
+    const int8_t *word;      /* [words, hidden] */
+    const float *word_scale; /* [words] */
+    const float *position;   /* [positions, hidden], the token type added */
+    Norm embedding_norm;
+    Layer *layer;
+    int exits; /* heads[exits - 1] is the one behind the last layer */
+    Head head[MAX_EXITS];
+} Encoder;
+
+/* Rows of all texts one after the other; nothing is padded. */
+typedef struct {
+    int texts, rows, longest;
+    const int32_t *ids;     /* [rows] */
+    const int32_t *lengths; /* [texts] */
+    const float *margins;   /* [exits - 1]: a text leaves where its logits are at least this far apart */
+    float *logits;          /* [texts, 2] */
+    int32_t *left_at;       /* [texts]: the number of the head that answered */
+} Batch;
+
+/* Bytes that a call needs to work in, and the call itself: the logits and exits of every text of the batch. */
+typedef void Encode(const Encoder *, Batch *, void *workspace);
+
+size_t encoder_workspace(const Encoder *, int rows, int texts, int longest);
+Encode encode_portable;
+#if defined(__x86_64__)
+Encode encode_avx2, encode_avx512_vnni;
+#endif
+
+#endif

@@ -1,0 +1,136 @@
+"""The native engine: a BERT encoder in int8, compiled for this processor (`native/`).
+
+Weights have one scale an output, activations one scale and offset a token, taken from that token alone. So a text's
+logits are the same bit by bit whatever else is in the call, nothing is padded, and nothing has to be calibrated.
+
+The file is safetensors; its metadata has an `Architecture`, which names the tensors.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from bert_textclassification.errors import ArtifactError, EngineUnavailableError
+from bert_textclassification.serving.engine import Turn, at_once
+
+try:
+    from bert_textclassification.serving import _native
+except ImportError:  # installed without a compiler
+    _native = None  # type: ignore[assignment]
+
+FASTEST = ("avx512_vnni",)  # with any other, ONNX Runtime may well be faster
+TOKENS_AT_ONCE = 128  # of several texts: more gain nothing, and every batch holds up the others in the queue
+METADATA = "architecture"
+
+
+class Architecture(BaseModel):
+    """The shape of an encoder.
+
+    Attributes:
+        layers, hidden, heads, expanded, words, positions, epsilon: as in BERT's configuration.
+        after: behind which layers there is a classification layer; the last one is behind the last layer.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layers: int
+    hidden: int
+    heads: int
+    expanded: int
+    words: int
+    positions: int
+    epsilon: float
+    after: tuple[int, ...]
+
+    def tensors(self) -> Iterator[str]:
+        """Yield the names of the tensors in the order in which the kernels take them."""
+        yield from ("word", "word_scale", "position", *_norm("embedding_norm"))
+        for layer in range(self.layers):
+            yield from _linear(f"{layer}.query_key_value")
+            yield from _linear(f"{layer}.attention_output")
+            yield from _norm(f"{layer}.attention_norm")
+            yield from _linear(f"{layer}.expand")
+            yield from _linear(f"{layer}.contract")
+            yield from _norm(f"{layer}.output_norm")
+        for layer in self.after:
+            yield from _norm(f"head_{layer}")
+
+
+def _linear(name: str) -> tuple[str, str, str]:
+    return f"{name}.weight", f"{name}.scale", f"{name}.bias"
+
+
+def _norm(name: str) -> tuple[str, str]:
+    return f"{name}.weight", f"{name}.bias"
+
+
+def instructions() -> list[str]:
+    """Return the instruction sets of this processor that there are kernels for, fastest first; empty without any."""
+    found: list[str] = [] if _native is None else _native.instructions()
+    return found
+
+
+class NativeEngine:
+    """An encoder in the compiled kernels."""
+
+    def __init__(self, path: Path, threads: int = 1, instruction_set: str | None = None) -> None:
+        """Load the model at `path`.
+
+        Args:
+            path: a safetensors file as described above.
+            threads: cores that one call may use.
+            instruction_set: one of `instructions()`; the fastest when None.
+
+        Raises:
+            ArtifactError: the file is not such a model.
+            EngineUnavailableError: this installation has no compiled kernels.
+        """
+        if _native is None:
+            raise EngineUnavailableError(
+                "The native engine is not compiled here; install the package where there is a C compiler, or serve "
+                "another variant with MODEL_VARIANT."
+            )
+        try:
+            with safe_open(path, framework="numpy") as file:
+                shape = Architecture.model_validate_json((file.metadata() or {}).get(METADATA, ""))
+                tensors = [np.ascontiguousarray(file.get_tensor(name)) for name in shape.tensors()]
+            self._encoder = _native.Encoder(
+                **shape.model_dump(), tensors=tensors, instructions=instruction_set or instructions()[0]
+            )
+        except (SafetensorError, ValidationError, ValueError) as problem:
+            raise ArtifactError(f"The native engine cannot load {path}: {problem}") from None
+        self._margins = np.full(len(shape.after) - 1, np.inf, dtype=np.float32)
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def logits(self, token_ids: Sequence[Sequence[int]], turn: Turn = at_once) -> NDArray[np.float32]:
+        """Return logits as every engine does."""
+        batches = list(batches_by_tokens(token_ids))
+        run = partial(self._run, turn)
+        found = self._pool.map(run, batches) if self._pool else map(run, batches)
+        return np.concatenate(list(found)) if batches else np.empty((0, 2), dtype=np.float32)
+
+    def _run(self, turn: Turn, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        ids = np.array([one for ids in batch for one in ids], dtype=np.int32)
+        lengths = np.array([len(ids) for ids in batch], dtype=np.int32)
+        logits = np.empty((len(batch), 2), dtype=np.float32)
+        exits = np.empty(len(batch), dtype=np.int32)
+        turn(partial(self._encoder.run, ids, lengths, self._margins, logits, exits))
+        return logits
+
+
+def batches_by_tokens(token_ids: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+    """Yield runs of texts of up to TOKENS_AT_ONCE tokens together, or of one text that has more."""
+    start = tokens = 0
+    for index, ids in enumerate(token_ids):
+        if tokens + len(ids) > TOKENS_AT_ONCE and index > start:
+            yield token_ids[start:index]
+            start, tokens = index, 0
+        tokens += len(ids)
+    if start < len(token_ids):
+        yield token_ids[start:]

@@ -1,0 +1,151 @@
+"""The native engine: torch's answers to within int8, the same bit by bit in any company, and no way to misuse it."""
+
+import itertools
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from bert_textclassification.errors import ArtifactError, EngineUnavailableError
+from bert_textclassification.serving import native_engine
+from bert_textclassification.serving.native_engine import METADATA, Architecture, NativeEngine, batches_by_tokens
+from bert_textclassification.training.fine_tuning import torch_logits
+
+pytestmark = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
+
+TEXTS = [[2, *((7 * number + place) % 790 for place in range(number % 60)), 3] for number in range(80)]
+
+
+@pytest.fixture(scope="module")
+def path(tiny_artifact):
+    return tiny_artifact.model_path("int8")
+
+
+@pytest.fixture(scope="module", params=native_engine.instructions())
+def engine(request, path):
+    return NativeEngine(path, instruction_set=request.param)
+
+
+def test_every_instruction_set_is_close_to_torch(engine, tiny_fine_tuned):
+    expected = torch_logits(tiny_fine_tuned.model(), TEXTS)
+    found = engine.logits(TEXTS)
+    assert np.abs(found - expected).mean() < 0.05
+    assert np.mean(found.argmax(1) == expected.argmax(1)) > 0.97
+
+
+def test_a_text_has_the_same_logits_alone_and_in_any_company(engine):
+    together = engine.logits(TEXTS)
+    np.testing.assert_array_equal(np.concatenate([engine.logits([ids]) for ids in TEXTS]), together)
+    np.testing.assert_array_equal(engine.logits(TEXTS[::-1])[::-1], together)
+
+
+def test_threads_that_share_an_engine_get_the_same_logits(engine):
+    expected, found = engine.logits(TEXTS), []
+    threads = [threading.Thread(target=lambda: found.append(engine.logits(TEXTS))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert all(np.array_equal(expected, one) for one in found)
+
+
+def test_several_cores_give_the_logits_of_one(path):
+    np.testing.assert_array_equal(NativeEngine(path, threads=3).logits(TEXTS), NativeEngine(path).logits(TEXTS))
+
+
+def test_no_texts_have_no_logits(engine):
+    assert engine.logits([]).shape == (0, 2)
+
+
+def test_an_overflow_of_an_activation_is_no_crash(path, tmp_path):
+    tensors = load_file(path)
+    tensors["position"] = np.full_like(tensors["position"], np.inf)
+    assert NativeEngine(_saved(path, tmp_path, tensors)).logits([[2, 3]]).shape == (1, 2)
+
+
+@given(lengths=st.lists(st.integers(1, 300), max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_batches_hold_every_text_once_in_order_and_few_tokens(lengths):
+    texts = [[number] * length for number, length in enumerate(lengths)]
+    batches = list(batches_by_tokens(texts))
+    assert list(itertools.chain(*batches)) == texts
+    assert all(len(batch) == 1 or sum(map(len, batch)) <= native_engine.TOKENS_AT_ONCE for batch in batches)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [([[800]], "not in the model's vocabulary"), ([[-1]], "not in the model's vocabulary"), ([[]], "no token"),
+     ([[1] * 513], "more than the model reads")],
+)  # fmt: skip
+def test_what_the_model_cannot_read_is_refused(engine, texts, message):
+    with pytest.raises(ValueError, match=message):
+        engine.logits(texts)
+
+
+def test_buffers_of_a_wrong_size_are_refused(engine):
+    ids, lengths = np.array([2, 3], dtype=np.int32), np.array([2], dtype=np.int32)
+    logits, exits, none = np.empty((1, 2), np.float32), np.empty(1, np.int32), np.empty(0, np.float32)
+    run = engine._encoder.run
+    run(ids, lengths, none, logits, exits)
+    for arguments in (
+        (ids, lengths[:0], none, logits, exits),
+        (ids, lengths, none, logits[:, :1].copy(), exits),
+        (ids, lengths, none, logits, exits[:0]),
+        (ids, lengths, logits, logits, exits),
+        (ids[:1], lengths, none, logits, exits),
+    ):
+        with pytest.raises(ValueError, match=r"must|do not add up"):
+            run(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": 96}, "multiple of 64"),
+        ({"heads": 0}, "multiple of 32"),
+        ({"heads": 4}, "multiple of 32"),
+        ({"layers": 1}, "must follow the last layer"),
+        ({"layers": 0}, "out of range"),
+        ({"words": 801}, "bytes where the configuration asks for"),
+        ({"positions": 1 << 20}, "out of range"),
+        ({"expanded": 192}, "bytes where the configuration asks for"),
+        ({"after": [2, 2]}, "in order"),
+        ({"after": []}, "1 to 4"),
+        ({"after": [1, 2, 3, 4, 5]}, "head_1"),
+        ({"epsilon": "small"}, "epsilon"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_a_file_that_is_no_such_model_is_refused(path, tmp_path, change, message):
+    with pytest.raises(ArtifactError, match=rf"(?s)cannot load .*model\.safetensors: .*{message}"):
+        NativeEngine(_saved(path, tmp_path, load_file(path), **change))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 100])
+def test_a_file_that_is_no_safetensors_is_refused(tmp_path, content):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ArtifactError, match="cannot load"):
+        NativeEngine(tmp_path / "model.safetensors")
+
+
+def test_without_compiled_kernels_it_says_what_to_do(path, monkeypatch):
+    monkeypatch.setattr(native_engine, "_native", None)
+    assert native_engine.instructions() == []
+    with pytest.raises(EngineUnavailableError, match="C compiler, or serve another variant with MODEL_VARIANT"):
+        NativeEngine(path)
+
+
+def _saved(path, folder, tensors, **change):
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        shape = Architecture.model_validate_json(file.metadata()[METADATA])
+    changed = shape.model_dump() | change
+    import json
+
+    save_file(tensors, folder / "model.safetensors", metadata={METADATA: json.dumps(changed)})
+    return folder / "model.safetensors"
