@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from bert_textclassification.serving.native_engine import METADATA, Architecture
 from bert_textclassification.training.model import TextClassifier
@@ -75,7 +75,8 @@ def architecture(model: TextClassifier) -> Architecture:
 def export_native(model: TextClassifier, path: Path) -> None:
     """Write the model to `path`."""
     shape = architecture(model)
-    save_file(tensors(model, shape), path, metadata={METADATA: shape.model_dump_json()})
+    # `save_file` would make a file that only its owner can read, and the container's user is another.
+    path.write_bytes(save(tensors(model, shape), metadata={METADATA: shape.model_dump_json()}))
 
 
 def tensors(model: TextClassifier, shape: Architecture) -> dict[str, NDArray[Any]]:
