@@ -202,7 +202,7 @@ def test_a_killed_worker_is_replaced_and_every_client_gets_an_answer(server):
 
 
 def test_a_worker_that_runs_out_of_memory_is_replaced_and_answers_again(images, model):
-    with Container(images, model, "--memory", "220m", "--memory-swap", "220m", *ONE_WORKER) as container:
+    with Container(images, model, "--memory", "180m", "--memory-swap", "180m", *ONE_WORKER) as container:
         container.ready()
         with Load(container, body=LARGEST) as load:
             wait_until(lambda: "out of memory?" in docker("logs", container.id).stdout)
