@@ -24,7 +24,6 @@ try:
 except ImportError:  # installed without a compiler
     _native = None  # type: ignore[assignment]
 
-FASTEST = ("avx512_vnni",)  # with any other, ONNX Runtime may well be faster
 TOKENS_AT_ONCE = 128  # of several texts: more gain nothing, and every batch holds up the others in the queue
 METADATA = "architecture"
 

@@ -42,8 +42,7 @@ def variant_for_this_machine(artifact: Artifact, asked: str | None = None) -> st
 
 def keeping_accuracy(artifact: Artifact) -> list[str]:
     """Return the variants that may be served without being named: FP32, and what passed the comparison with it."""
-    variants = artifact.manifest.variants
-    return [name for name, variant in variants.items() if variant.precision == "fp32" or variant.verdict == PASSED]
+    return [name for name, variant in artifact.manifest.variants.items() if variant.verdict == PASSED]
 
 
 def milliseconds(artifact: Artifact, name: str) -> float | None:

@@ -205,7 +205,7 @@ def verdict(reference: Variant, variant: Variant, max_accuracy_loss: float) -> s
 
 def choose_default(variants: dict[str, Variant], rows: int) -> tuple[str, str]:
     """Return the fastest variant that passed, and why it is the default."""
-    passed = {name: variant for name, variant in variants.items() if variant.verdict == PASSED or name == REFERENCE}
+    passed = {name: variant for name, variant in variants.items() if variant.verdict == PASSED}
     name = min(passed, key=lambda one: passed[one].milliseconds or math.inf)
     chosen, reference = passed[name], variants[REFERENCE]
     change = 100 * (chosen.accuracy["validation"] - reference.accuracy["validation"])

@@ -56,7 +56,7 @@ typedef struct {
     int32_t *left_at;       /* [texts]: the number of the head that answered */
 } Batch;
 
-/* Bytes that a call needs to work in, and the call itself: the logits and exits of every text of the batch. */
+/* Fill the logits and exits of every text of the batch, in a workspace of encoder_workspace() bytes. */
 typedef void Encode(const Encoder *, Batch *, void *workspace);
 
 size_t encoder_workspace(const Encoder *, int rows, int texts, int longest);

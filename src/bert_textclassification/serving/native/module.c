@@ -24,7 +24,7 @@ typedef struct {
     Encoder encoder;
     Encode *encode;
     Workspace *free; /* guarded by Python's lock */
-    char *memory, *unused, *end; /* one block for all weights, on huge pages where there are any */
+    char *memory, *unused; /* one block for all weights, on huge pages where there are any */
 } Object;
 
 size_t encoder_workspace(const Encoder *e, int rows, int texts, int longest) {
@@ -35,13 +35,13 @@ size_t encoder_workspace(const Encoder *e, int rows, int texts, int longest) {
 
 /* ---- weights */
 
+static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
 static void *take(Object *self, size_t bytes) {
     char *start = self->unused;
-    self->unused += (bytes + 63) / 64 * 64;
+    self->unused += rounded(bytes);
     return start;
 }
-
-static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 static size_t linear_bytes(size_t outputs, size_t inputs) { return rounded(outputs * inputs) + 3 * rounded(4 * outputs); }
 
@@ -64,7 +64,6 @@ static int allocate(Object *self, size_t bytes) {
     (void)madvise(memory, size, MADV_HUGEPAGE); /* a wish: without them it is a little slower */
 #endif
     self->memory = self->unused = memory;
-    self->end = self->memory + size;
     return 0;
 }
 
@@ -91,7 +90,7 @@ static int read_norm(Object *self, PyObject *buffers, Py_ssize_t *next, Norm *no
     return (norm->bias = copied(self, buffers, (*next)++, bytes)) == NULL ? -1 : 0;
 }
 
-/* [outputs, inputs] to panels, and the sums of the rows; all in place behind what was read. */
+/* [outputs, inputs] to panels, and the sums of the rows. */
 static int read_linear(Object *self, PyObject *buffers, Py_ssize_t *next, int outputs, int inputs, Linear *w) {
     Py_buffer view;
     PyObject *item = PySequence_GetItem(buffers, *next);
