@@ -63,6 +63,10 @@ class Variant(StoredFile):
     accuracy: dict[str, float]
     agreement: dict[str, float]
     largest_score_change: dict[str, float]
+    exit_margins: tuple[float, ...] = Field(
+        default=(), description="How far apart the logits must be at each early exit for a text to be answered there"
+    )
+    early_share: dict[str, float] = Field(default={}, description="Share of texts that an early exit answered")
     milliseconds: float | None = Field(default=None, description="A text, one thread, on the machine that made this")
     p_value: float | None = Field(default=None, description="McNemar's exact test against the torch model, validation")
     verdict: str = Field(default="", description="Whether this may be the default, and why")
@@ -214,7 +218,7 @@ def pack(folder: Path, archive: Path) -> Path:
     archive.parent.mkdir(parents=True, exist_ok=True)
     partial = archive.with_name(archive.name + ".partial")
     with tarfile.open(partial, "w:gz", compresslevel=1) as tar:  # weights hardly compress
-        for name in names:
+        for name in dict.fromkeys(names):  # variants may share a file
             if (folder / name).exists():
                 tar.add(folder / name, arcname=name, recursive=False)
     return partial.replace(archive)

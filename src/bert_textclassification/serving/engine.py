@@ -1,8 +1,9 @@
 """Token ids in, logits out: the one seam behind which an inference engine stands."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +26,33 @@ def at_once(work: Callable[[], Result]) -> Result:
     return work()
 
 
-class Engine(Protocol):
+class Outputs(NamedTuple):
+    """What a model says of some texts, in the order given.
+
+    Attributes:
+        logits: float32 [texts, 2].
+        layers: int32 [texts], how many layers each text went through; None from a model without an early exit.
+    """
+
+    logits: NDArray[np.float32]
+    layers: NDArray[np.int32] | None
+
+
+class Engine(ABC):
     """A loaded model. Calls from several threads run side by side, each on its own core."""
 
-    def logits(self, token_ids: Sequence[Sequence[int]], turn: Turn = at_once) -> NDArray[np.float32]:
-        """Return logits, float32 of shape [texts, 2], in the order given.
+    @abstractmethod
+    def run(self, token_ids: Sequence[Sequence[int]], turn: Turn = at_once) -> Outputs:
+        """Return what the model says of each text.
 
         Args:
             token_ids: the ids of each text, special ones included.
             turn: what does the work of each batch.
         """
-        ...
+
+    def logits(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Return the logits alone, float32 [texts, 2]."""
+        return self.run(token_ids).logits
 
 
 def load_engine(path: Path, variant: Variant, threads: int = 1) -> Engine:
@@ -53,7 +70,7 @@ def load_engine(path: Path, variant: Variant, threads: int = 1) -> Engine:
     if variant.engine == "native":
         from bert_textclassification.serving.native_engine import NativeEngine
 
-        return NativeEngine(path, threads)
+        return NativeEngine(path, threads, margins=variant.exit_margins)
     from bert_textclassification.serving.onnx_engine import OnnxEngine  # its import alone takes 0.1 s
 
     return OnnxEngine(path, variant.batch_size, threads)

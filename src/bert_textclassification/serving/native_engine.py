@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from bert_textclassification.errors import ArtifactError, EngineUnavailableError
-from bert_textclassification.serving.engine import Turn, at_once
+from bert_textclassification.serving.engine import Engine, Outputs, Turn, at_once
 
 try:
     from bert_textclassification.serving import _native
@@ -75,16 +75,24 @@ def instructions() -> list[str]:
     return found
 
 
-class NativeEngine:
-    """An encoder in the compiled kernels."""
+class NativeEngine(Engine):
+    """An encoder in the compiled kernels.
 
-    def __init__(self, path: Path, threads: int = 1, instruction_set: str | None = None) -> None:
+    Attributes:
+        depth: how many layers it has.
+    """
+
+    def __init__(
+        self, path: Path, threads: int = 1, instruction_set: str | None = None, margins: Sequence[float] = ()
+    ) -> None:
         """Load the model at `path`.
 
         Args:
             path: a safetensors file as described above.
             threads: cores that one call may use.
             instruction_set: one of `instructions()`; the fastest when None.
+            margins: one for each classification layer but the last: a text whose logits are at least this far apart
+                there goes no further. Without any, every text goes to the end.
 
         Raises:
             ArtifactError: the file is not such a model.
@@ -104,32 +112,45 @@ class NativeEngine:
             )
         except (SafetensorError, ValidationError, ValueError) as problem:
             raise ArtifactError(f"The native engine cannot load {path}: {problem}") from None
-        self._margins = np.full(len(shape.after) - 1, np.inf, dtype=np.float32)
+        if margins and len(margins) != len(shape.after) - 1:
+            raise ArtifactError(f"{path} has {len(shape.after) - 1} early exits and not {len(margins)}; copy it again.")
+        self._after = np.array(shape.after, dtype=np.int32)
+        self.depth = shape.layers
+        self._exits_early = bool(margins)
+        self._margins = np.array(margins or [np.inf] * (len(shape.after) - 1), dtype=np.float32)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
-    def logits(self, token_ids: Sequence[Sequence[int]], turn: Turn = at_once) -> NDArray[np.float32]:
-        """Return logits as every engine does."""
-        batches = list(batches_by_tokens(token_ids))
-        run = partial(self._run, turn)
-        found = self._pool.map(run, batches) if self._pool else map(run, batches)
-        return np.concatenate(list(found)) if batches else np.empty((0, 2), dtype=np.float32)
+    def run(self, token_ids: Sequence[Sequence[int]], turn: Turn = at_once) -> Outputs:
+        """Return what every engine does."""
+        logits = np.empty((len(token_ids), 2), dtype=np.float32)
+        left_at = np.empty(len(token_ids), dtype=np.int32)
+        run = partial(self._run_batch, token_ids, logits, left_at, turn)
+        batches = batches_by_tokens(token_ids)
+        for _ in self._pool.map(run, batches) if self._pool else map(run, batches):
+            pass
+        return Outputs(logits, self._after[left_at] if self._exits_early else None)
 
-    def _run(self, turn: Turn, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        ids = np.array([one for ids in batch for one in ids], dtype=np.int32)
-        lengths = np.array([len(ids) for ids in batch], dtype=np.int32)
-        logits = np.empty((len(batch), 2), dtype=np.float32)
-        exits = np.empty(len(batch), dtype=np.int32)
-        turn(partial(self._encoder.run, ids, lengths, self._margins, logits, exits))
-        return logits
+    def _run_batch(
+        self,
+        token_ids: Sequence[Sequence[int]],
+        logits: NDArray[np.float32],
+        left_at: NDArray[np.int32],
+        turn: Turn,
+        batch: slice,
+    ) -> None:
+        texts = token_ids[batch]
+        ids = np.array([one for text in texts for one in text], dtype=np.int32)
+        lengths = np.array([len(text) for text in texts], dtype=np.int32)
+        turn(partial(self._encoder.run, ids, lengths, self._margins, logits[batch], left_at[batch]))
 
 
-def batches_by_tokens(token_ids: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
-    """Yield runs of texts of up to TOKENS_AT_ONCE tokens together, or of one text that has more."""
+def batches_by_tokens(token_ids: Sequence[Sequence[int]]) -> Iterator[slice]:
+    """Yield slices of texts that have up to TOKENS_AT_ONCE tokens together, or of one text that has more."""
     start = tokens = 0
     for index, ids in enumerate(token_ids):
         if tokens + len(ids) > TOKENS_AT_ONCE and index > start:
-            yield token_ids[start:index]
+            yield slice(start, index)
             start, tokens = index, 0
         tokens += len(ids)
     if start < len(token_ids):
-        yield token_ids[start:]
+        yield slice(start, len(token_ids))

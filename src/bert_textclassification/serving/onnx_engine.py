@@ -9,10 +9,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from bert_textclassification.errors import ArtifactError
-from bert_textclassification.serving.engine import Turn, at_once
+from bert_textclassification.serving.engine import Engine, Outputs, Turn, at_once
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """An ONNX Runtime session.
 
     Two Python threads on one session measured 426 texts a second on two cores where two processes reached 400 and
@@ -41,15 +41,15 @@ class OnnxEngine:
         except Exception as problem:  # ONNX Runtime's exception classes share no public base
             raise ArtifactError(f"ONNX Runtime cannot load {path}: {problem}") from problem
 
-    def logits(self, token_ids: Sequence[Sequence[int]], turn: Turn = at_once) -> NDArray[np.float32]:
-        """Return logits as every engine does.
+    def run(self, token_ids: Sequence[Sequence[int]], turn: Turn = at_once) -> Outputs:
+        """Return what every engine does.
 
         Texts run in batches with others of about their length, padded to the longest of their own batch only.
         """
         result = np.empty((len(token_ids), 2), dtype=np.float32)
         for batch in batches_by_length(token_ids, self._batch_size):
             result[batch] = turn(partial(self._run, [token_ids[index] for index in batch]))
-        return result
+        return Outputs(result, None)
 
     def _run(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         longest = max(len(ids) for ids in batch)

@@ -40,6 +40,7 @@ class Prediction:
         tokens: tokens the model read, special ones included; of windows, the sum.
         truncated: whether the text was longer than what the model read of it.
         windows: how many windows the text was read in.
+        layers: how many of the model's layers it took, where some texts take fewer than all; of windows, the most.
         cached: whether the answer was remembered; it is the same as the computed one.
     """
 
@@ -51,6 +52,7 @@ class Prediction:
     tokens: int
     truncated: bool
     windows: int = 1
+    layers: int | None = None
     cached: bool = field(default=False, compare=False)
 
 
@@ -75,6 +77,7 @@ class Answer:
     tokens: int
     truncated: bool
     windows: int
+    layers: int | None
 
 
 class Predictor:
@@ -173,12 +176,15 @@ class Predictor:
         return [(known[key], True) if key in known else (computed[key], False) for key in keys]
 
     def _compute(self, tokenised: Sequence[TokenisedText], turn: Turn) -> Iterator[Answer]:
-        rows = iter(self._engine.logits([ids for text in tokenised for ids in text.windows], turn).tolist())
+        outputs = self._engine.run([ids for text in tokenised for ids in text.windows], turn)
+        rows = iter(outputs.logits.tolist())
+        depths = None if outputs.layers is None else iter(outputs.layers.tolist())
         for text in tokenised:
             lengths = [len(ids) for ids in text.windows]
             logits = [next(rows) for _ in lengths]
+            layers = None if depths is None else max(next(depths) for _ in lengths)
             negative, positive = logits[0] if len(logits) == 1 else np.average(logits, axis=0, weights=lengths).tolist()
-            yield Answer((negative, positive), sum(lengths), text.truncated, len(lengths))
+            yield Answer((negative, positive), sum(lengths), text.truncated, len(lengths), layers)
 
     def _refuse_truncated(self, truncated: Sequence[bool]) -> None:
         if True in truncated:
@@ -206,6 +212,7 @@ class Predictor:
             tokens=answer.tokens,
             truncated=answer.truncated,
             windows=answer.windows,
+            layers=answer.layers,
             cached=cached,
         )
 

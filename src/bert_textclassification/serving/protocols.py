@@ -230,6 +230,8 @@ def as_dict(outcome: Outcome, asked: Parameters) -> dict[str, Any]:
     }
     if asked.truncation == "windows":
         reply["windows"] = outcome.windows
+    if outcome.layers is not None:
+        reply["layers"] = outcome.layers
     if asked.all_scores:
         reply["scores"] = outcome.scores
     if asked.raw_logits:

@@ -86,6 +86,9 @@ class PredictionReply(_Strict):
     tokens: int = Field(description="Tokens the model read, special ones included")
     truncated: bool = Field(description="Whether the text was longer than what was read of it")
     windows: int | None = Field(default=None, description="With truncation `windows`: how many were read")
+    layers: int | None = Field(
+        default=None, description="Layers of the model it took, where an early exit answers what is clear"
+    )
     scores: dict[str, float] | None = Field(default=None, description="With all_scores")
     logits: tuple[float, float] | None = Field(default=None, description="With raw_logits")
 

@@ -63,6 +63,15 @@ class TrainingConfig(BaseModel):
         le=100,
         description="Points of validation accuracy that a variant may lose and still be the default",
     )
+    exit_layer: int = Field(
+        default=0, ge=0, le=96, description="Layer behind which a text that is clear is answered; 0 for none"
+    )
+    max_exit_loss: float = Field(
+        default=0.3,
+        ge=0,
+        le=100,
+        description="Points of validation accuracy that answering at exit_layer may cost, of texts the rest gets right",
+    )
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the splits, the head and the order")
 
     @model_validator(mode="after")

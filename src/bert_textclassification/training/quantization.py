@@ -42,9 +42,10 @@ from bert_textclassification.artifact import (
     write_manifest,
 )
 from bert_textclassification.serving.engine import load_engine
-from bert_textclassification.serving.native_engine import instructions
+from bert_textclassification.serving.native_engine import NativeEngine, instructions
 from bert_textclassification.training.benchmark import machine, sample_stream, single, time_interleaved
 from bert_textclassification.training.data import Splits, fingerprint
+from bert_textclassification.training.early_exit import smallest_margin
 from bert_textclassification.training.evaluation import (
     accuracy,
     agreement,
@@ -72,6 +73,7 @@ class Form:
     precision: Literal["fp32", "int8"]
     engine: Literal["onnx", "native"]
     batch_size: int = 1
+    exits_early: bool = False
 
 
 # ONNX Runtime's small batches of texts of one length gain 1.4x over single ones, larger ones lose. Its int8 takes one
@@ -79,6 +81,7 @@ class Form:
 FORMS = {
     "fp32": Form("fp32.onnx", "fp32", "onnx", batch_size=8),
     "int8": Form("int8.safetensors", "int8", "native"),
+    "int8_early": Form("int8.safetensors", "int8", "native", exits_early=True),
     "int8_onnx": Form("int8.onnx", "int8", "onnx"),
 }
 REFERENCE = "fp32"
@@ -95,7 +98,10 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     not_built = build_variants(model, folder)
     shutil.copyfile(fine_tuned.folder / TOKENIZER, folder / TOKENIZER)
     built = {name: form for name, form in FORMS.items() if name not in not_built}
-    variants = {name: measure_variant(folder / form.file, form, evaluated) for name, form in built.items()}
+    variants = {
+        name: measure_variant(folder / form.file, form, evaluated, fine_tuned.config.max_exit_loss)
+        for name, form in built.items()
+    }
     variants = judged(folder, variants, evaluated["validation"], fine_tuned.config.max_accuracy_loss)
     default, reason = choose_default(variants, len(evaluated["validation"].targets))
     scores = _scores(folder, variants[default], evaluated)
@@ -144,25 +150,27 @@ def build_variants(model: TextClassifier, folder: Path) -> dict[str, str]:
     if reason is None and not instructions():
         reason = "it is not compiled here: install the package where there is a C compiler"
     if reason is not None:
-        return {"int8": f"The native engine cannot run this model: {reason}."}
+        return dict.fromkeys(("int8", "int8_early"), f"The native engine cannot run this model: {reason}.")
     export_native(model, folder / FORMS["int8"].file)
-    return {}
+    return {} if model.exit_layer else {"int8_early": "The model was trained without an early exit (exit_layer)."}
 
 
-def measure_variant(path: Path, form: Form, evaluated: dict[str, Evaluated]) -> Variant:
+def measure_variant(path: Path, form: Form, evaluated: dict[str, Evaluated], max_exit_loss: float = 0) -> Variant:
     """Run the variant at `path` with the engine that serves it and compare it with the torch model."""
+    validation = evaluated["validation"]
     variant = Variant(
         **StoredFile.of(path).model_dump(),
         precision=form.precision,
         engine=form.engine,
         batch_size=form.batch_size,
+        exit_margins=(exit_margin(path, validation, max_exit_loss),) if form.exits_early else (),
         accuracy={},
         agreement={},
         largest_score_change={},
     )
     engine = load_engine(path, variant)
-    logits = {name: engine.logits(split.token_ids) for name, split in evaluated.items()}
-    validation = evaluated["validation"]
+    outputs = {name: engine.run(split.token_ids) for name, split in evaluated.items()}
+    logits = {name: output.logits for name, output in outputs.items()}
     return variant.model_copy(
         update={
             "accuracy": {name: accuracy(split.targets, logits[name]) for name, split in evaluated.items()},
@@ -170,9 +178,20 @@ def measure_variant(path: Path, form: Form, evaluated: dict[str, Evaluated]) -> 
             "largest_score_change": {
                 name: largest_score_change(split.reference, logits[name]) for name, split in evaluated.items()
             },
+            "early_share": {
+                name: float(np.mean(output.layers < engine.depth))
+                for name, output in outputs.items()
+                if isinstance(engine, NativeEngine) and output.layers is not None
+            },
             "p_value": mcnemar(validation.targets, validation.reference, logits["validation"]),
         }
     )
+
+
+def exit_margin(path: Path, validation: Evaluated, max_loss: float) -> float:
+    """Return the margin from which the early exit of the native model at `path` answers."""
+    early, last = (NativeEngine(path, margins=margins).logits(validation.token_ids) for margins in ((0.0,), ()))
+    return smallest_margin(validation.targets, early, last, max_loss)
 
 
 def judged(
