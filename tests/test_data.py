@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 
 from bert_textclassification.errors import DataError
+from bert_textclassification.training import data
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import (
     fingerprint,
+    hold_back,
     load_splits,
     normalise,
     read_tables,
@@ -266,6 +268,28 @@ def test_held_out_splits_are_stratified(tmp_path):
     splits = _splits(_written(tmp_path / "a.csv", _csv(400)))
     shares = {name: sum(splits.targets(frame)) / len(frame) for name, frame in splits.items()}
     assert shares == {"train": 0.25, "validation": 0.25, "test": 0.25}
+
+
+def test_a_large_train_gives_rows_to_judge_on_where_validation_is_small():
+    train = _frame([(f"message {n}", "yes" if n % 4 == 0 else "no") for n in range(4000)])
+    rest, held_back = hold_back(train, rows=200, seed=7)
+    assert (len(rest), len(held_back)) == (3800, 200)
+    assert not set(rest["text"]) & set(held_back["text"])
+    assert (held_back["label"] == "yes").sum() == 50
+
+
+@pytest.mark.parametrize("rows", [0, -5, 201])
+def test_nothing_is_held_back_that_is_not_needed_or_that_train_would_miss(rows):
+    train = _frame([(f"message {n}", "yes" if n % 4 == 0 else "no") for n in range(4000)])
+    rest, held_back = hold_back(train, rows, seed=7)
+    assert held_back is None
+    assert rest is train
+
+
+def test_a_data_set_with_few_rows_to_validate_on_is_filled_up_to_the_rows_that_judge(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "JUDGING_ROWS", 30)
+    splits = _splits(_written(tmp_path / "a.csv", _csv(1000)), validation_fraction=0.01)
+    assert _sizes(splits) == {"train": 820, "validation": 10, "test": 150, "held_back": 20}
 
 
 def test_a_sorted_file_comes_shuffled(tmp_path):

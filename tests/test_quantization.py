@@ -1,5 +1,6 @@
 """Export and int8: the same answers as torch, and a gate that refuses an int8 model that lost its accuracy."""
 
+import dataclasses
 import re
 import shutil
 
@@ -7,12 +8,18 @@ import numpy as np
 import pytest
 from transformers import DistilBertConfig, DistilBertModel
 
-from bert_textclassification.artifact import Artifact, Reference
+from bert_textclassification.artifact import PASSED, Artifact, Reference, Variant
 from bert_textclassification.serving.engine import load_engine
 from bert_textclassification.serving.predictor import Predictor
-from bert_textclassification.training import quantization
+from bert_textclassification.training import quantization, variants
 from bert_textclassification.training.fine_tuning import evaluate_splits, fine_tune, torch_logits
-from bert_textclassification.training.quantization import build_artifact
+from bert_textclassification.training.quantization import (
+    build_artifact,
+    choose_default,
+    judges,
+    measure_variant,
+    verdict,
+)
 
 TEXTS = [[2, 11, 12, 3], [2, 3], [2, *range(20, 60), 3], [2, 7, 3]]
 
@@ -61,22 +68,60 @@ def test_the_reference_counts_every_row_of_the_validation_split(tiny_artifact):
 def test_gate_refuses_a_broken_int8_model(tiny_fine_tuned, tiny_splits, tmp_path, monkeypatch):
     strict = tiny_fine_tuned.config.model_copy(update={"max_accuracy_loss": 1.0})
     fine_tuned = type(tiny_fine_tuned)(tiny_fine_tuned.folder, strict, [], tiny_fine_tuned.facts)
-    whole = quantization.build_variants
+    whole = variants.write
 
-    def broken(model, folder):
-        model.head.weight.data *= -1
-        model.head.bias.data *= -1
-        not_built = whole(model, folder)
-        model.head.weight.data *= -1
-        model.head.bias.data *= -1
-        quantization.export_onnx(model, folder / "fp32.onnx")
-        return not_built
+    def broken(form, models, folder):
+        sign = 1 if form.precision == "fp32" else -1
+        models.model.head.weight.data *= sign
+        path = whole(form, models, folder)
+        models.model.head.weight.data *= sign
+        return path
 
-    monkeypatch.setattr(quantization, "build_variants", broken)
+    monkeypatch.setattr(quantization, "write", broken)
     artifact = build_artifact(fine_tuned, tiny_splits, tmp_path)
-    assert artifact.manifest.default_variant == "fp32"
-    assert re.search(r"int8 loses [\d.]+ points of validation accuracy, where 1 are", artifact.manifest.default_reason)
+    assert artifact.manifest.default_variant != "int8"
+    assert re.search(r"int8 loses [\d.]+ points of accuracy, where 1 are", artifact.manifest.default_reason)
     assert artifact.manifest.default_reason in (tmp_path / "model_card.md").read_text()
+
+
+def variant(**facts):
+    same = {"file": "a", "sha256": "0" * 64, "size_bytes": 1, "precision": "int8", "verdict": PASSED}
+    return Variant(**same | {"accuracy": {}, "agreement": {}, "largest_score_change": {}} | facts)
+
+
+@pytest.mark.parametrize(
+    ("loss", "p_value", "expected"),
+    [
+        (0.5, 0.3, PASSED),
+        (0.51, 0.3, "loses 0.51 points of accuracy, where 0.5 are allowed"),
+        (0.4, 0.049, "loses 0.40 points of accuracy, and not by chance (p = 0.049)"),
+        (-0.4, 0.01, PASSED),
+    ],
+)
+def test_a_variant_may_lose_neither_much_nor_significantly(loss, p_value, expected):
+    assert verdict(variant(loss_points=loss, p_value=p_value), max_accuracy_loss=0.5) == expected
+
+
+def test_the_fastest_that_passed_becomes_the_default():
+    found = {
+        "fp32": variant(milliseconds=4.0),
+        "int8": variant(milliseconds=2.0, loss_points=0.2),
+        "int8_early": variant(milliseconds=1.0, verdict="loses 3.00 points of accuracy, where 0.5 are allowed"),
+    }
+    name, reason = choose_default(found, rows=2000)
+    assert name == "int8"
+    assert "2.0 times fp32's speed" in reason
+    assert "accuracy -0.20 points on the 2000 rows" in reason
+    assert "int8_early loses 3.00 points" in reason
+    assert "cannot show a loss under 0.25 points" in reason
+
+
+def test_rows_held_back_from_train_judge_too(tiny_fine_tuned, tiny_splits):
+    held_back = dataclasses.replace(tiny_splits, held_back=tiny_splits.train.head(40))
+    evaluated = evaluate_splits(tiny_fine_tuned, tiny_fine_tuned.model(), held_back)
+    jury = judges(evaluated)
+    assert len(jury.targets) == len(jury.token_ids) == len(jury.reference) == 60 + 40
+    assert jury.targets[60:] == tiny_splits.targets(held_back.held_back)
 
 
 def test_gate_accepts_int8_within_the_allowance(tiny_artifact):
@@ -84,17 +129,54 @@ def test_gate_accepts_int8_within_the_allowance(tiny_artifact):
     assert tiny_artifact.manifest.default_reason.startswith("int8 is the fastest that keeps the accuracy")
 
 
+class Interrupted:
+    """Stands before `measure_variant`: counts, and is interrupted at one of the calls."""
+
+    def __init__(self, at=None):
+        self.calls, self.at = 0, at
+
+    def __call__(self, *arguments):
+        self.calls += 1
+        if self.calls == self.at:
+            raise KeyboardInterrupt
+        return measure_variant(*arguments)
+
+
+def interrupt(fine_tuned, splits, folder, monkeypatch):
+    monkeypatch.setattr(quantization, "measure_variant", Interrupted(at=2))
+    with pytest.raises(KeyboardInterrupt):
+        build_artifact(fine_tuned, splits, folder)
+
+
 def test_interrupted_build_leaves_no_artifact(tiny_fine_tuned, tiny_splits, tmp_path, monkeypatch):
     build_artifact(tiny_fine_tuned, tiny_splits, tmp_path)
-
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(quantization, "quantize_int8", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        build_artifact(tiny_fine_tuned, tiny_splits, tmp_path)
+    interrupt(tiny_fine_tuned, tiny_splits, tmp_path, monkeypatch)
     with pytest.raises(Exception, match="not a finished model artifact"):
         Artifact.load(tmp_path)
+
+
+def test_interrupted_build_goes_on_where_it_stopped(tiny_fine_tuned, tiny_splits, tiny_artifact, tmp_path, monkeypatch):
+    interrupt(tiny_fine_tuned, tiny_splits, tmp_path, monkeypatch)
+    counted = Interrupted()
+    monkeypatch.setattr(quantization, "measure_variant", counted)
+    artifact = build_artifact(tiny_fine_tuned, tiny_splits, tmp_path)
+    assert counted.calls == len(artifact.manifest.variants) - 1
+    for name, found in artifact.manifest.variants.items():
+        assert found.accuracy == tiny_artifact.manifest.variants[name].accuracy
+    assert not list(tmp_path.glob("*unfinished*")) + list(tmp_path.glob("*.partial"))
+
+
+def test_what_was_measured_of_another_model_is_not_taken_over(
+    tiny_fine_tuned, tiny_config, tiny_splits, tmp_path, monkeypatch
+):
+    interrupt(tiny_fine_tuned, tiny_splits, tmp_path / "model", monkeypatch)
+    other = fine_tune(tiny_config.model_copy(update={"seed": 1, "epochs": 1}), tiny_splits, tmp_path / "other")
+    counted = Interrupted()
+    monkeypatch.setattr(quantization, "measure_variant", counted)
+    artifact = build_artifact(other, tiny_splits, tmp_path / "model")
+    assert counted.calls == len(artifact.manifest.variants)
+    engine = load_engine(artifact.model_path("fp32"), artifact.manifest.variants["fp32"])
+    np.testing.assert_allclose(engine.logits(TEXTS), torch_logits(other.model(), TEXTS), atol=1e-5)
 
 
 def test_another_architecture_goes_the_whole_way(tiny_base, tiny_config, tiny_splits, tmp_path):

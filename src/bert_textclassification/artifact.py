@@ -4,8 +4,8 @@ A folder, or its `model.tar.gz`, with everything needed to serve and nothing exe
 
     manifest.json     schema, labels, decision, variants with hashes and measurements, provenance
     tokenizer.json    the fast tokenizer
-    fp32.onnx         one file per variant
-    int8.onnx
+    fp32.onnx         the model files of the variants
+    int8.safetensors
     model_card.md     the manifest for people
 
 The manifest is written last, so a folder without one is not an artifact.
@@ -68,7 +68,10 @@ class Variant(StoredFile):
     )
     early_share: dict[str, float] = Field(default={}, description="Share of texts that an early exit answered")
     milliseconds: float | None = Field(default=None, description="A text, one thread, on the machine that made this")
-    p_value: float | None = Field(default=None, description="McNemar's exact test against the torch model, validation")
+    loss_points: float = Field(
+        default=0, description="Accuracy lost against the torch model, in points, on the rows that judge"
+    )
+    p_value: float | None = Field(default=None, description="McNemar's exact test against the torch model, same rows")
     verdict: str = Field(default="", description="Whether this may be the default, and why")
 
 

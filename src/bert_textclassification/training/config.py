@@ -72,6 +72,9 @@ class TrainingConfig(BaseModel):
         le=100,
         description="Points of validation accuracy that answering at exit_layer may cost, of texts the rest gets right",
     )
+    student_layers: int = Field(
+        default=0, ge=0, le=96, description="Layers of the student that is distilled from the model; 0 for no student"
+    )
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the splits, the head and the order")
 
     @model_validator(mode="after")

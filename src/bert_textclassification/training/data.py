@@ -28,6 +28,8 @@ from bert_textclassification.training.config import TrainingConfig
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 SPLITS = ("train", "validation", "test")
+JUDGING_ROWS = 2000  # a loss of 0.25 points is the least that so many rows can tell from chance
+_LARGEST_SHARE_HELD_BACK = 0.05
 _LARGEST_FIELD = 10_000_000
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
@@ -46,17 +48,23 @@ class Finding:
 
 @dataclass(frozen=True)
 class Splits:
-    """Labelled texts ready to train on: frames with the columns text, label, source, line."""
+    """Labelled texts ready to train on: frames with the columns text, label, source, line.
+
+    Attributes:
+        held_back: rows of train that are not trained on, where validation is too small to judge variants on alone.
+    """
 
     train: pd.DataFrame
     validation: pd.DataFrame
     test: pd.DataFrame
     labels: tuple[str, str]
     findings: list[Finding]
+    held_back: pd.DataFrame | None = None
 
     def items(self) -> list[tuple[str, pd.DataFrame]]:
-        """Return (name, frame) of the three splits."""
-        return [(name, getattr(self, name)) for name in SPLITS]
+        """Return (name, frame) of the splits."""
+        three = [(name, getattr(self, name)) for name in SPLITS]
+        return three if self.held_back is None else [*three, ("held_back", self.held_back)]
 
     def targets(self, frame: pd.DataFrame) -> list[int]:
         """Return 1 for each row of `frame` with the positive label, else 0."""
@@ -77,7 +85,8 @@ def load_splits(config: TrainingConfig) -> Splits:
     tables = fill_splits(tables, config)
     for name, frame in tables.items():
         _refuse_one_class(name, frame, labels)
-    return Splits(tables["train"], tables["validation"], tables["test"], labels, findings)
+    train, held_back = hold_back(tables["train"], JUDGING_ROWS - len(tables["validation"]), config.seed)
+    return Splits(train, tables["validation"], tables["test"], labels, findings, held_back)
 
 
 def read_tables(config: TrainingConfig) -> dict[str, pd.DataFrame]:
@@ -173,6 +182,14 @@ def fill_splits(tables: dict[str, pd.DataFrame], config: TrainingConfig) -> dict
             train, filled[name] = _hold_out(train, round(rows * fraction), name, config.seed)
     shuffled = train.sample(frac=1, random_state=config.seed)
     return {"train": shuffled.reset_index(drop=True), **filled}
+
+
+def hold_back(train: pd.DataFrame, rows: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Return train without `rows` stratified rows, and those; all of train and None where they are too much of it."""
+    if rows <= 0 or rows > _LARGEST_SHARE_HELD_BACK * len(train):
+        return train, None
+    rest, held_back = _hold_out(train, rows, "held_back", seed)
+    return rest.reset_index(drop=True), held_back
 
 
 def fingerprint(frame: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ history and scores, from which the later stages go on.
 """
 
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ from bert_textclassification.training.data import Splits
 from bert_textclassification.training.evaluation import compute_metrics, positive_scores
 from bert_textclassification.training.model import (
     Answers,
+    BaseModel,
     TextClassifier,
     find_base_model,
     load_classifier,
@@ -45,6 +47,7 @@ from bert_textclassification.training.model import (
 )
 
 TRAINING_RECORD = "training.json"
+STUDENT = "student"  # the folder of the student, inside its teacher's
 _IMBALANCED_BELOW = 0.2
 
 
@@ -82,6 +85,10 @@ class FineTuned:
         """Load the model for inference in FP32."""
         return load_classifier(self.folder)
 
+    def student(self) -> "FineTuned | None":
+        """Return the student that was distilled from it, if there is one."""
+        return FineTuned.load(self.folder / STUDENT) if (self.folder / STUDENT).exists() else None
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -95,16 +102,30 @@ class Evaluated:
 def fine_tune(config: TrainingConfig, splits: Splits, folder: Path) -> FineTuned:
     """Fine-tune `config.base_model` on `splits` and write the best checkpoint to `folder`."""
     base = find_base_model(config.base_model)
-    tokenizer = base.tokenizer()
+    shutil.rmtree(folder / STUDENT, ignore_errors=True)  # of the model before
     set_seed(config.seed)
     model = base.classifier(config.dropout, config.exit_layer)
+    return train(model, base, config, splits, folder)
+
+
+def train(
+    model: TextClassifier,
+    base: BaseModel,
+    config: TrainingConfig,
+    splits: Splits,
+    folder: Path,
+    make_trainer: Callable[..., Trainer] = Trainer,
+) -> FineTuned:
+    """Train `model`, which came from `base`, and write the best checkpoint to `folder`."""
+    tokenizer = base.tokenizer()
     weights = class_weights(splits, config)
     with tempfile.TemporaryDirectory(prefix="fine-tuning-") as scratch:
-        trainer = _trainer(config, splits, model, tokenizer, weights, Path(scratch))
+        trainer = _trainer(config, splits, model, tokenizer, weights, Path(scratch), make_trainer)
         result = trainer.train()
     save_classifier(model, tokenizer, folder)
     facts = {
         "base_model": base.source().model_dump(),
+        "layers": model.encoder.config.num_hidden_layers,
         "precision": "bf16" if trainer.args.bf16 else "fp32",
         "class_weights": weights,
         "steps": trainer.state.global_step,
@@ -117,11 +138,12 @@ def fine_tune(config: TrainingConfig, splits: Splits, folder: Path) -> FineTuned
 
 
 def evaluate_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits) -> dict[str, Evaluated]:
-    """Return validation and test, tokenised, with the torch model's logits."""
+    """Return the splits but train, tokenised, with the torch model's logits."""
     tokenizer = find_base_model(str(fine_tuned.folder)).tokenizer()
     evaluated = {}
-    for name in ("validation", "test"):
-        frame = getattr(splits, name)
+    for name, frame in splits.items():
+        if name == "train":
+            continue
         token_ids = encode(tokenizer, frame["text"].tolist(), fine_tuned.config.max_length)
         evaluated[name] = Evaluated(token_ids, splits.targets(frame), torch_logits(model, token_ids))
     return evaluated
@@ -170,8 +192,9 @@ def _trainer(
     tokenizer: PreTrainedTokenizerBase,
     weights: list[float] | None,
     scratch: Path,
+    make_trainer: Callable[..., Trainer],
 ) -> Trainer:
-    trainer = Trainer(
+    trainer = make_trainer(
         model=model,
         args=_arguments(config, len(splits.train), scratch),
         train_dataset=_dataset(splits.train, splits, tokenizer, config),

@@ -14,6 +14,7 @@ from bert_textclassification.artifact import Artifact
 from bert_textclassification.errors import UserError
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
 from bert_textclassification.training.data import load_splits
+from bert_textclassification.training.distillation import distil
 from bert_textclassification.training.fine_tuning import fine_tune
 from bert_textclassification.training.quantization import build_artifact
 
@@ -44,6 +45,8 @@ def train(config: TrainingConfig, folders: SageMakerFolders) -> Artifact:
     for finding in splits.findings:
         print(f"warning: {finding.message} Such as {'; '.join(finding.examples)}", flush=True)
     fine_tuned = fine_tune(config, splits, folders.output / "fine_tuned")
+    if config.student_layers:
+        distil(fine_tuned, splits)
     artifact = build_artifact(fine_tuned, splits, folders.model)
     shutil.copyfile(folders.model / "manifest.json", folders.output / "manifest.json")
     return artifact

@@ -30,10 +30,17 @@ _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 
 @dataclass
 class Answers(ModelOutput):
-    """Logits [texts, 2] behind the last layer, and behind the layer of the early exit where there is one."""
+    """What the classifier says of a batch.
+
+    Attributes:
+        logits: behind the last layer, [texts, 2].
+        early: the same behind the layer of the early exit, where there is one.
+        hidden_states: of the embeddings and of every layer, [texts, tokens, hidden] each, when asked for.
+    """
 
     logits: torch.Tensor | None = None
     early: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
 class TextClassifier(torch.nn.Module):
@@ -51,16 +58,22 @@ class TextClassifier(torch.nn.Module):
         self.head = _head(encoder.config.hidden_size)
         self.early_head = _head(encoder.config.hidden_size) if exit_layer else None
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Answers:
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, output_hidden_states: bool = False
+    ) -> Answers:
         """Return the logits; tokens whose mask is 0 have no influence."""
         deep = self.encoder(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=self.early_head is not None
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            output_hidden_states=output_hidden_states or self.early_head is not None,
         )
-        logits = self.head(self.dropout(_mean(deep.last_hidden_state, attention_mask)))
-        if self.early_head is None:
-            return Answers(logits=logits)
-        early = _mean(deep.hidden_states[self.exit_layer], attention_mask)
-        return Answers(logits=logits, early=self.early_head(self.dropout(early)))
+        answers = Answers(logits=self.head(self.dropout(_mean(deep.last_hidden_state, attention_mask))))
+        if self.early_head is not None:
+            early = _mean(deep.hidden_states[self.exit_layer], attention_mask)
+            answers["early"] = self.early_head(self.dropout(early))
+        if output_hidden_states:
+            answers["hidden_states"] = deep.hidden_states
+        return answers
 
 
 def _head(hidden: int) -> torch.nn.Linear:

@@ -8,22 +8,17 @@ reports.
 """
 
 import datetime
-import logging
 import math
 import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from tqdm import tqdm
 
 from bert_textclassification.artifact import (
     MANIFEST,
@@ -39,6 +34,7 @@ from bert_textclassification.artifact import (
     Reference,
     StoredFile,
     Variant,
+    sha256_of,
     write_manifest,
 )
 from bert_textclassification.serving.engine import load_engine
@@ -56,108 +52,64 @@ from bert_textclassification.training.evaluation import (
     smallest_visible_loss,
 )
 from bert_textclassification.training.fine_tuning import Evaluated, FineTuned, evaluate_splits
-from bert_textclassification.training.model import TextClassifier
-from bert_textclassification.training.native_export import export_native, unsupported
+from bert_textclassification.training.model import WEIGHTS
 from bert_textclassification.training.report import model_card
+from bert_textclassification.training.unfinished import Unfinished
+from bert_textclassification.training.variants import FORMS, REFERENCE, Form, Models, obstacle, write
 
 _RECORDED_VERSIONS = (
     "bert-textclassification", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a variant is made and run."""
-
-    file: str
-    precision: Literal["fp32", "int8"]
-    engine: Literal["onnx", "native"]
-    batch_size: int = 1
-    exits_early: bool = False
-
-
-# ONNX Runtime's small batches of texts of one length gain 1.4x over single ones, larger ones lose. Its int8 takes one
-# activation scale from the whole batch, so its texts run alone: a score must not depend on the neighbours.
-FORMS = {
-    "fp32": Form("fp32.onnx", "fp32", "onnx", batch_size=8),
-    "int8": Form("int8.safetensors", "int8", "native"),
-    "int8_early": Form("int8.safetensors", "int8", "native", exits_early=True),
-    "int8_onnx": Form("int8.onnx", "int8", "onnx"),
-}
-REFERENCE = "fp32"
+JUDGES = ("validation", "held_back")
 SIGNIFICANT = 0.05
 TIMED_TEXTS, TIMED_ROUNDS = 100, 5
 
 
 def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artifact:
-    """Write the artifact of `fine_tuned` to `folder` and return it, verified."""
+    """Write the artifact of `fine_tuned` to `folder` and return it, verified; after an interruption, go on with it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)  # until the new one is written, this is no artifact
-    model = fine_tuned.model()
-    evaluated = evaluate_splits(fine_tuned, model, splits)
-    not_built = build_variants(model, folder)
+    models = Models.of(fine_tuned)
+    evaluated = evaluate_splits(fine_tuned, models.model, splits)
+    unfinished = Unfinished(folder, _made_from(fine_tuned, splits), {form.file for form in FORMS.values()})
+    obstacles = {name: obstacle(form, models) for name, form in FORMS.items()}
+    not_built = {name: reason for name, reason in obstacles.items() if reason}
     shutil.copyfile(fine_tuned.folder / TOKENIZER, folder / TOKENIZER)
-    built = {name: form for name, form in FORMS.items() if name not in not_built}
-    variants = {
-        name: measure_variant(folder / form.file, form, evaluated, fine_tuned.config.max_exit_loss)
-        for name, form in built.items()
-    }
+    variants = {}
+    for name in tqdm([name for name in FORMS if name not in not_built], desc="measuring variants", file=sys.stderr):
+        path = write(FORMS[name], models, folder)
+        variants[name] = unfinished.get(name) or unfinished.put(
+            name, measure_variant(path, FORMS[name], evaluated, fine_tuned.config.max_exit_loss)
+        )
     variants = judged(folder, variants, evaluated["validation"], fine_tuned.config.max_accuracy_loss)
-    default, reason = choose_default(variants, len(evaluated["validation"].targets))
+    default, reason = choose_default(variants, len(judges(evaluated).targets))
     scores = _scores(folder, variants[default], evaluated)
     metrics = {
-        name: metrics_with_intervals(split.targets, scores[name], fine_tuned.config.seed)
-        for name, split in evaluated.items()
+        name: metrics_with_intervals(evaluated[name].targets, scores[name], fine_tuned.config.seed)
+        for name in ("validation", "test")
     }
     reference = Reference.of(scores["validation"].tolist(), [len(ids) for ids in evaluated["validation"].token_ids])
     chosen = Chosen(variants, default, reason, not_built)
     manifest = _manifest(fine_tuned, splits, folder, chosen, metrics, reference)
     (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
-    return write_manifest(folder, manifest)
+    artifact = write_manifest(folder, manifest)
+    unfinished.finish()
+    return artifact
 
 
-def export_onnx(model: TextClassifier, path: Path) -> None:
-    """Write the model as FP32 ONNX with any number of texts and tokens: [texts, tokens] to logits [texts, 2]."""
-    example = torch.ones((2, 8), dtype=torch.int64)
-    dynamic = {0: "texts", 1: "tokens"}
-    with warnings.catch_warnings():
-        # The tracing exporter is deprecated and warns of branches that our shapes never take; it is exact to 5e-7
-        # and an order of magnitude faster than its successor.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            _LogitsOnly(model),
-            (example, example),
-            str(path),
-            input_names=["input_ids", "attention_mask"],
-            output_names=["logits"],
-            dynamic_axes={"input_ids": dynamic, "attention_mask": dynamic, "logits": {0: "texts"}},
-            opset_version=17,
-            dynamo=False,
-        )
-
-
-def quantize_int8(source: Path, target: Path) -> None:
-    """Write `source` with int8 weights, one scale a channel, and activations quantized as they come."""
-    with _muted_root_logger():
-        quantize_dynamic(str(source), str(target), per_channel=True, weight_type=QuantType.QInt8)
-
-
-def build_variants(model: TextClassifier, folder: Path) -> dict[str, str]:
-    """Write the file of every form to `folder`; return those that could not be made, and why."""
-    export_onnx(model, folder / FORMS["fp32"].file)
-    quantize_int8(folder / FORMS["fp32"].file, folder / FORMS["int8_onnx"].file)
-    reason = unsupported(model)
-    if reason is None and not instructions():
-        reason = "it is not compiled here: install the package where there is a C compiler"
-    if reason is not None:
-        return dict.fromkeys(("int8", "int8_early"), f"The native engine cannot run this model: {reason}.")
-    export_native(model, folder / FORMS["int8"].file)
-    return {} if model.exit_layer else {"int8_early": "The model was trained without an early exit (exit_layer)."}
+def judges(evaluated: dict[str, Evaluated]) -> Evaluated:
+    """Return the rows that decide on variants: validation, and what was held back from train where that is small."""
+    parts = [evaluated[name] for name in JUDGES if name in evaluated]
+    return Evaluated(
+        [ids for part in parts for ids in part.token_ids],
+        [target for part in parts for target in part.targets],
+        np.concatenate([part.reference for part in parts]),
+    )
 
 
 def measure_variant(path: Path, form: Form, evaluated: dict[str, Evaluated], max_exit_loss: float = 0) -> Variant:
     """Run the variant at `path` with the engine that serves it and compare it with the torch model."""
-    validation = evaluated["validation"]
+    validation, jury = evaluated["validation"], judges(evaluated)
     variant = Variant(
         **StoredFile.of(path).model_dump(),
         precision=form.precision,
@@ -171,6 +123,7 @@ def measure_variant(path: Path, form: Form, evaluated: dict[str, Evaluated], max
     engine = load_engine(path, variant)
     outputs = {name: engine.run(split.token_ids) for name, split in evaluated.items()}
     logits = {name: output.logits for name, output in outputs.items()}
+    judged_logits = np.concatenate([logits[name] for name in JUDGES if name in logits])
     return variant.model_copy(
         update={
             "accuracy": {name: accuracy(split.targets, logits[name]) for name, split in evaluated.items()},
@@ -183,15 +136,16 @@ def measure_variant(path: Path, form: Form, evaluated: dict[str, Evaluated], max
                 for name, output in outputs.items()
                 if isinstance(engine, NativeEngine) and output.layers is not None
             },
-            "p_value": mcnemar(validation.targets, validation.reference, logits["validation"]),
+            "loss_points": 100 * (accuracy(jury.targets, jury.reference) - accuracy(jury.targets, judged_logits)),
+            "p_value": mcnemar(jury.targets, jury.reference, judged_logits),
         }
     )
 
 
 def exit_margin(path: Path, validation: Evaluated, max_loss: float) -> float:
-    """Return the margin from which the early exit of the native model at `path` answers."""
+    """Return the margin from which the early exit of the native model at `path` answers; JSON has no infinity."""
     early, last = (NativeEngine(path, margins=margins).logits(validation.token_ids) for margins in ((0.0,), ()))
-    return smallest_margin(validation.targets, early, last, max_loss)
+    return min(smallest_margin(validation.targets, early, last, max_loss), float(np.finfo(np.float32).max))
 
 
 def judged(
@@ -205,20 +159,20 @@ def judged(
         name: variant.model_copy(
             update={
                 "milliseconds": round(float(np.median(times[name].mean(axis=1))), 3),
-                "verdict": verdict(variants[REFERENCE], variant, max_accuracy_loss),
+                "verdict": verdict(variant, max_accuracy_loss),
             }
         )
         for name, variant in variants.items()
     }
 
 
-def verdict(reference: Variant, variant: Variant, max_accuracy_loss: float) -> str:
+def verdict(variant: Variant, max_accuracy_loss: float) -> str:
     """Return PASSED, or why the variant may not be the default."""
-    loss = 100 * (reference.accuracy["validation"] - variant.accuracy["validation"])
+    loss = variant.loss_points
     if loss > max_accuracy_loss:
-        return f"loses {loss:.2f} points of validation accuracy, where {max_accuracy_loss:g} are allowed"
+        return f"loses {loss:.2f} points of accuracy, where {max_accuracy_loss:g} are allowed"
     if loss > 0 and variant.p_value is not None and variant.p_value < SIGNIFICANT:
-        return f"loses {loss:.2f} points of validation accuracy, and not by chance (p = {variant.p_value:.3f})"
+        return f"loses {loss:.2f} points of accuracy, and not by chance (p = {variant.p_value:.3f})"
     return PASSED
 
 
@@ -227,13 +181,12 @@ def choose_default(variants: dict[str, Variant], rows: int) -> tuple[str, str]:
     passed = {name: variant for name, variant in variants.items() if variant.verdict == PASSED}
     name = min(passed, key=lambda one: passed[one].milliseconds or math.inf)
     chosen, reference = passed[name], variants[REFERENCE]
-    change = 100 * (chosen.accuracy["validation"] - reference.accuracy["validation"])
     faster = (reference.milliseconds or 0) / (chosen.milliseconds or math.inf)
     others = "".join(f" {other} {variant.verdict}." for other, variant in variants.items() if other not in passed)
     return name, (
-        f"{name} is the fastest that keeps the accuracy: {faster:.1f} times fp32's speed on this machine, validation "
-        f"accuracy {change:+.2f} points.{others} {rows} validation rows cannot show a loss under "
-        f"{100 * smallest_visible_loss(rows):.2f} points."
+        f"{name} is the fastest that keeps the accuracy: {faster:.1f} times fp32's speed on this machine, accuracy "
+        f"{-chosen.loss_points:+.2f} points on the {rows} rows that judge.{others} So many rows cannot show a loss "
+        f"under {100 * smallest_visible_loss(rows):.2f} points."
     )
 
 
@@ -264,6 +217,19 @@ class Chosen:
     default: str
     reason: str
     not_built: dict[str, str]
+
+
+def _made_from(fine_tuned: FineTuned, splits: Splits) -> list[str]:
+    """Return what determines the measurements of the variants."""
+    student = fine_tuned.student()
+    weights = [fine_tuned.folder / WEIGHTS] + ([] if student is None else [student.folder / WEIGHTS])
+    return [
+        *(sha256_of(path) for path in weights),
+        *(fingerprint(frame) for _, frame in splits.items()),
+        fine_tuned.config.model_dump_json(),
+        *(f"{name} {version(name)}" for name in _RECORDED_VERSIONS),
+        *instructions(),
+    ]
 
 
 def _manifest(
@@ -298,26 +264,3 @@ def _manifest(
         versions={name: version(name) for name in _RECORDED_VERSIONS},
         seed=config.seed,
     )
-
-
-class _LogitsOnly(torch.nn.Module):
-    """The classifier with its logits as the one plain output, as the exporter wants it."""
-
-    def __init__(self, model: TextClassifier) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
-        return self.model(input_ids, attention_mask).logits
-
-
-@contextmanager
-def _muted_root_logger() -> Iterator[None]:
-    """Drop the quantizer's advice to optimise the graph first: the raw export measured as fast."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)

@@ -39,6 +39,7 @@ def model_card(manifest: Manifest) -> str:
         [name, *(with_interval(manifest.metrics[split][name]) for split in ("validation", "test"))]
         for name in manifest.metrics["test"]
     ]
+    not_built = "".join(f"\n- `{name}` was not made. {reason}" for name, reason in manifest.not_built.items())
     data = [[name, str(split.rows), str(split.positives)] for name, split in manifest.data.items()]
     negative, positive = manifest.labels
     return f"""# Model card
@@ -71,6 +72,7 @@ Tells `{positive}` from `{negative}` in texts of up to {manifest.max_length} tok
             variants,
         )
     }
+{not_built}
 
 ## Data
 

@@ -1,0 +1,112 @@
+"""Distil a fine-tuned classifier into a student with fewer layers.
+
+    student = distil(fine_tuned, splits)
+
+The student starts from evenly spaced layers of its teacher and learns its logits and its hidden states beside the
+labels, as DistilBERT (Sanh et al. 2019) and TinyBERT (Jiao et al. 2020) do.
+"""
+
+import copy
+from functools import partial
+from typing import Any
+
+import torch
+from transformers import Trainer, set_seed
+
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training.data import Splits
+from bert_textclassification.training.fine_tuning import STUDENT, FineTuned, train
+from bert_textclassification.training.model import Answers, TextClassifier, find_base_model
+
+TEMPERATURE = 2.0  # of the softened scores, as in DistilBERT
+
+
+def distil(teacher: FineTuned, splits: Splits) -> FineTuned:
+    """Train a student of `student_layers` layers and write it beside its teacher.
+
+    Raises:
+        ConfigurationError: the student would not be smaller than its teacher.
+    """
+    config = teacher.config
+    model = teacher.model()
+    set_seed(config.seed)
+    student = smaller(model, config.student_layers, config.dropout)
+    base = find_base_model(str(teacher.folder))
+    return train(student, base, config, splits, teacher.folder / STUDENT, partial(DistillingTrainer, teacher=model))
+
+
+def kept_layers(deep: int, kept: int) -> list[int]:
+    """Return which of `deep` layers, counted from 1, a student of `kept` layers starts from; the last is one."""
+    return [round((number + 1) * deep / kept) for number in range(kept)]
+
+
+def smaller(teacher: TextClassifier, layers: int, dropout: float) -> TextClassifier:
+    """Return a copy of `teacher` with evenly spaced layers of it and without its early exit.
+
+    Raises:
+        ConfigurationError: `teacher` has no more than `layers` layers, or does not keep them where BERT does.
+    """
+    deep = teacher.encoder.config.num_hidden_layers
+    if not 0 < layers < deep:
+        raise ConfigurationError(f"student_layers {layers} must lie below the {deep} layers of the model.")
+    encoder = copy.deepcopy(teacher.encoder)
+    stack: Any = getattr(encoder, "transformer", None) or getattr(encoder, "encoder", None)
+    if not isinstance(getattr(stack, "layer", None), torch.nn.ModuleList):
+        raise ConfigurationError(f"student_layers: the layers of a {encoder.config.model_type} cannot be dropped.")
+    stack.layer = torch.nn.ModuleList(stack.layer[one - 1] for one in kept_layers(deep, layers))
+    encoder.config.num_hidden_layers = layers
+    student = TextClassifier(encoder, dropout)
+    student.head.load_state_dict(teacher.head.state_dict())
+    return student
+
+
+class DistillingTrainer(Trainer):
+    """A Trainer whose loss is a third labels, a third the teacher's scores, a third its hidden states."""
+
+    def __init__(self, *, teacher: TextClassifier, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.teacher = teacher.to(self.args.device).eval()
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the loss of a batch, and the student's answers when asked for."""
+        texts = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
+        answers = model(**texts, output_hidden_states=True)
+        with torch.no_grad():
+            taught = self.teacher(**texts, output_hidden_states=True)
+        labels = self.compute_loss_func(answers, inputs["labels"])
+        scores = score_loss(taught["logits"], answers["logits"])
+        hidden = hidden_loss(taught["hidden_states"], answers["hidden_states"], inputs["attention_mask"])
+        loss = (labels + scores + hidden) / 3
+        return (loss, Answers(logits=answers.logits)) if return_outputs else loss
+
+
+def score_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+    """Return T^2 KL(teacher | student) of softened scores, from logits [texts, 2] (Hinton et al. 2015)."""
+    wanted = torch.log_softmax(teacher.float() / TEMPERATURE, dim=-1)
+    given = torch.log_softmax(student.float() / TEMPERATURE, dim=-1)
+    return TEMPERATURE**2 * torch.nn.functional.kl_div(given, wanted, reduction="batchmean", log_target=True)
+
+
+def hidden_loss(
+    teacher: tuple[torch.Tensor, ...], student: tuple[torch.Tensor, ...], attention_mask: torch.Tensor
+) -> torch.Tensor:
+    """Return how far the student's layers are from those they stand for: 1 - cosine, mean over tokens and layers.
+
+    Args:
+        teacher: hidden states of the embeddings and of each layer, [texts, tokens, hidden].
+        student: the same, of fewer layers.
+        attention_mask: 1 for tokens, 0 for padding, [texts, tokens].
+    """
+    real = attention_mask.bool()
+    stand_for = kept_layers(len(teacher) - 1, len(student) - 1)
+    near = [
+        torch.nn.functional.cosine_similarity(teacher[theirs][real].float(), student[own][real].float(), dim=-1)
+        for own, theirs in enumerate(stand_for, start=1)
+    ]
+    return 1 - torch.stack(near).mean()

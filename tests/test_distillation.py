@@ -1,0 +1,114 @@
+"""Distillation: which layers a student starts from, what it learns from its teacher, and how it is judged."""
+
+import numpy as np
+import pytest
+import torch
+
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.serving import native_engine
+from bert_textclassification.serving.predictor import Predictor
+from bert_textclassification.training.distillation import distil, hidden_loss, kept_layers, score_loss, smaller
+from bert_textclassification.training.evaluation import agreement
+from bert_textclassification.training.fine_tuning import evaluate_splits, fine_tune, torch_logits
+from bert_textclassification.training.quantization import build_artifact
+
+needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
+TEXTS = [[2, 11, 12, 3], [2, *range(20, 60), 3], [2, 7, 3]]
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_config, tiny_splits, tmp_path_factory):
+    config = tiny_config.model_copy(update={"student_layers": 1})
+    return fine_tune(config, tiny_splits, tmp_path_factory.mktemp("teacher"))
+
+
+@pytest.fixture(scope="module")
+def student(teacher, tiny_splits):
+    return distil(teacher, tiny_splits)
+
+
+@pytest.mark.parametrize(
+    ("deep", "kept", "expected"), [(6, 3, [2, 4, 6]), (12, 6, [2, 4, 6, 8, 10, 12]), (6, 1, [6]), (6, 4, [2, 3, 4, 6])]
+)
+def test_a_student_starts_from_evenly_spaced_layers_and_the_last(deep, kept, expected):
+    assert kept_layers(deep, kept) == expected
+
+
+def test_a_student_as_deep_as_its_teacher_is_refused(teacher):
+    with pytest.raises(ConfigurationError, match="student_layers 2 must lie below the 2 layers"):
+        smaller(teacher.model(), 2, dropout=0.1)
+
+
+def test_a_new_student_has_its_teachers_weights(teacher):
+    model = teacher.model()
+    fresh = smaller(model, 1, dropout=0.0)
+    theirs = model.encoder.encoder.layer[1].attention.self.query.weight
+    assert torch.equal(fresh.encoder.encoder.layer[0].attention.self.query.weight, theirs)
+    assert torch.equal(fresh.head.weight, model.head.weight)
+    assert model.encoder.config.num_hidden_layers == 2  # the teacher is left as it was
+
+
+def hidden_states(model, texts):
+    """Return what `texts`, all of one length, look like behind every layer."""
+    ids = torch.tensor(texts)
+    with torch.inference_mode():
+        return model.eval()(ids, torch.ones_like(ids), output_hidden_states=True).hidden_states
+
+
+def test_the_losses_are_zero_for_a_perfect_student_and_positive_for_another(teacher):
+    logits = torch.tensor([[1.0, -2.0], [0.5, 0.7]])
+    assert score_loss(logits, logits) == pytest.approx(0, abs=1e-6)
+    assert score_loss(logits, -logits) > 0.01
+    found = hidden_states(teacher.model(), TEXTS[:1])
+    mask = torch.ones(1, len(TEXTS[0]))
+    assert hidden_loss(found, found, mask) == pytest.approx(0, abs=1e-5)
+    assert hidden_loss(found, found[:2], mask) > 0.1  # the first layer in the place of the second
+
+
+def test_padding_does_not_count_in_the_loss_of_hidden_states():
+    generator = torch.Generator().manual_seed(0)
+    teacher = tuple(torch.randn(2, 4, 8, generator=generator) for _ in range(3))
+    student = (teacher[0], teacher[2].clone())
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
+    student[1][mask == 0] = 7.0
+    assert hidden_loss(teacher, student, mask) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_student_learns_its_teachers_scores_and_hidden_states(teacher, student, tiny_splits):
+    test = evaluate_splits(teacher, teacher.model(), tiny_splits)["test"]
+    assert student.facts["layers"] == 1
+    assert agreement(test.reference, torch_logits(student.model(), test.token_ids)) >= 0.8
+
+    def distance(model):
+        texts = [ids[:8] for ids in test.token_ids]
+        return hidden_loss(hidden_states(teacher.model(), texts), hidden_states(model, texts), torch.ones(60, 8))
+
+    assert distance(student.model()) < 0.8 * distance(smaller(teacher.model(), 1, 0.0))
+
+
+@needs_kernels
+def test_a_student_is_a_variant_and_is_judged_against_the_teacher(teacher, student, tiny_splits, tmp_path):
+    artifact = build_artifact(teacher, tiny_splits, tmp_path)
+    variant = artifact.manifest.variants["int8_student"]
+    test = evaluate_splits(teacher, teacher.model(), tiny_splits)["test"]
+    served = Predictor(artifact, "int8_student").predict(tiny_splits.test["text"].tolist())
+    labels = np.array([one.label == tiny_splits.labels[1] for one in served])
+    assert variant.agreement["test"] == pytest.approx(np.mean(labels == (test.reference[:, 1] >= test.reference[:, 0])))
+    assert variant.size_bytes < artifact.manifest.variants["int8"].size_bytes
+    np.testing.assert_allclose(
+        [one.scores[tiny_splits.labels[1]] for one in served],
+        torch.softmax(torch.tensor(torch_logits(student.model(), test.token_ids)), dim=-1)[:, 1],
+        atol=0.1,
+    )
+
+
+def test_without_a_student_the_manifest_says_so(tiny_artifact):
+    assert "No student was distilled" in tiny_artifact.manifest.not_built["int8_student"]
+
+
+def test_a_model_that_is_trained_again_has_no_old_student(teacher, student, tiny_config, tiny_splits, tmp_path):
+    config = tiny_config.model_copy(update={"epochs": 0.2, "student_layers": 1})
+    first = fine_tune(config, tiny_splits, tmp_path)
+    distil(first, tiny_splits)
+    assert first.student() is not None
+    assert fine_tune(config, tiny_splits, tmp_path).student() is None
