@@ -38,6 +38,12 @@ serve: .venv/installed system-packages  ## serve an artifact as the container do
 load: .venv/installed system-packages  ## load test of the serving stack: make load MODEL=runs/demo/model DATA=texts.csv
 	@$(PYTHON) -m bert_textclassification.training.load_test --model "$(MODEL)" --data "$(DATA)" $(SETTINGS)
 
+benchmark: .venv/installed system-packages  ## the ladder, from the usual recipe to what is served: make benchmark MODEL=runs/sst2/model DATA=test.csv
+	@$(PYTHON) -m bert_textclassification.training.ladder_report --artifact "$(MODEL)" --data "$(DATA)" $(SETTINGS)
+
+benchmark-training: .venv/installed  ## fine-tuning against the Trainer's defaults: make benchmark-training NAME=mine DATA=mine.csv
+	@$(PYTHON) -m bert_textclassification.training.fine_tuning_benchmark --name "$(NAME)" --data "$(DATA)" $(SETTINGS)
+
 test: .venv/installed system-packages  ## every test
 	@$(PYTHON) -m pytest
 
@@ -103,4 +109,4 @@ compiler:  ## install a C compiler and Python's headers where they are missing (
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint container/constraints.txt --editable ".[serve,train,notebooks,dev]" 2> .venv/install.log || { cat .venv/install.log >&2; exit 1; }
 	touch .venv/installed
 
-.PHONY: help demo notebooks lab publish readme serve load test lint image system-packages compiler constraints clean
+.PHONY: help demo notebooks lab publish readme serve load benchmark benchmark-training test lint image system-packages compiler constraints clean

@@ -62,6 +62,7 @@ def tiny_config(tiny_base: Path, tiny_data: Path):
             "early_stopping_patience": 12,
             "precision": "fp32",
             "max_accuracy_loss": 100,
+            "exit_layers": "none",
         }
     )
 

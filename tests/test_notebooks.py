@@ -68,7 +68,7 @@ def tiny_run(tiny_base, tiny_data, tmp_path_factory) -> tuple[RunFolder, str]:
     name = f"test-{tmp_path_factory.mktemp('run').name}-{os.getpid()}"
     settings = {
         "base_model": tiny_base, "epochs": 4, "learning_rate": 5e-3, "batch_size": 16, "precision": "fp32",
-        "max_accuracy_loss": 100, "benchmark_texts": 10, "requests": 20,
+        "max_accuracy_loss": 100, "benchmark_texts": 10, "ladder_texts": 0, "exit_layers": "none", "requests": 20,
     }  # fmt: skip
     command = [sys.executable, "-m", "bert_textclassification.training.pipeline", "--name", name, "--data", tiny_data]
     done = subprocess.run(

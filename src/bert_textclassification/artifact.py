@@ -66,7 +66,7 @@ class Variant(StoredFile):
     exit_margins: tuple[float, ...] = Field(
         default=(), description="How far apart the logits must be at each early exit for a text to be answered there"
     )
-    early_share: dict[str, float] = Field(default={}, description="Share of texts that an early exit answered")
+    mean_layers: dict[str, float] = Field(default={}, description="Layers a text took on average, with early exits")
     milliseconds: float | None = Field(default=None, description="A text, one thread, on the machine that made this")
     loss_points: float = Field(
         default=0, description="Accuracy lost against the torch model, in points, on the rows that judge"

@@ -21,6 +21,10 @@ class EngineUnavailableError(UserError):
     """This installation or this processor cannot run the engine that a model was made for."""
 
 
+class NoisyMachineError(UserError):
+    """Something else keeps this machine so busy that a comparison would say nothing."""
+
+
 class RequestError(UserError):
     """A prediction request cannot be answered as it is.
 

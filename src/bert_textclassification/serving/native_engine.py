@@ -6,6 +6,7 @@ logits are the same bit by bit whatever else is in the call, nothing is padded, 
 The file is safetensors; its metadata has an `Architecture`, which names the tensors.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -69,18 +70,45 @@ def _norm(name: str) -> tuple[str, str]:
     return f"{name}.weight", f"{name}.bias"
 
 
+def read_architecture(path: Path) -> Architecture:
+    """Return the shape of the encoder in the file at `path`.
+
+    Raises:
+        ArtifactError: the file is not such a model.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return Architecture.model_validate_json((file.metadata() or {}).get(METADATA, ""))
+    except (SafetensorError, ValidationError) as problem:
+        raise ArtifactError(f"The native engine cannot load {path}: {problem}") from None
+
+
 def instructions() -> list[str]:
     """Return the instruction sets of this processor that there are kernels for, fastest first; empty without any."""
     found: list[str] = [] if _native is None else _native.instructions()
     return found
 
 
-class NativeEngine(Engine):
-    """An encoder in the compiled kernels.
+def measure_peak(seconds: float = 0.5) -> float:
+    """Return how many int8 operations a second one core does at best, in the fastest kernels, from its first cache.
 
-    Attributes:
-        depth: how many layers it has.
+    A product and its addition are two operations, as is usual.
+
+    Raises:
+        EngineUnavailableError: this installation has no compiled kernels.
     """
+    if _native is None:
+        raise EngineUnavailableError("The native engine is not compiled here; install where there is a C compiler.")
+    best, tiles, end = 0.0, 1000, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        products: int = _native.multiply(instructions()[0], tiles)
+        best = max(best, 2 * products / (time.perf_counter() - start))
+    return best
+
+
+class NativeEngine(Engine):
+    """An encoder in the compiled kernels."""
 
     def __init__(
         self, path: Path, threads: int = 1, instruction_set: str | None = None, margins: Sequence[float] = ()
@@ -103,19 +131,18 @@ class NativeEngine(Engine):
                 "The native engine is not compiled here; install the package where there is a C compiler, or serve "
                 "another variant with MODEL_VARIANT."
             )
+        shape = read_architecture(path)
         try:
             with safe_open(path, framework="numpy") as file:
-                shape = Architecture.model_validate_json((file.metadata() or {}).get(METADATA, ""))
                 tensors = [np.ascontiguousarray(file.get_tensor(name)) for name in shape.tensors()]
             self._encoder = _native.Encoder(
                 **shape.model_dump(), tensors=tensors, instructions=instruction_set or instructions()[0]
             )
-        except (SafetensorError, ValidationError, ValueError) as problem:
+        except (SafetensorError, ValueError) as problem:
             raise ArtifactError(f"The native engine cannot load {path}: {problem}") from None
         if margins and len(margins) != len(shape.after) - 1:
             raise ArtifactError(f"{path} has {len(shape.after) - 1} early exits and not {len(margins)}; copy it again.")
         self._after = np.array(shape.after, dtype=np.int32)
-        self.depth = shape.layers
         self._exits_early = bool(margins)
         self._margins = np.array(margins or [np.inf] * (len(shape.after) - 1), dtype=np.float32)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None

@@ -144,6 +144,11 @@ def torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def median_with_range(values: Sequence[float] | Any) -> dict[str, float]:
+    """Return the median of some rounds, and the smallest and largest."""
+    return {"value": float(np.median(values)), "low": float(np.min(values)), "high": float(np.max(values))}
+
+
 def machine() -> dict[str, Any]:
     """Return what the numbers were measured on: processor, the instructions that matter, cores, memory, versions."""
     info = _processor()

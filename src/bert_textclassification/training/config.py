@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bert_textclassification.errors import ConfigurationError
 
@@ -63,19 +63,26 @@ class TrainingConfig(BaseModel):
         le=100,
         description="Points of validation accuracy that a variant may lose and still be the default",
     )
-    exit_layer: int = Field(
-        default=0, ge=0, le=96, description="Layer behind which a text that is clear is answered; 0 for none"
+    exit_layers: str = Field(
+        default="auto",
+        pattern=r"^(auto|none|\d{1,2}(,\d{1,2}){0,2})$",
+        description="Layers behind which a text that is clear is answered, as 2,4; auto: half-way",
     )
     max_exit_loss: float = Field(
         default=0.3,
         ge=0,
         le=100,
-        description="Points of validation accuracy that answering at exit_layer may cost, of texts the rest gets right",
+        description="Points of validation accuracy that answering early may cost, of texts the last layer gets right",
     )
     student_layers: int = Field(
         default=0, ge=0, le=96, description="Layers of the student that is distilled from the model; 0 for no student"
     )
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the splits, the head and the order")
+
+    @field_validator("exit_layers", mode="before")
+    @classmethod
+    def _one_layer_is_a_number(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
 
     @model_validator(mode="after")
     def _some_rows_are_left_to_train_on(self) -> Self:

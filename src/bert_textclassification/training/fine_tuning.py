@@ -99,13 +99,15 @@ class Evaluated:
     reference: NDArray[np.float32]
 
 
-def fine_tune(config: TrainingConfig, splits: Splits, folder: Path) -> FineTuned:
+def fine_tune(
+    config: TrainingConfig, splits: Splits, folder: Path, make_trainer: Callable[..., Trainer] = Trainer
+) -> FineTuned:
     """Fine-tune `config.base_model` on `splits` and write the best checkpoint to `folder`."""
     base = find_base_model(config.base_model)
     shutil.rmtree(folder / STUDENT, ignore_errors=True)  # of the model before
     set_seed(config.seed)
-    model = base.classifier(config.dropout, config.exit_layer)
-    return train(model, base, config, splits, folder)
+    model = base.classifier(config.dropout, config.exit_layers)
+    return train(model, base, config, splits, folder, make_trainer)
 
 
 def train(
@@ -259,20 +261,19 @@ def _dataset(
 
 
 def _loss(weights: list[float] | None, model: TextClassifier) -> Callable[..., torch.Tensor]:
-    """Return the cross-entropy; with an early exit the mean of both, weighted by their layers (Kaya et al. 2019)."""
+    """Return the cross-entropy; with early exits the mean of all, weighted by their layers (Kaya et al. 2019)."""
     weight = None if weights is None else torch.tensor(weights)
-    early, deep = model.exit_layer, int(model.encoder.config.num_hidden_layers)
+    layers = (*model.exit_layers, int(model.encoder.config.num_hidden_layers))
 
     def cross_entropy(outputs: Answers, labels: torch.Tensor, num_items_in_batch: int | None = None) -> torch.Tensor:
         own_weight = None if weight is None else weight.to(labels.device)
-
-        def loss(logits: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.cross_entropy(logits.float(), labels, weight=own_weight)
-
-        if not early:
-            return loss(outputs["logits"])
-        both: torch.Tensor = deep * loss(outputs["logits"]) + early * loss(outputs["early"])
-        return both / (deep + early)
+        early = outputs["early"].unbind(dim=1) if model.exit_layers else ()
+        losses = [
+            torch.nn.functional.cross_entropy(logits.float(), labels, weight=own_weight)
+            for logits in (*early, outputs["logits"])
+        ]
+        weighted = [layer * loss for layer, loss in zip(layers, losses, strict=True)]
+        return torch.stack(weighted).sum() / sum(layers)
 
     return cross_entropy
 

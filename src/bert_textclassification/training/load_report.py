@@ -1,7 +1,6 @@
 """The figures of a load test: tables for people, a flat record for programs, and the targets next to both."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from bert_textclassification.artifact import Artifact
 from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.training.benchmark import machine
 from bert_textclassification.training.load_generator import REPEATS
+from bert_textclassification.training.targets import Target
 
 IN_PROCESS = "in process"
 CLOSED = "closed loop"
@@ -32,26 +32,6 @@ CLOSED_COLUMNS = RATE | {"share_of_in_process": "of in process"} | LATENCIES | C
 HALF_RATE_COLUMNS = RATE | LATENCIES | {"p99_over_p50": "p99/p50"}
 CACHE_COLUMNS = {"hit_share": "hits"} | RATE | LATENCIES | {"server_cpu_ms_per_request": "CPU ms: server"}
 WITH_SPREAD = ("requests_per_second", "share_of_in_process", "p99_over_p50")
-
-
-@dataclass(frozen=True)
-class Target:
-    """A bound that a figure should keep."""
-
-    figure: str
-    meaning: str
-    bound: float
-    is_lower_bound: bool = False
-
-    def reached(self, value: float) -> bool:
-        """Whether `value` keeps the bound."""
-        return value >= self.bound if self.is_lower_bound else value <= self.bound
-
-    def line(self, value: float) -> str:
-        """Return one line for people."""
-        verdict = "reached" if self.reached(value) else "MISSED"
-        word = "at least" if self.is_lower_bound else "at most"
-        return f"{verdict}: {self.meaning}: {value:.2f}, target {word} {self.bound:g}"
 
 
 TARGETS = (

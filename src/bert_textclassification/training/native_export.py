@@ -68,7 +68,7 @@ def architecture(model: TextClassifier) -> Architecture:
         words=config.vocab_size,
         positions=config.max_position_embeddings - _first_position(config),
         epsilon=getattr(config, "layer_norm_eps", 1e-12),
-        after=(*([model.exit_layer] if model.exit_layer else []), config.num_hidden_layers),
+        after=(*model.exit_layers, config.num_hidden_layers),
     )
 
 
@@ -95,8 +95,8 @@ def tensors(model: TextClassifier, shape: Architecture) -> dict[str, NDArray[Any
             found |= weights.linear(f"{layer}.{name}", parts[name])
         for name in ("attention_norm", "output_norm"):
             found |= weights.norm(f"{layer}.{name}", parts[name])
-    if model.exit_layer:
-        found |= weights.norm(f"head_{model.exit_layer}", "early_head")
+    for number, layer in enumerate(model.exit_layers):
+        found |= weights.norm(f"head_{layer}", f"early_heads.{number}")
     return found | weights.norm(f"head_{shape.layers}", "head")
 
 

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     run = RunFolder(Path("runs") / asked.name)
     try:
-        run_notebooks(run, asked.data, _settings(asked.settings), range(asked.first, asked.last + 1))
+        run_notebooks(run, asked.data, parse_settings(asked.settings), range(asked.first, asked.last + 1))
     except UserError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
@@ -108,7 +108,12 @@ def _path(name: str) -> str:
     return str(Path("notebooks") / f"{name}.ipynb")
 
 
-def _settings(pairs: list[str]) -> dict[str, Any]:
+def parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """Return what `name=value` pairs of a command line say.
+
+    Raises:
+        ConfigurationError: a pair has no equals sign.
+    """
     parsed = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

@@ -1,6 +1,7 @@
 """The pictures of the notebooks: each function draws one figure and returns it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -84,6 +85,27 @@ def plot_latencies(samples: Sequence[float], title: str) -> Figure:
         axes.axvline(value, color=colour, linestyle="--", label=f"p{share} {value:.1f} ms")
     axes.set(xlabel="ms", ylabel="requests", title=title)
     axes.legend()
+    return _finished(figure)
+
+
+def plot_ladder(rungs: Sequence[dict[str, Any]]) -> Figure:
+    """Draw the texts a second and core of each rung, with its speed-up over the first."""
+    figure, axes = plt.subplots(figsize=(9, 0.42 * len(rungs) + 1))
+    rates = [row["texts_per_second_per_core"] for row in rungs]
+    notes = [row["note"] for row in rungs]
+    axes.barh(notes, rates, color=[GREY if row["accuracy"] is None else BLUE for row in rungs])
+    for place, row in enumerate(rungs):
+        axes.annotate(
+            f"{row['speedup']['value']:.0f}x",
+            (rates[place], place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlim(min(rates) / 1.5, max(rates) * 2)
+    axes.set(xlabel="texts a second and core (log scale); grey: random weights", title="The ladder")
     return _finished(figure)
 
 

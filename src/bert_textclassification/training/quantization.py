@@ -38,10 +38,11 @@ from bert_textclassification.artifact import (
     write_manifest,
 )
 from bert_textclassification.serving.engine import load_engine
-from bert_textclassification.serving.native_engine import NativeEngine, instructions
+from bert_textclassification.serving.native_engine import NativeEngine, instructions, read_architecture
 from bert_textclassification.training.benchmark import machine, sample_stream, single, time_interleaved
+from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprint
-from bert_textclassification.training.early_exit import smallest_margin
+from bert_textclassification.training.early_exit import smallest_margins
 from bert_textclassification.training.evaluation import (
     accuracy,
     agreement,
@@ -72,29 +73,30 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     models = Models.of(fine_tuned)
     evaluated = evaluate_splits(fine_tuned, models.model, splits)
     unfinished = Unfinished(folder, _made_from(fine_tuned, splits), {form.file for form in FORMS.values()})
-    obstacles = {name: obstacle(form, models) for name, form in FORMS.items()}
-    not_built = {name: reason for name, reason in obstacles.items() if reason}
     shutil.copyfile(fine_tuned.folder / TOKENIZER, folder / TOKENIZER)
-    variants = {}
-    for name in tqdm([name for name in FORMS if name not in not_built], desc="measuring variants", file=sys.stderr):
-        path = write(FORMS[name], models, folder)
-        variants[name] = unfinished.get(name) or unfinished.put(
-            name, measure_variant(path, FORMS[name], evaluated, fine_tuned.config.max_exit_loss)
-        )
-    variants = judged(folder, variants, evaluated["validation"], fine_tuned.config.max_accuracy_loss)
+    variants, not_built = measure_variants(folder, models, evaluated, unfinished, fine_tuned.config)
     default, reason = choose_default(variants, len(judges(evaluated).targets))
-    scores = _scores(folder, variants[default], evaluated)
-    metrics = {
-        name: metrics_with_intervals(evaluated[name].targets, scores[name], fine_tuned.config.seed)
-        for name in ("validation", "test")
-    }
-    reference = Reference.of(scores["validation"].tolist(), [len(ids) for ids in evaluated["validation"].token_ids])
     chosen = Chosen(variants, default, reason, not_built)
-    manifest = _manifest(fine_tuned, splits, folder, chosen, metrics, reference)
+    manifest = _manifest(fine_tuned, splits, folder, chosen, evaluated)
     (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
     artifact = write_manifest(folder, manifest)
     unfinished.finish()
     return artifact
+
+
+def measure_variants(
+    folder: Path, models: Models, evaluated: dict[str, Evaluated], unfinished: Unfinished, config: TrainingConfig
+) -> tuple[dict[str, Variant], dict[str, str]]:
+    """Make and measure every variant that can be made; return them with a verdict each, and why the others cannot."""
+    obstacles = {name: obstacle(form, models) for name, form in FORMS.items()}
+    not_built = {name: reason for name, reason in obstacles.items() if reason}
+    variants = {}
+    for name in tqdm([name for name in FORMS if name not in not_built], desc="measuring variants", file=sys.stderr):
+        path = write(FORMS[name], models, folder)
+        variants[name] = unfinished.get(name) or unfinished.put(
+            name, measure_variant(path, FORMS[name], evaluated, config.max_exit_loss)
+        )
+    return judged(folder, variants, evaluated["validation"], config.max_accuracy_loss), not_built
 
 
 def judges(evaluated: dict[str, Evaluated]) -> Evaluated:
@@ -115,7 +117,7 @@ def measure_variant(path: Path, form: Form, evaluated: dict[str, Evaluated], max
         precision=form.precision,
         engine=form.engine,
         batch_size=form.batch_size,
-        exit_margins=(exit_margin(path, validation, max_exit_loss),) if form.exits_early else (),
+        exit_margins=exit_margins(path, validation, max_exit_loss) if form.exits_early else (),
         accuracy={},
         agreement={},
         largest_score_change={},
@@ -131,10 +133,8 @@ def measure_variant(path: Path, form: Form, evaluated: dict[str, Evaluated], max
             "largest_score_change": {
                 name: largest_score_change(split.reference, logits[name]) for name, split in evaluated.items()
             },
-            "early_share": {
-                name: float(np.mean(output.layers < engine.depth))
-                for name, output in outputs.items()
-                if isinstance(engine, NativeEngine) and output.layers is not None
+            "mean_layers": {
+                name: float(np.mean(output.layers)) for name, output in outputs.items() if output.layers is not None
             },
             "loss_points": 100 * (accuracy(jury.targets, jury.reference) - accuracy(jury.targets, judged_logits)),
             "p_value": mcnemar(jury.targets, jury.reference, judged_logits),
@@ -142,10 +142,14 @@ def measure_variant(path: Path, form: Form, evaluated: dict[str, Evaluated], max
     )
 
 
-def exit_margin(path: Path, validation: Evaluated, max_loss: float) -> float:
-    """Return the margin from which the early exit of the native model at `path` answers; JSON has no infinity."""
-    early, last = (NativeEngine(path, margins=margins).logits(validation.token_ids) for margins in ((0.0,), ()))
-    return min(smallest_margin(validation.targets, early, last, max_loss), float(np.finfo(np.float32).max))
+def exit_margins(path: Path, validation: Evaluated, max_loss: float) -> tuple[float, ...]:
+    """Return the margins from which the early exits of the native model at `path` answer; JSON has no infinity."""
+    exits = len(read_architecture(path).after) - 1
+    only = np.where(np.eye(exits, dtype=bool), 0, np.inf).tolist()
+    early = [NativeEngine(path, margins=margins).logits(validation.token_ids) for margins in only]
+    last = NativeEngine(path).logits(validation.token_ids)
+    largest = float(np.finfo(np.float32).max)
+    return tuple(min(one, largest) for one in smallest_margins(validation.targets, early, last, max_loss))
 
 
 def judged(
@@ -185,7 +189,7 @@ def choose_default(variants: dict[str, Variant], rows: int) -> tuple[str, str]:
     others = "".join(f" {other} {variant.verdict}." for other, variant in variants.items() if other not in passed)
     return name, (
         f"{name} is the fastest that keeps the accuracy: {faster:.1f} times fp32's speed on this machine, accuracy "
-        f"{-chosen.loss_points:+.2f} points on the {rows} rows that judge.{others} So many rows cannot show a loss "
+        f"{0 - chosen.loss_points:+.2f} points on the {rows} rows that judge.{others} So many rows cannot show a loss "
         f"under {100 * smallest_visible_loss(rows):.2f} points."
     )
 
@@ -195,7 +199,7 @@ def variants_table(artifact: Artifact) -> pd.DataFrame:
     rows = {
         name: {
             f"{measure} ({split})": value
-            for measure in ("accuracy", "agreement", "largest_score_change")
+            for measure in ("accuracy", "agreement", "largest_score_change", "mean_layers")
             for split, value in getattr(variant, measure).items()
         }
         for name, variant in artifact.manifest.variants.items()
@@ -237,10 +241,10 @@ def _manifest(
     splits: Splits,
     folder: Path,
     chosen: Chosen,
-    metrics: dict[str, dict[str, dict[str, float]]],
-    reference: Reference,
+    evaluated: dict[str, Evaluated],
 ) -> Manifest:
-    config = fine_tuned.config
+    config, validation = fine_tuned.config, evaluated["validation"]
+    scores = _scores(folder, chosen.variants[chosen.default], evaluated)
     return Manifest(
         schema_version=SCHEMA_VERSION,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -248,7 +252,7 @@ def _manifest(
         labels=splits.labels,
         max_length=config.max_length,
         decision=Decision(),
-        reference=reference,
+        reference=Reference.of(scores["validation"].tolist(), [len(ids) for ids in validation.token_ids]),
         tokenizer=StoredFile.of(folder / TOKENIZER),
         variants=chosen.variants,
         default_variant=chosen.default,
@@ -259,7 +263,10 @@ def _manifest(
             name: DataSplit(rows=len(frame), positives=sum(splits.targets(frame)), sha256=fingerprint(frame))
             for name, frame in splits.items()
         },
-        metrics=metrics,
+        metrics={
+            name: metrics_with_intervals(evaluated[name].targets, scores[name], config.seed)
+            for name in ("validation", "test")
+        },
         training={**config.model_dump(exclude={"data"}), "computed_in": fine_tuned.facts["precision"]},
         versions={name: version(name) for name in _RECORDED_VERSIONS},
         seed=config.seed,

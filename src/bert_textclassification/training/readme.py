@@ -14,23 +14,25 @@ from pydantic import AliasChoices
 
 from bert_textclassification.errors import UserError
 from bert_textclassification.serving.config import ServingConfig
+from bert_textclassification.training.ladder_tables import LADDER, ladder_section
 from bert_textclassification.training.load_report import TARGETS
-from bert_textclassification.training.tables import int8_row, markdown_table, percent, with_interval
+from bert_textclassification.training.tables import markdown_table, percent, with_interval
 
 RESULTS = Path("notebooks/results")
+FINE_TUNING = RESULTS / "fine_tuning"
 README = Path("README.md")
 
 
 def results_table(results: dict[str, dict[str, Any]]) -> str:
     """Return the README's table: one row for each published run, by name."""
     header = [
-        "data", "rows (train / test)", "TF-IDF baseline, %", "FP32, % (95 % interval)", "int8, %",
-        "agreement, %", "served", "torch FP32 p50, ms", "int8 p50, ms", "speed-up (min–max)", "HTTP p50, ms",
+        "data", "rows (train / test)", "TF-IDF baseline, %", "FP32, % (95 % interval)", "served", "served, %",
+        "agreement, %", "torch FP32 p50, ms", "served p50, ms", "speed-up (min–max)", "HTTP p50, ms",
     ]  # fmt: skip
     rows = []
     for name, result in results.items():
-        table = result["quantization_benchmark"]["table"]
-        fp32, int8 = table["torch fp32"], int8_row(table)
+        table, name_of_served = (result["quantization_benchmark"][key] for key in ("table", "default_variant"))
+        fp32, served = table["torch fp32"], table[name_of_served]
         balance = result["exploration"]["balance"]
         rows.append(
             [
@@ -38,12 +40,12 @@ def results_table(results: dict[str, dict[str, Any]]) -> str:
                 f"{balance['train']['rows']:,} / {balance['test']['rows']:,}",
                 percent(result["exploration"]["baseline_test"]["accuracy"]["value"]),
                 with_interval(result["fine_tuning"]["test"]["accuracy"]),
-                percent(int8["accuracy"]),
-                percent(int8["agreement"]),
-                result["quantization_benchmark"]["default_variant"],
+                name_of_served,
+                percent(served["accuracy"]),
+                percent(served["agreement"]),
                 f"{fp32['p50_ms']:.1f}",
-                f"{int8['p50_ms']:.2f}",
-                f"{int8['speedup']:.2f}x ({int8['speedup_low']:.2f}–{int8['speedup_high']:.2f})",
+                f"{served['p50_ms']:.2f}",
+                f"{served['speedup']:.2f}x ({served['speedup_low']:.2f}–{served['speedup_high']:.2f})",
                 f"{result['deployment']['latency_ms']['p50']:.2f}",
             ]
         )
@@ -52,7 +54,40 @@ def results_table(results: dict[str, dict[str, Any]]) -> str:
 
 def read_results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
     """Return the published results by name."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    paths = sorted(path for path in folder.glob("*.json") if path.name != LADDER)
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def ladder_block() -> str:
+    """Return what the published ladder gave."""
+    return ladder_section(json.loads((RESULTS / LADDER).read_text(encoding="utf-8")))
+
+
+def fine_tuning_tables() -> str:
+    """Return how fast fine-tuning is beside the Trainer's defaults: a paragraph and a table for each published run."""
+    return "\n\n".join(
+        f"`{name}`, {results['train_rows']:,} training texts, {results['machine']['cores']} cores of "
+        f"{results['machine']['processor']}. {results['target']} ({results['gain']['low']:.2f}–"
+        f"{results['gain']['high']:.2f}).\n\n{fine_tuning_table(results)}"
+        for name, results in read_results(FINE_TUNING).items()
+    )
+
+
+def fine_tuning_table(results: dict[str, Any]) -> str:
+    """Return one row for each run of the comparison."""
+    header = ["", "computed in", "steps", "seconds", "steps/s", "validation accuracy, %", "test accuracy, %"]
+    rows = [
+        [
+            run["kind"],
+            run["precision"],
+            str(run["steps"]),
+            f"{run['seconds']:.0f}",
+            f"{run['steps'] / run['seconds']:.2f}",
+            *(percent(run["accuracy"][split]) for split in ("validation", "test")),
+        ]
+        for run in results["runs"]
+    ]
+    return markdown_table(header, rows)
 
 
 def load_tables() -> str:
@@ -111,7 +146,13 @@ def settings_table() -> str:
 
 def blocks() -> dict[str, str]:
     """Return what belongs between each pair of markers."""
-    return {"results": results_table(read_results()), "load": load_tables(), "settings": settings_table()}
+    return {
+        "results": results_table(read_results()),
+        "ladder": ladder_block(),
+        "fine-tuning": fine_tuning_tables(),
+        "load": load_tables(),
+        "settings": settings_table(),
+    }
 
 
 def generated_block(readme: str, name: str) -> str:

@@ -30,6 +30,7 @@ def model_card(manifest: Manifest) -> str:
             *(percent(variant.accuracy[split]) for split in ("validation", "test")),
             percent(variant.agreement["test"]),
             f"{variant.largest_score_change['test']:.4f}",
+            f"{variant.mean_layers['test']:.1f}" if variant.mean_layers else "all",
             "" if variant.milliseconds is None else f"{variant.milliseconds:.2f}",
             variant.verdict,
         ]
@@ -66,6 +67,7 @@ Tells `{positive}` from `{negative}` in texts of up to {manifest.max_length} tok
                 "test accuracy, %",
                 "agreement with torch, %",
                 "largest score change",
+                "layers a text",
                 "ms a text",
                 "as the default",
             ],

@@ -51,8 +51,8 @@ class Models:
 
 def obstacle(form: Form, models: Models) -> str | None:
     """Return why this form cannot be made of these models here, or None if it can."""
-    if form.exits_early and not models.model.exit_layer:
-        return "The model was trained without an early exit (exit_layer)."
+    if form.exits_early and not models.model.exit_layers:
+        return "The model was trained without early exits (exit_layers)."
     if form.of_student and models.student is None:
         return "No student was distilled (student_layers)."
     if form.engine == "onnx":

@@ -8,6 +8,7 @@
 #pragma GCC target("avx2,fma")
 #endif
 #define ENCODE encode_avx2
+#define MULTIPLY multiply_avx2
 #define LANES 8
 #define MOST_ROWS 3
 

@@ -7,6 +7,7 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,prefer-vector-width=512")
 #endif
 #define ENCODE encode_avx512_vnni
+#define MULTIPLY multiply_avx512_vnni
 #define LANES 16
 #define MOST_ROWS 6
 

@@ -311,8 +311,27 @@ static PyObject *instructions(PyObject *module, PyObject *none) {
     return found;
 }
 
+static PyObject *multiply(PyObject *module, PyObject *args) {
+    const char *instructions;
+    int times;
+    if (!PyArg_ParseTuple(args, "si", &instructions, &times)) return NULL;
+    Multiply *run = multiply_portable;
+#if defined(__x86_64__)
+    if (!strcmp(instructions, "avx512_vnni")) run = multiply_avx512_vnni;
+    if (!strcmp(instructions, "avx2")) run = multiply_avx2;
+#endif
+    int64_t products;
+    Py_BEGIN_ALLOW_THREADS
+    products = run(times);
+    Py_END_ALLOW_THREADS
+    return PyLong_FromLongLong(products);
+}
+
 static PyMethodDef module_methods[] = {
-    {"instructions", instructions, METH_NOARGS, "Return the instruction sets to choose from, fastest first."}, {NULL}};
+    {"instructions", instructions, METH_NOARGS, "Return the instruction sets to choose from, fastest first."},
+    {"multiply", multiply, METH_VARARGS,
+     "multiply(instructions, times): multiply bytes from the first-level cache and return how many products that were."},
+    {NULL}};
 
 static int execute(PyObject *module) {
     PyObject *type = PyType_FromModuleAndSpec(module, &encoder_spec, NULL);

@@ -1,5 +1,6 @@
 /* For every other processor: plain C that the compiler makes of what it can. */
 #define ENCODE encode_portable
+#define MULTIPLY multiply_portable
 #define LANES 4
 #define MOST_ROWS 4
 
