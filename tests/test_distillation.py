@@ -13,13 +13,14 @@ from bert_textclassification.training.fine_tuning import evaluate_splits, fine_t
 from bert_textclassification.training.quantization import build_artifact
 
 needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
-TEXTS = [[2, 11, 12, 3], [2, *range(20, 60), 3], [2, 7, 3]]
 
 
 @pytest.fixture(scope="module")
 def teacher(tiny_config, tiny_splits, tmp_path_factory):
-    config = tiny_config.model_copy(update={"student_layers": 1})
-    return fine_tune(config, tiny_splits, tmp_path_factory.mktemp("teacher"))
+    # A rate at which the losses fall steadily, and the checkpoint where they are lowest: on 60 rows the accuracy may be
+    # best by chance before the student has learnt anything of its teacher.
+    calm = {"student_layers": 1, "learning_rate": 1e-3, "selection_metric": "loss"}
+    return fine_tune(tiny_config.model_copy(update=calm), tiny_splits, tmp_path_factory.mktemp("teacher"))
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +56,24 @@ def hidden_states(model, texts):
         return model.eval()(ids, torch.ones_like(ids), output_hidden_states=True).hidden_states
 
 
-def test_the_losses_are_zero_for_a_perfect_student_and_positive_for_another(teacher):
+def hidden_states_at_random():
+    """Return what two texts of four tokens could look like behind the embeddings and two layers."""
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(2, 4, 8, generator=generator) for _ in range(3))
+
+
+def test_the_losses_are_zero_for_a_perfect_student_and_positive_for_another():
     logits = torch.tensor([[1.0, -2.0], [0.5, 0.7]])
     assert score_loss(logits, logits) == pytest.approx(0, abs=1e-6)
     assert score_loss(logits, -logits) > 0.01
-    found = hidden_states(teacher.model(), TEXTS[:1])
-    mask = torch.ones(1, len(TEXTS[0]))
+    found = hidden_states_at_random()
+    mask = torch.ones(2, 4)
     assert hidden_loss(found, found, mask) == pytest.approx(0, abs=1e-5)
-    assert hidden_loss(found, found[:2], mask) > 0.1  # the first layer in the place of the second
+    assert hidden_loss(found, found[:2], mask) > 0.5  # the first layer in the place of the second
 
 
 def test_padding_does_not_count_in_the_loss_of_hidden_states():
-    generator = torch.Generator().manual_seed(0)
-    teacher = tuple(torch.randn(2, 4, 8, generator=generator) for _ in range(3))
+    teacher = hidden_states_at_random()
     student = (teacher[0], teacher[2].clone())
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
     student[1][mask == 0] = 7.0

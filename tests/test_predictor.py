@@ -426,13 +426,13 @@ def caching(tiny_artifact):
 @pytest.fixture
 def computed(caching, monkeypatch):
     """The ids that the engine of `caching` was given, text by text and window by window."""
-    seen, logits = [], caching._engine.logits
+    seen, run = [], caching._engine.run
 
     def spy(token_ids, turn):
         seen.extend(token_ids)
-        return logits(token_ids, turn)
+        return run(token_ids, turn)
 
-    monkeypatch.setattr(caching._engine, "logits", spy)
+    monkeypatch.setattr(caching._engine, "run", spy)
     return seen
 
 

@@ -23,7 +23,8 @@ def load(name: str, **settings: object) -> Splits:
 def test_sst2_keeps_its_evaluation_splits_and_loses_only_duplicates():
     splits = load("sst2")
     assert (len(splits.validation), len(splits.test)) == (872, 1821)
-    assert 66_500 < len(splits.train) < 67_349
+    assert splits.held_back is not None
+    assert 66_500 < len(splits.train) + len(splits.held_back) < 67_349
     assert splits.labels == ("0", "1")
 
 
