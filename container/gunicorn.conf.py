@@ -2,6 +2,7 @@
 
 import gc
 import os
+from pathlib import Path
 from typing import Any
 
 from bert_textclassification.serving import logs
@@ -37,7 +38,15 @@ def post_fork(server: Any, worker: Any) -> None:
     from bert_textclassification.serving import metrics  # not earlier: the variable of its folder has to be there
 
     metrics.check_room(serving.scratch_dir)
+    prefer_to_be_killed()
     worker.sockets = [worker.sockets[worker.place], worker.sockets[-1]]
+
+
+def prefer_to_be_killed() -> None:
+    """Tell the kernel to end a worker first when memory runs out: it is replaced, where without its master all end."""
+    score = Path("/proc/self/oom_score_adj")
+    if score.exists():
+        score.write_text("500")
 
 
 def post_worker_init(worker: Any) -> None:
