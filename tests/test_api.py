@@ -54,9 +54,15 @@ def guarded(predictor):
 
 @pytest.mark.parametrize("path", HEALTH_ROUTES)
 def test_health_says_which_model_is_ready(client, tiny_artifact, path):
-    model = {"version": tiny_artifact.version, "variant": "int8"}
+    model = model_facts(tiny_artifact)
     reply = client.get(path)
     assert (reply.status_code, reply.mimetype, reply.json) == (200, JSON, {"status": "ready", "model": model})
+
+
+def model_facts(artifact):
+    decision = artifact.manifest.decision
+    facts = {"threshold": decision.threshold, "temperature": decision.temperature}
+    return {"version": artifact.version, "variant": "int8"} | facts
 
 
 def test_vertex_ai_names_its_routes(predictor):
@@ -118,7 +124,7 @@ def test_another_model_or_version_is_not_found(client, path):
 def test_json_gives_the_predictions_of_the_predictor(client, predictor, path):
     reply = client.post(path, json={"instances": TEXTS})
     expected = [_as_json(one) for one in predictor.predict(TEXTS)]
-    model = {"version": predictor.artifact.version, "variant": "int8"}
+    model = model_facts(predictor.artifact)
     assert (reply.status_code, reply.mimetype) == (200, JSON)
     assert reply.json == {"predictions": expected, "model": model}
 

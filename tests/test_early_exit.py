@@ -12,7 +12,7 @@ from bert_textclassification.serving import native_engine
 from bert_textclassification.serving.native_engine import NativeEngine
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.early_exit import smallest_margin, smallest_margins
+from bert_textclassification.training.early_exit import smallest_margins
 from bert_textclassification.training.fine_tuning import fine_tune, torch_logits
 from bert_textclassification.training.model import find_base_model, layers_of_exits
 from bert_textclassification.training.quantization import build_artifact
@@ -22,6 +22,11 @@ needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the
 
 def logits(margins):
     return np.array([[0.0, margin] for margin in margins], dtype=np.float32)
+
+
+def smallest_margin(targets, early, last, max_loss):
+    """Return the margin of a single exit."""
+    return smallest_margins(targets, [early], last, max_loss)[0]
 
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(-8, 8), st.integers(-8, 8)), min_size=1, max_size=40)

@@ -50,6 +50,17 @@ class StoredFile(_Record):
         return cls(file=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)
 
 
+class Comparison(_Record):
+    """Two classifiers on the same rows: the difference of their accuracy in points, and what it says."""
+
+    points: float
+    low: float = Field(description="lower end of the paired 95 % bootstrap interval")
+    high: float
+    p_value: float = Field(description="McNemar's exact test, two-sided")
+    rows: int
+    sentence: str
+
+
 class Variant(StoredFile):
     """One servable form of the model with what was measured of it.
 
@@ -72,6 +83,7 @@ class Variant(StoredFile):
         default=0, description="Accuracy lost against the torch model, in points, on the rows that judge"
     )
     p_value: float | None = Field(default=None, description="McNemar's exact test against the torch model, same rows")
+    compared: Comparison | None = Field(default=None, description="with the torch model, on test")
     verdict: str = Field(default="", description="Whether this may be the default, and why")
 
 
@@ -83,6 +95,7 @@ class Decision(_Record):
     review_band: tuple[float, float] | None = Field(
         default=None, description="Positive scores from the first up to the second are for a person to decide"
     )
+    objective: str = "no objective: the threshold is 0.5"
     chosen_on: str = "not tuned: the default of 0.5 on uncalibrated scores"
 
     @model_validator(mode="after")
@@ -161,6 +174,18 @@ class Manifest(_Record):
     metrics: dict[str, dict[str, dict[str, float]]] = Field(
         description="split -> metric -> value, low, high (95 % bootstrap interval)"
     )
+    baseline: dict[str, dict[str, float]] = Field(
+        default={}, description="metric -> value, low, high of TF-IDF and logistic regression on test"
+    )
+    comparisons: dict[str, Comparison] = Field(default={}, description="what the default variant is compared with")
+    calibration: dict[str, dict[str, float]] = Field(
+        default={}, description="split -> calibration error and log loss before and after the temperature"
+    )
+    review: dict[str, dict[str, float]] = Field(default={}, description="split -> what the review band yields")
+    seeds: dict[str, dict[str, float]] = Field(
+        default={}, description="metric -> mean, low, high over the seeds (95 % t-interval)"
+    )
+    warnings: list[str] = Field(default=[], description="what a user must know before trusting the model")
     training: dict[str, str | int | float | bool | None]
     versions: dict[str, str]
     seed: int

@@ -71,10 +71,15 @@ class Instances(_Open):
 
 
 class Model(_Strict):
-    """Which model answered."""
+    """Which model answered, and how its scores become labels and decisions unless the request says otherwise."""
 
     version: str
     variant: str
+    threshold: float = Field(gt=0, lt=1, description="Positive score from which the positive label is given")
+    temperature: float = Field(gt=0, description="What the logits are divided by, so that scores are calibrated")
+    review_band: tuple[float, float] | None = Field(
+        default=None, description="Positive scores from the first up to the second are for a person to decide"
+    )
 
 
 class PredictionReply(_Strict):

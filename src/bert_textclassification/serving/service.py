@@ -112,7 +112,12 @@ class Service:
         self._admission = Admission(cores, config.max_waiting, config.request_timeout_s, BATCHES_A_CORE)
         self._limits = protocols.Limits(config.max_texts, config.max_text_chars)
         self._version = predictor.artifact.version
-        self._model = {"version": self._version, "variant": predictor.variant_name}
+        decision = predictor.artifact.manifest.decision
+        self._model = {
+            "version": self._version,
+            "variant": predictor.variant_name,
+            **decision.model_dump(include={"threshold", "temperature", "review_band"}, exclude_none=True),
+        }
         self._metrics = Metrics(predictor.artifact, predictor.variant_name, config.model_name)
         self._open = {*OPEN_TO_ALL, config.health_route}
         self.gets, self.posts = self._facts(), self._predictions()

@@ -77,6 +77,17 @@ class TrainingConfig(BaseModel):
     student_layers: int = Field(
         default=0, ge=0, le=96, description="Layers of the student that is distilled from the model; 0 for no student"
     )
+    threshold_for: str = Field(
+        default="accuracy",
+        pattern=r"^(none|accuracy|f1|cost|(precision|recall)>=0?\.\d+)$",
+        description="What the threshold is chosen for: accuracy, f1, cost, precision>=0.9, recall>=0.9; none for 0.5",
+    )
+    false_positive_cost: float = Field(default=1, gt=0, description="Cost of a text wrongly called positive")
+    false_negative_cost: float = Field(default=1, gt=0, description="Cost of a positive text that is missed")
+    review_cost: float = Field(
+        default=0, ge=0, description="Cost of a person looking at a text; 0: no text is left to a person"
+    )
+    seeds: int = Field(default=1, ge=1, le=20, description="Models to train, seed after seed; the best one is kept")
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the splits, the head and the order")
 
     @field_validator("exit_layers", mode="before")
@@ -109,6 +120,8 @@ class SageMakerFolders:
     def __init__(self, base: str | Path | None = None) -> None:
         self.base = Path(base or os.environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml")
         self.hyperparameters = self.base / "input" / "config" / "hyperparameters.json"
+        self.resource_config = self.base / "input" / "config" / "resourceconfig.json"
+        self.input_data_config = self.base / "input" / "config" / "inputdataconfig.json"
         self.data = self.base / "input" / "data"
         self.model = self.base / "model"
         self.output = self.base / "output" / "data"

@@ -1,15 +1,12 @@
 """What a binary classifier's numbers are: metrics with bootstrap intervals, confusion, agreement, worst mistakes."""
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import datasets
 import evaluate
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from bert_textclassification.serving.predictor import positive_probability
@@ -95,10 +92,12 @@ def positive_scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.array([positive_probability(row, temperature=1.0) for row in logits])
 
 
-def confusion_matrix(targets: Sequence[int], scores: ArrayLike, labels: tuple[str, str]) -> pd.DataFrame:
-    """Return counts with true labels as rows and predicted labels as columns, at a threshold of 0.5."""
+def confusion_matrix(
+    targets: Sequence[int], scores: ArrayLike, labels: tuple[str, str], threshold: float = 0.5
+) -> pd.DataFrame:
+    """Return counts with true labels as rows and predicted labels as columns."""
     counts = np.zeros((2, 2), dtype=int)
-    np.add.at(counts, (np.asarray(targets), (np.asarray(scores) >= 0.5).astype(int)), 1)
+    np.add.at(counts, (np.asarray(targets), (np.asarray(scores) >= threshold).astype(int)), 1)
     return pd.DataFrame(counts, index=pd.Index(labels, name="true"), columns=pd.Index(labels, name="predicted"))
 
 
@@ -110,37 +109,16 @@ def worst_mistakes(frame: pd.DataFrame, targets: Sequence[int], scores: ArrayLik
     return table[of_true_label < 0.5].sort_values("score_of_label").head(rows)
 
 
-def accuracy(targets: Sequence[int], logits: NDArray[np.float32]) -> float:
-    """Return the share of rows whose larger logit is the target's."""
-    return float(np.mean(_labels(logits) == np.asarray(targets)))
+def accuracy(targets: ArrayLike, labels: ArrayLike) -> float:
+    """Return the share of rows whose label, 0 or 1, is the target's."""
+    return float(np.mean(np.asarray(labels, dtype=bool) == np.asarray(targets, dtype=bool)))
 
 
-def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Return the share of texts to which two models' logits give the same label."""
-    return float(np.mean(_labels(first) == _labels(second)))
+def agreement(first: ArrayLike, second: ArrayLike) -> float:
+    """Return the share of texts to which two models give the same label, 0 or 1."""
+    return float(np.mean(np.asarray(first, dtype=bool) == np.asarray(second, dtype=bool)))
 
 
 def largest_score_change(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     """Return the largest difference of a positive-class score between two models' logits."""
     return float(np.max(np.abs(positive_scores(first) - positive_scores(second))))
-
-
-def mcnemar(targets: Sequence[int], first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Return the chance that the second model is wrong where the first is right this often, were they equally good.
-
-    McNemar's test (1947) in its exact form, one-sided: of the rows that one of the two gets wrong and the other right,
-    a fair coin decides each.
-    """
-    truth = np.asarray(targets)
-    lost = int(np.sum((_labels(first) == truth) & (_labels(second) != truth)))
-    won = int(np.sum((_labels(first) != truth) & (_labels(second) == truth)))
-    return float(binomtest(lost, lost + won, alternative="greater").pvalue) if lost + won else 1.0
-
-
-def smallest_visible_loss(rows: int, significance: float = 0.05) -> float:
-    """Return the smallest loss of accuracy that `mcnemar` can tell from chance: nothing won, every difference lost."""
-    return math.ceil(math.log(significance) / math.log(0.5)) / rows
-
-
-def _labels(logits: NDArray[np.float32]) -> NDArray[Any]:
-    return positive_scores(logits) >= 0.5

@@ -58,6 +58,31 @@ def plot_confusion(table: pd.DataFrame) -> Figure:
     return _finished(figure)
 
 
+def plot_reliability(before: pd.DataFrame, after: pd.DataFrame) -> Figure:
+    """Draw accuracy against confidence before and after the temperature; each point's area is its share of rows."""
+    figure, axes = plt.subplots(figsize=(4.2, 4))
+    axes.plot([0.5, 1], [0.5, 1], color=GREY, linestyle="--", label="as sure as right")
+    for table, colour, name in ((before, ORANGE, "before"), (after, BLUE, "after")):
+        axes.plot(table["confidence"], table["accuracy"], color=colour, alpha=0.4)
+        sizes = 400 * table["rows"] / table["rows"].sum()
+        axes.scatter(table["confidence"], table["accuracy"], s=sizes, color=colour, label=name, alpha=0.7)
+    axes.set(xlabel="confidence", ylabel="accuracy", title="Reliability on test", xlim=(0.48, 1.02))
+    axes.legend()
+    return _finished(figure)
+
+
+def plot_coverage(curve: pd.DataFrame, coverage: float | None = None) -> Figure:
+    """Draw how accurate the model is on its surest texts, by their share, and the share that the review band leaves."""
+    figure, axes = plt.subplots(figsize=(5, 3.2))
+    axes.plot(100 * curve["coverage"], 100 * curve["accuracy"], color=BLUE)
+    if coverage is not None:
+        axes.axvline(100 * coverage, color=ORANGE, linestyle="--", label=f"without the review band: {coverage:.0%}")
+        axes.legend()
+    axes.set(xlabel="share of the texts, surest first, %", ylabel="accuracy, %", title="Accuracy on the surest texts")
+    axes.grid(alpha=0.3)
+    return _finished(figure)
+
+
 def plot_accuracy_latency(table: pd.DataFrame) -> Figure:
     """Draw accuracy against median latency: one point for each row of a benchmark table."""
     figure, axes = plt.subplots(figsize=(7, 3.4))

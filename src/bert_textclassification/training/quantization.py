@@ -7,62 +7,45 @@ test, and its speed on this processor. The fastest that loses nothing on validat
 reports.
 """
 
-import datetime
 import math
 import shutil
 import sys
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bert_textclassification.artifact import (
     MANIFEST,
     MODEL_CARD,
     PASSED,
-    SCHEMA_VERSION,
     TOKENIZER,
     Artifact,
-    BaseModelSource,
-    DataSplit,
     Decision,
-    Manifest,
-    Reference,
     StoredFile,
     Variant,
     sha256_of,
     write_manifest,
 )
-from bert_textclassification.serving.engine import load_engine
+from bert_textclassification.serving.engine import Outputs, load_engine
 from bert_textclassification.serving.native_engine import NativeEngine, instructions, read_architecture
-from bert_textclassification.training.benchmark import machine, sample_stream, single, time_interleaved
+from bert_textclassification.training.benchmark import sample_stream, single, time_interleaved
+from bert_textclassification.training.comparison import SIGNIFICANT, compare, mcnemar, smallest_visible_loss
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprint
+from bert_textclassification.training.decision import choose_decision, labels_of
 from bert_textclassification.training.early_exit import smallest_margins
-from bert_textclassification.training.evaluation import (
-    accuracy,
-    agreement,
-    largest_score_change,
-    mcnemar,
-    metrics_with_intervals,
-    positive_scores,
-    smallest_visible_loss,
-)
+from bert_textclassification.training.evaluation import accuracy, agreement, largest_score_change
 from bert_textclassification.training.fine_tuning import Evaluated, FineTuned, evaluate_splits
+from bert_textclassification.training.manifest import Chosen, describe, versions
 from bert_textclassification.training.model import WEIGHTS
+from bert_textclassification.training.quality import Logits, assess
 from bert_textclassification.training.report import model_card
 from bert_textclassification.training.unfinished import Unfinished
 from bert_textclassification.training.variants import FORMS, REFERENCE, Form, Models, obstacle, write
 
-_RECORDED_VERSIONS = (
-    "bert-textclassification", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy",
-)  # fmt: skip
-JUDGES = ("validation", "held_back")
-SIGNIFICANT = 0.05
 TIMED_TEXTS, TIMED_ROUNDS = 100, 5
 
 
@@ -74,10 +57,14 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     evaluated = evaluate_splits(fine_tuned, models.model, splits)
     unfinished = Unfinished(folder, _made_from(fine_tuned, splits), {form.file for form in FORMS.values()})
     shutil.copyfile(fine_tuned.folder / TOKENIZER, folder / TOKENIZER)
-    variants, not_built = measure_variants(folder, models, evaluated, unfinished, fine_tuned.config)
-    default, reason = choose_default(variants, len(judges(evaluated).targets))
+    jury = judges(evaluated)
+    decision = choose_decision(fine_tuned.config, jury.targets, jury.reference, " and ".join(judges_of(evaluated)))
+    variants, not_built = measure_variants(folder, models, evaluated, unfinished, fine_tuned.config, decision)
+    default, reason = choose_default(variants, len(jury.targets))
     chosen = Chosen(variants, default, reason, not_built)
-    manifest = _manifest(fine_tuned, splits, folder, chosen, evaluated)
+    logits = _logits(folder, variants[default], evaluated)
+    quality = assess(fine_tuned.config, splits, evaluated, logits, decision)
+    manifest = describe(fine_tuned, splits, folder / TOKENIZER, chosen, evaluated, logits, decision, quality)
     (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
     artifact = write_manifest(folder, manifest)
     unfinished.finish()
@@ -85,7 +72,12 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
 
 
 def measure_variants(
-    folder: Path, models: Models, evaluated: dict[str, Evaluated], unfinished: Unfinished, config: TrainingConfig
+    folder: Path,
+    models: Models,
+    evaluated: dict[str, Evaluated],
+    unfinished: Unfinished,
+    config: TrainingConfig,
+    decision: Decision,
 ) -> tuple[dict[str, Variant], dict[str, str]]:
     """Make and measure every variant that can be made; return them with a verdict each, and why the others cannot."""
     obstacles = {name: obstacle(form, models) for name, form in FORMS.items()}
@@ -94,14 +86,19 @@ def measure_variants(
     for name in tqdm([name for name in FORMS if name not in not_built], desc="measuring variants", file=sys.stderr):
         path = write(FORMS[name], models, folder)
         variants[name] = unfinished.get(name) or unfinished.put(
-            name, measure_variant(path, FORMS[name], evaluated, config.max_exit_loss)
+            name, measure_variant(path, FORMS[name], evaluated, decision, config.max_exit_loss)
         )
     return judged(folder, variants, evaluated["validation"], config.max_accuracy_loss), not_built
 
 
+def judges_of(evaluated: dict[str, Evaluated]) -> list[str]:
+    """Return the splits that decide: validation, and what was held back from train where that is small."""
+    return [name for name in ("validation", "held_back") if name in evaluated]
+
+
 def judges(evaluated: dict[str, Evaluated]) -> Evaluated:
-    """Return the rows that decide on variants: validation, and what was held back from train where that is small."""
-    parts = [evaluated[name] for name in JUDGES if name in evaluated]
+    """Return the rows of the splits that decide, as one."""
+    parts = [evaluated[name] for name in judges_of(evaluated)]
     return Evaluated(
         [ids for part in parts for ids in part.token_ids],
         [target for part in parts for target in part.targets],
@@ -109,47 +106,57 @@ def judges(evaluated: dict[str, Evaluated]) -> Evaluated:
     )
 
 
-def measure_variant(path: Path, form: Form, evaluated: dict[str, Evaluated], max_exit_loss: float = 0) -> Variant:
+def measure_variant(
+    path: Path, form: Form, evaluated: dict[str, Evaluated], decision: Decision, max_exit_loss: float = 0
+) -> Variant:
     """Run the variant at `path` with the engine that serves it and compare it with the torch model."""
-    validation, jury = evaluated["validation"], judges(evaluated)
+    margins = exit_margins(path, evaluated["validation"], decision, max_exit_loss) if form.exits_early else ()
     variant = Variant(
         **StoredFile.of(path).model_dump(),
         precision=form.precision,
         engine=form.engine,
         batch_size=form.batch_size,
-        exit_margins=exit_margins(path, validation, max_exit_loss) if form.exits_early else (),
+        exit_margins=margins,
         accuracy={},
         agreement={},
         largest_score_change={},
     )
     engine = load_engine(path, variant)
     outputs = {name: engine.run(split.token_ids) for name, split in evaluated.items()}
-    logits = {name: output.logits for name, output in outputs.items()}
-    judged_logits = np.concatenate([logits[name] for name in JUDGES if name in logits])
-    return variant.model_copy(
-        update={
-            "accuracy": {name: accuracy(split.targets, logits[name]) for name, split in evaluated.items()},
-            "agreement": {name: agreement(split.reference, logits[name]) for name, split in evaluated.items()},
-            "largest_score_change": {
-                name: largest_score_change(split.reference, logits[name]) for name, split in evaluated.items()
-            },
-            "mean_layers": {
-                name: float(np.mean(output.layers)) for name, output in outputs.items() if output.layers is not None
-            },
-            "loss_points": 100 * (accuracy(jury.targets, jury.reference) - accuracy(jury.targets, judged_logits)),
-            "p_value": mcnemar(jury.targets, jury.reference, judged_logits),
-        }
-    )
+    return variant.model_copy(update=measurements(outputs, evaluated, decision))
 
 
-def exit_margins(path: Path, validation: Evaluated, max_loss: float) -> tuple[float, ...]:
+def measurements(outputs: dict[str, Outputs], evaluated: dict[str, Evaluated], decision: Decision) -> dict[str, Any]:
+    """Return what a variant's outputs are worth beside the torch model's, by the names of Variant's fields."""
+    labels = {name: labels_of(output.logits, decision) for name, output in outputs.items()}
+    references = {name: labels_of(split.reference, decision) for name, split in evaluated.items()}
+    jury = judges_of(evaluated)
+    truth = [target for name in jury for target in evaluated[name].targets]
+    own, theirs = (np.concatenate([found[name] for name in jury]) for found in (labels, references))
+    return {
+        "accuracy": {name: accuracy(split.targets, labels[name]) for name, split in evaluated.items()},
+        "agreement": {name: agreement(references[name], labels[name]) for name in evaluated},
+        "largest_score_change": {
+            name: largest_score_change(split.reference, outputs[name].logits) for name, split in evaluated.items()
+        },
+        "mean_layers": {
+            name: float(np.mean(output.layers)) for name, output in outputs.items() if output.layers is not None
+        },
+        "loss_points": 100 * (accuracy(truth, theirs) - accuracy(truth, own)),
+        "p_value": mcnemar(truth, theirs, own),
+        "compared": compare(evaluated["test"].targets, labels["test"], references["test"], "It", "the FP32 model"),
+    }
+
+
+def exit_margins(path: Path, validation: Evaluated, decision: Decision, max_loss: float) -> tuple[float, ...]:
     """Return the margins from which the early exits of the native model at `path` answer; JSON has no infinity."""
     exits = len(read_architecture(path).after) - 1
     only = np.where(np.eye(exits, dtype=bool), 0, np.inf).tolist()
     early = [NativeEngine(path, margins=margins).logits(validation.token_ids) for margins in only]
     last = NativeEngine(path).logits(validation.token_ids)
     largest = float(np.finfo(np.float32).max)
-    return tuple(min(one, largest) for one in smallest_margins(validation.targets, early, last, max_loss))
+    found = smallest_margins(validation.targets, early, last, max_loss, decision)
+    return tuple(min(one, largest) for one in found)
 
 
 def judged(
@@ -207,20 +214,10 @@ def variants_table(artifact: Artifact) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").round(4).T
 
 
-def _scores(folder: Path, variant: Variant, evaluated: dict[str, Evaluated]) -> dict[str, NDArray[np.float64]]:
-    """Return the positive scores that `variant` gives to each split."""
+def _logits(folder: Path, variant: Variant, evaluated: dict[str, Evaluated]) -> Logits:
+    """Return what `variant` says of each split."""
     engine = load_engine(folder / variant.file, variant)
-    return {name: positive_scores(engine.logits(split.token_ids)) for name, split in evaluated.items()}
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The variants, which of them is the default, and why; those that could not be made."""
-
-    variants: dict[str, Variant]
-    default: str
-    reason: str
-    not_built: dict[str, str]
+    return {name: engine.logits(split.token_ids) for name, split in evaluated.items()}
 
 
 def _made_from(fine_tuned: FineTuned, splits: Splits) -> list[str]:
@@ -231,43 +228,6 @@ def _made_from(fine_tuned: FineTuned, splits: Splits) -> list[str]:
         *(sha256_of(path) for path in weights),
         *(fingerprint(frame) for _, frame in splits.items()),
         fine_tuned.config.model_dump_json(),
-        *(f"{name} {version(name)}" for name in _RECORDED_VERSIONS),
+        *(f"{name} {version}" for name, version in versions().items()),
         *instructions(),
     ]
-
-
-def _manifest(
-    fine_tuned: FineTuned,
-    splits: Splits,
-    folder: Path,
-    chosen: Chosen,
-    evaluated: dict[str, Evaluated],
-) -> Manifest:
-    config, validation = fine_tuned.config, evaluated["validation"]
-    scores = _scores(folder, chosen.variants[chosen.default], evaluated)
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        base_model=BaseModelSource(**fine_tuned.facts["base_model"]),
-        labels=splits.labels,
-        max_length=config.max_length,
-        decision=Decision(),
-        reference=Reference.of(scores["validation"].tolist(), [len(ids) for ids in validation.token_ids]),
-        tokenizer=StoredFile.of(folder / TOKENIZER),
-        variants=chosen.variants,
-        default_variant=chosen.default,
-        default_reason=chosen.reason,
-        not_built=chosen.not_built,
-        made_on={"processor": machine()["processor"], "instructions": next(iter(instructions()), "")},
-        data={
-            name: DataSplit(rows=len(frame), positives=sum(splits.targets(frame)), sha256=fingerprint(frame))
-            for name, frame in splits.items()
-        },
-        metrics={
-            name: metrics_with_intervals(evaluated[name].targets, scores[name], config.seed)
-            for name in ("validation", "test")
-        },
-        training={**config.model_dump(exclude={"data"}), "computed_in": fine_tuned.facts["precision"]},
-        versions={name: version(name) for name in _RECORDED_VERSIONS},
-        seed=config.seed,
-    )

@@ -33,6 +33,7 @@ def model_card(manifest: Manifest) -> str:
             f"{variant.mean_layers['test']:.1f}" if variant.mean_layers else "all",
             "" if variant.milliseconds is None else f"{variant.milliseconds:.2f}",
             variant.verdict,
+            "" if variant.compared is None else variant.compared.sentence,
         ]
         for name, variant in manifest.variants.items()
     ]
@@ -43,17 +44,30 @@ def model_card(manifest: Manifest) -> str:
     not_built = "".join(f"\n- `{name}` was not made. {reason}" for name, reason in manifest.not_built.items())
     data = [[name, str(split.rows), str(split.positives)] for name, split in manifest.data.items()]
     negative, positive = manifest.labels
+    warnings = "".join(f"> **Warning.** {warning}\n>\n" for warning in manifest.warnings).removesuffix(">\n")
     return f"""# Model card
 
+{warnings}
 Tells `{positive}` from `{negative}` in texts of up to {manifest.max_length} tokens. Made {manifest.created} from
 {manifest.base_model.name} with seed {manifest.seed}.
 
 ## Quality of the default variant, `{manifest.default_variant}`
 
-{manifest.default_reason} The positive class is `{positive}`; a text gets it from a score of
-{manifest.decision.threshold:g} on ({manifest.decision.chosen_on}).
+{manifest.default_reason}
 
 {markdown_table(["metric, % (95 % interval)", "validation", "test"], metrics)}
+
+{"".join(f"- {one.sentence}{chr(10)}" for one in manifest.comparisons.values())}{_seeds(manifest)}
+## Decision
+
+The positive class is `{positive}`; a text gets it from a score of {manifest.decision.threshold:.4g} on. Objective:
+{manifest.decision.objective}. Chosen on {manifest.decision.chosen_on}; the table above says what it yields.
+{_review(manifest)}
+## Calibration
+
+Logits are divided by a temperature of {manifest.decision.temperature:.3g}, so that scores can be read as probabilities.
+
+{markdown_table(["", "calibration error before", "after", "log loss before", "after"], _calibration(manifest))}
 
 ## Variants
 
@@ -70,6 +84,7 @@ Tells `{positive}` from `{negative}` in texts of up to {manifest.max_length} tok
                 "layers a text",
                 "ms a text",
                 "as the default",
+                "on test",
             ],
             variants,
         )
@@ -85,6 +100,33 @@ Tells `{positive}` from `{negative}` in texts of up to {manifest.max_length} tok
 The numbers hold for texts like the ones above. Longer texts are cut, and the reply says so. The score is the
 model's own estimate: read the worst mistakes in notebook 02 before acting on it without a person.
 """
+
+
+def _calibration(manifest: Manifest) -> list[list[str]]:
+    names = ("error_before", "error_after", "log_loss_before", "log_loss_after")
+    return [[split, *(f"{found[name]:.4f}" for name in names)] for split, found in manifest.calibration.items()]
+
+
+def _review(manifest: Manifest) -> str:
+    if manifest.decision.review_band is None:
+        return ""
+    low, high = manifest.decision.review_band
+    found = manifest.review["test"]
+    return (
+        f"\nScores from {low:.3g} up to {high:.3g} are for a person to decide: on test the model decides "
+        f"{found['coverage']:.1%} of the texts, {found['accuracy_decided']:.1%} of these right; a text costs "
+        f"{found['cost_with_review']:.4f} on average, {found['cost_without_review']:.4f} without a person.\n"
+    )
+
+
+def _seeds(manifest: Manifest) -> str:
+    if not manifest.seeds:
+        return ""
+    rows = [[name.replace("_", " "), with_interval(found)] for name, found in manifest.seeds.items()]
+    return (
+        f"\nThe same with {manifest.training['seeds']} seeds, of which the best on validation is served:\n\n"
+        f"{markdown_table(['FP32, %', 'mean (95 % t-interval)'], rows)}\n"
+    )
 
 
 def summary_table(results: dict[str, Any]) -> str:

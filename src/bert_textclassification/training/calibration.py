@@ -1,0 +1,83 @@
+"""How far scores can be taken as probabilities, and the temperature that mends them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+
+BINS = 15  # of Guo et al. 2017
+_TEMPERATURES = (0.05, 20.0)
+
+
+def margins(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return how far the second logit lies above the first, for logits of shape [texts, 2]."""
+    found: NDArray[np.float64] = logits[:, 1].astype(np.float64) - logits[:, 0]
+    return found
+
+
+def calibrated_scores(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    """Return the score of the second class, in [0, 1], as it is served: the softmax of logits over the temperature."""
+    scores: NDArray[np.float64] = expit(margins(logits) / temperature)
+    return scores
+
+
+def fit_temperature(targets: Sequence[int], logits: NDArray[np.float32]) -> float:
+    """Return the temperature at which the logits, [texts, 2], give the targets the highest likelihood.
+
+    Temperature scaling (Guo et al. 2017): no label changes, only how sure the scores look.
+    """
+
+    def loss(log_temperature: float) -> float:
+        return log_loss(targets, logits, float(np.exp(log_temperature)))
+
+    found = minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded")
+    return float(np.exp(found.x))
+
+
+def log_loss(targets: Sequence[int], logits: NDArray[np.float32], temperature: float = 1.0) -> float:
+    """Return the mean negative log-likelihood of the targets, in nats."""
+    towards_truth = np.where(np.asarray(targets) == 1, 1, -1) * margins(logits) / temperature
+    return float(np.mean(np.logaddexp(0, -towards_truth)))
+
+
+def calibration_error(targets: Sequence[int], scores: ArrayLike) -> float:
+    """Return the expected calibration error in [0, 1]: |accuracy - confidence|, mean over BINS bins by their rows.
+
+    Confidence is the score of the label that is more likely, so it lies in [0.5, 1] (Guo et al. 2017).
+    """
+    table = reliability(targets, scores)
+    gaps = (table["accuracy"] - table["confidence"]).abs()
+    return float((gaps * table["rows"]).sum() / table["rows"].sum())
+
+
+def reliability(targets: Sequence[int], scores: ArrayLike) -> pd.DataFrame:
+    """Return the rows, mean confidence and accuracy of each of BINS bins of equal width that has rows."""
+    truth, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
+    confidence = np.maximum(score, 1 - score)
+    right = (score >= 0.5) == (truth == 1)
+    bins = np.clip(np.ceil((confidence - 0.5) * 2 * BINS).astype(int), 1, BINS)
+    grouped = pd.DataFrame({"bin": bins, "confidence": confidence, "accuracy": right}).groupby("bin")
+    return grouped.agg(rows=("accuracy", "size"), confidence=("confidence", "mean"), accuracy=("accuracy", "mean"))
+
+
+def calibration_table(
+    splits: dict[str, tuple[Sequence[int], NDArray[np.float32]]], temperature: float
+) -> dict[str, dict[str, float]]:
+    """Return the calibration error and the log loss of each split at a temperature of 1 and at `temperature`.
+
+    Args:
+        splits: targets and logits, [texts, 2], by name.
+        temperature: what the logits are divided by.
+    """
+    return {
+        name: {
+            "error_before": calibration_error(targets, calibrated_scores(logits, 1.0)),
+            "error_after": calibration_error(targets, calibrated_scores(logits, temperature)),
+            "log_loss_before": log_loss(targets, logits),
+            "log_loss_after": log_loss(targets, logits, temperature),
+        }
+        for name, (targets, logits) in splits.items()
+    }

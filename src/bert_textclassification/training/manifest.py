@@ -1,0 +1,81 @@
+"""The manifest of an artifact, put together from what was trained, measured and chosen."""
+
+import datetime
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from bert_textclassification.artifact import (
+    SCHEMA_VERSION,
+    BaseModelSource,
+    DataSplit,
+    Decision,
+    Manifest,
+    Reference,
+    StoredFile,
+    Variant,
+)
+from bert_textclassification.serving.native_engine import instructions
+from bert_textclassification.training.benchmark import machine
+from bert_textclassification.training.calibration import calibrated_scores
+from bert_textclassification.training.data import Splits, fingerprint
+from bert_textclassification.training.fine_tuning import Evaluated, FineTuned
+from bert_textclassification.training.quality import Logits, Quality
+
+_RECORDED_VERSIONS = (
+    "bert-textclassification", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The variants, which of them is the default, and why; those that could not be made."""
+
+    variants: dict[str, Variant]
+    default: str
+    reason: str
+    not_built: dict[str, str]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that an artifact depends on."""
+    return {name: version(name) for name in _RECORDED_VERSIONS}
+
+
+def describe(
+    fine_tuned: FineTuned,
+    splits: Splits,
+    tokenizer: Path,
+    chosen: Chosen,
+    evaluated: dict[str, Evaluated],
+    logits: Logits,
+    decision: Decision,
+    quality: Quality,
+) -> Manifest:
+    """Return the manifest; `logits` are the default variant's."""
+    config, validation = fine_tuned.config, evaluated["validation"]
+    scores = calibrated_scores(logits["validation"], decision.temperature)
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        base_model=BaseModelSource(**fine_tuned.facts["base_model"]),
+        labels=splits.labels,
+        max_length=config.max_length,
+        decision=decision,
+        reference=Reference.of(scores.tolist(), [len(ids) for ids in validation.token_ids]),
+        tokenizer=StoredFile.of(tokenizer),
+        variants=chosen.variants,
+        default_variant=chosen.default,
+        default_reason=chosen.reason,
+        not_built=chosen.not_built,
+        made_on={"processor": machine()["processor"], "instructions": next(iter(instructions()), "")},
+        data={
+            name: DataSplit(rows=len(frame), positives=sum(splits.targets(frame)), sha256=fingerprint(frame))
+            for name, frame in splits.items()
+        },
+        **asdict(quality) | {"comparisons": quality.comparisons},
+        seeds=fine_tuned.facts.get("seeds", {}),
+        training={**config.model_dump(exclude={"data"}), "computed_in": fine_tuned.facts["precision"]},
+        versions=versions(),
+        seed=config.seed,
+    )

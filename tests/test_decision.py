@@ -1,0 +1,124 @@
+"""Thresholds and review bands: what they are chosen for is what they yield."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bert_textclassification.artifact import Decision
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.decision import (
+    choose_decision,
+    choose_threshold,
+    coverage_curve,
+    labels_of,
+    review_band,
+    review_yield,
+)
+from bert_textclassification.training.evaluation import binary_metrics
+
+
+def config(**settings):
+    return TrainingConfig.of({"data": "x", **settings})
+
+
+def rare(rows=4000, share=0.1, skill=2.0, seed=0):
+    """Return targets of which few are positive, and calibrated scores that tell something of them."""
+    rng = np.random.default_rng(seed)
+    targets = (rng.random(rows) < share).astype(int)
+    evidence = rng.normal(skill * (targets - 0.5), 1)  # log-likelihood ratio skill * evidence
+    return targets, 1 / (1 + np.exp(-(skill * evidence + np.log(share / (1 - share)))))
+
+
+def yields(objective, **others):
+    targets, scores = rare()
+    threshold, met = choose_threshold(config(threshold_for=objective, **others), targets, scores)
+    return threshold, met, binary_metrics(targets, scores, threshold), binary_metrics(targets, scores, 0.5)
+
+
+def test_a_threshold_for_f1_yields_more_f1_than_a_half():
+    threshold, _, found, half = yields("f1")
+    assert threshold < 0.5
+    assert found["f1"] > half["f1"] + 0.05
+
+
+@pytest.mark.parametrize(
+    ("objective", "kept", "other"), [("precision>=0.9", "precision", "recall"), ("recall>=.8", "recall", "precision")]
+)
+def test_a_bound_is_kept_with_the_most_of_the_other_number(objective, kept, other):
+    _, met, found, _ = yields(objective)
+    bound = float(objective.partition(">=")[2])
+    targets, scores = rare()
+    better = [binary_metrics(targets, scores, one) for one in np.linspace(0.01, 0.99, 99)]
+    assert met
+    assert found[kept] >= bound
+    assert found[other] >= max(one[other] for one in better if one[kept] >= bound) - 0.02
+
+
+def test_a_bound_that_nothing_reaches_is_said_to_be_missed():
+    targets, scores = [0, 1, 0, 0], [0.9, 0.5, 0.8, 0.1]
+    decision = choose_decision(
+        config(threshold_for="precision>=0.99"), targets, np.stack([np.zeros(4), scores], axis=1), "validation"
+    )
+    assert "which no threshold reached" in decision.objective
+
+
+def test_a_missed_text_that_costs_nine_times_as_much_lowers_the_threshold_to_a_tenth():
+    threshold, *_ = yields("cost", false_negative_cost=9)
+    assert threshold == pytest.approx(0.1, abs=0.05)
+
+
+def test_where_luck_decides_the_threshold_stays_at_a_half():
+    thresholds = [choose_threshold(config(seed=seed), *rare(rows=300, share=0.5, seed=seed))[0] for seed in range(10)]
+    assert np.mean(np.array(thresholds) == 0.5) >= 0.7
+    assert np.max(np.abs(np.array(thresholds) - 0.5)) < 0.2
+
+
+def test_without_an_objective_the_threshold_is_a_half():
+    assert choose_threshold(config(threshold_for="none"), [0, 1], [0.9, 0.1]) == (0.5, True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=30),
+    objective=st.sampled_from(["accuracy", "f1", "cost", "precision>=0.7", "recall>=0.7"]),
+)
+def test_every_threshold_can_be_stored(rows, objective):
+    targets, scores = zip(*rows, strict=True)
+    threshold, _ = choose_threshold(config(threshold_for=objective), targets, scores)
+    assert 0 < Decision(threshold=threshold).threshold < 1
+
+
+@pytest.mark.parametrize("objective", ["recal>=0.9", "precision", "precision>=1.2", "best"])
+def test_an_objective_that_does_not_exist_is_refused(objective):
+    with pytest.raises(ConfigurationError, match="threshold_for"):
+        config(threshold_for=objective)
+
+
+def test_the_review_band_is_where_looking_costs_less_than_the_expected_error():
+    assert review_band(config(review_cost=0.1)) == pytest.approx((0.1, 0.9))
+    assert review_band(config(review_cost=0.1, false_negative_cost=5)) == pytest.approx((0.02, 0.9))
+    assert review_band(config(review_cost=0)) is None
+    assert review_band(config(review_cost=0.6)) is None  # an answer is never that likely to be wrong
+
+
+def test_review_costs_less_than_answering_everything_and_the_sure_rest_is_more_accurate():
+    targets, scores = rare(share=0.4)
+    asked = config(review_cost=0.2)
+    found = review_yield(targets, scores, Decision(review_band=review_band(asked)), asked)
+    everything = binary_metrics(targets, scores)["accuracy"]
+    assert found["cost_with_review"] < found["cost_without_review"] == pytest.approx(1 - everything)
+    assert found["accuracy_decided"] > everything
+    assert 0.3 < found["coverage"] < 0.95
+
+
+def test_the_coverage_curve_starts_with_the_surest_and_ends_with_everything():
+    curve = coverage_curve([1, 0, 1, 1], [0.9, 0.05, 0.4, 0.55], threshold=0.5)
+    assert curve["coverage"].tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert curve["accuracy"].tolist() == [1, 1, pytest.approx(2 / 3), 0.75]
+
+
+def test_labels_follow_temperature_and_threshold():
+    logits = np.array([[0, 1], [0, 3]], dtype=np.float32)
+    assert labels_of(logits, Decision(temperature=2, threshold=0.7)).tolist() == [False, True]
