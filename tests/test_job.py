@@ -29,7 +29,7 @@ def run_job(base_dir, hyperparameters):
     (base_dir / "input/config/hyperparameters.json").write_text(json.dumps(hyperparameters))
     return subprocess.run(
         [sys.executable, ROOT / "container/train"],
-        env=os.environ | {"SAGEMAKER_BASE_DIR": str(base_dir)},
+        env=os.environ | {"SAGEMAKER_BASE_DIR": str(base_dir), "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 

@@ -21,6 +21,10 @@ class EngineUnavailableError(UserError):
     """This installation or this processor cannot run the engine that a model was made for."""
 
 
+class HostError(UserError):
+    """The hosts of a job do not find each other, disagree, or one of them is lost."""
+
+
 class NoisyMachineError(UserError):
     """Something else keeps this machine so busy that a comparison would say nothing."""
 

@@ -7,22 +7,27 @@ labels, as DistilBERT (Sanh et al. 2019) and TinyBERT (Jiao et al. 2020) do.
 """
 
 import copy
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer, set_seed
+from transformers import TrainerCallback, set_seed
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.fine_tuning import STUDENT, FineTuned, train
 from bert_textclassification.training.model import Answers, TextClassifier, find_base_model
+from bert_textclassification.training.trainer import FineTuningTrainer
 
 TEMPERATURE = 2.0  # of the softened scores, as in DistilBERT
 
 
-def distil(teacher: FineTuned, splits: Splits) -> FineTuned:
-    """Train a student of `student_layers` layers and write it beside its teacher.
+def distil(
+    teacher: FineTuned, splits: Splits, checkpoints: Path | None = None, callbacks: Sequence[TrainerCallback] = ()
+) -> FineTuned:
+    """Train a student of `student_layers` layers and write it beside its teacher; arguments as of `fine_tune`.
 
     Raises:
         ConfigurationError: the student would not be smaller than its teacher.
@@ -32,7 +37,8 @@ def distil(teacher: FineTuned, splits: Splits) -> FineTuned:
     set_seed(config.seed)
     student = smaller(model, config.student_layers, config.dropout)
     base = find_base_model(str(teacher.folder))
-    return train(student, base, config, splits, teacher.folder / STUDENT, partial(DistillingTrainer, teacher=model))
+    make_trainer = partial(DistillingTrainer, teacher=model)
+    return train(student, base, config, splits, teacher.folder / STUDENT, make_trainer, checkpoints, callbacks)
 
 
 def kept_layers(deep: int, kept: int) -> list[int]:
@@ -60,7 +66,7 @@ def smaller(teacher: TextClassifier, layers: int, dropout: float) -> TextClassif
     return student
 
 
-class DistillingTrainer(Trainer):
+class DistillingTrainer(FineTuningTrainer):
     """A Trainer whose loss is a third labels, a third the teacher's scores, a third its hidden states."""
 
     def __init__(self, *, teacher: TextClassifier, **arguments: Any) -> None:

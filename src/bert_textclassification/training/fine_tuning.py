@@ -8,47 +8,36 @@ history and scores, from which the later stages go on.
 
 import json
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
-from transformers import (
-    DataCollatorWithPadding,
-    EarlyStoppingCallback,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import Trainer, TrainerCallback, set_seed
 
 from bert_textclassification.errors import DataError
 from bert_textclassification.serving.onnx_engine import batches_by_length
+from bert_textclassification.training import hosts, stopping, trainer
+from bert_textclassification.training.batches import padding_share
+from bert_textclassification.training.checkpoints import Checkpoints
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import Splits
-from bert_textclassification.training.evaluation import compute_metrics, positive_scores
+from bert_textclassification.training.data import Splits, fingerprint
 from bert_textclassification.training.model import (
-    Answers,
     BaseModel,
     TextClassifier,
     find_base_model,
     load_classifier,
     save_classifier,
 )
+from bert_textclassification.training.trainer import FineTuningTrainer, class_weights, encode
 
 TRAINING_RECORD = "training.json"
 STUDENT = "student"  # the folder of the student, inside its teacher's
-_IMBALANCED_BELOW = 0.2
 
 
 @dataclass(frozen=True)
@@ -100,14 +89,28 @@ class Evaluated:
 
 
 def fine_tune(
-    config: TrainingConfig, splits: Splits, folder: Path, make_trainer: Callable[..., Trainer] = Trainer
+    config: TrainingConfig,
+    splits: Splits,
+    folder: Path,
+    make_trainer: Callable[..., Trainer] = FineTuningTrainer,
+    checkpoints: Path | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> FineTuned:
-    """Fine-tune `config.base_model` on `splits` and write the best checkpoint to `folder`."""
+    """Fine-tune `config.base_model` on `splits` and write the best checkpoint to `folder`.
+
+    Args:
+        config: the settings.
+        splits: labelled texts.
+        folder: receives the model.
+        make_trainer: makes the Trainer from its arguments.
+        checkpoints: where an interrupted run is gone on from; None for a run that starts from the beginning.
+        callbacks: more of them for the Trainer.
+    """
     base = find_base_model(config.base_model)
     shutil.rmtree(folder / STUDENT, ignore_errors=True)  # of the model before
     set_seed(config.seed)
     model = base.classifier(config.dropout, config.exit_layers)
-    return train(model, base, config, splits, folder, make_trainer)
+    return train(model, base, config, splits, folder, make_trainer, checkpoints, callbacks)
 
 
 def train(
@@ -116,27 +119,30 @@ def train(
     config: TrainingConfig,
     splits: Splits,
     folder: Path,
-    make_trainer: Callable[..., Trainer] = Trainer,
+    make_trainer: Callable[..., Trainer] = FineTuningTrainer,
+    checkpoints: Path | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> FineTuned:
     """Train `model`, which came from `base`, and write the best checkpoint to `folder`."""
-    tokenizer = base.tokenizer()
-    weights = class_weights(splits, config)
-    with tempfile.TemporaryDirectory(prefix="fine-tuning-") as scratch:
-        trainer = _trainer(config, splits, model, tokenizer, weights, Path(scratch), make_trainer)
-        result = trainer.train()
-    save_classifier(model, tokenizer, folder)
-    facts = {
-        "base_model": base.source().model_dump(),
-        "layers": model.encoder.config.num_hidden_layers,
-        "precision": "bf16" if trainer.args.bf16 else "fp32",
-        "class_weights": weights,
-        "steps": trainer.state.global_step,
-        "best_step": trainer.state.best_global_step,
-        "best_metric": trainer.state.best_metric,
-        "train_seconds": round(result.metrics["train_runtime"], 1),
-    }
-    _write_record(folder, config, trainer.state.log_history, facts)
+    with _or_temporary(checkpoints) as root:
+        kept = Checkpoints.of(root, made_from(base, config, splits))
+        if not kept.is_finished():
+            one = trainer.make(config, splits, model, base.tokenizer(), kept.folder, make_trainer, callbacks)
+            latest = kept.latest()
+            result = one.train(resume_from_checkpoint=None if latest is None else str(latest))
+            stopping.leave_if_asked()
+            save_classifier(model, base.tokenizer(), kept.finished)
+            facts = _facts(one, base, config, splits) | {"train_seconds": round(result.metrics["train_runtime"], 1)}
+            write_record(kept.finished, config, one.state.log_history, facts)
+            kept.finish()
+        shutil.copytree(kept.finished, folder, dirs_exist_ok=True)
     return FineTuned.load(folder)
+
+
+def made_from(base: BaseModel, config: TrainingConfig, splits: Splits) -> list[str]:
+    """Return what determines a fine-tuning: one that was interrupted goes on only if all of it is the same."""
+    settings = config.model_dump_json(exclude={"data"})
+    return [base.source().sha256, settings, str(hosts.count()), *(fingerprint(frame) for _, frame in splits.items())]
 
 
 def evaluate_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits) -> dict[str, Evaluated]:
@@ -149,28 +155,6 @@ def evaluate_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits
         token_ids = encode(tokenizer, frame["text"].tolist(), fine_tuned.config.max_length)
         evaluated[name] = Evaluated(token_ids, splits.targets(frame), torch_logits(model, token_ids))
     return evaluated
-
-
-def class_weights(splits: Splits, config: TrainingConfig) -> list[float] | None:
-    """Return the loss weight of each class, rows / (2 * rows of the class), where train is imbalanced, else None."""
-    positives = sum(splits.targets(splits.train))
-    rows = len(splits.train)
-    if config.class_weights == "none" or min(positives, rows - positives) / rows >= _IMBALANCED_BELOW:
-        return None
-    return [rows / (2 * (rows - positives)), rows / (2 * positives)]
-
-
-def has_bf16() -> bool:
-    """Whether this machine computes bf16 in hardware: a GPU that has it, or a CPU with AVX-512 BF16 or AMX."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Return the token ids of each text, special tokens included, cut to `max_length`, without padding."""
-    ids: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
-    return ids
 
 
 def torch_logits(
@@ -187,127 +171,31 @@ def torch_logits(
     return result
 
 
-def _trainer(
-    config: TrainingConfig,
-    splits: Splits,
-    model: TextClassifier,
-    tokenizer: PreTrainedTokenizerBase,
-    weights: list[float] | None,
-    scratch: Path,
-    make_trainer: Callable[..., Trainer],
-) -> Trainer:
-    trainer = make_trainer(
-        model=model,
-        args=_arguments(config, len(splits.train), scratch),
-        train_dataset=_dataset(splits.train, splits, tokenizer, config),
-        eval_dataset=_dataset(splits.validation, splits, tokenizer, config),
-        data_collator=DataCollatorWithPadding(tokenizer),
-        processing_class=tokenizer,
-        compute_loss_func=_loss(weights, model),
-        compute_metrics=_validation_metrics,
-        callbacks=[EarlyStoppingCallback(config.early_stopping_patience), Progress()],
-    )
-    trainer.remove_callback(PrinterCallback)  # its lines of raw dictionaries would tear the progress bar
-    return trainer
+@contextmanager
+def _or_temporary(checkpoints: Path | None) -> Iterator[Path]:
+    if checkpoints is not None:
+        yield checkpoints
+    else:
+        with tempfile.TemporaryDirectory(prefix="fine-tuning-") as scratch:
+            yield Path(scratch)
 
 
-def _arguments(config: TrainingConfig, rows: int, scratch: Path) -> TrainingArguments:
-    steps_per_epoch = -(-rows // config.batch_size)
-    evaluate_every = max(1, steps_per_epoch // config.evaluations_per_epoch)
-    use_bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16())
-    return TrainingArguments(
-        output_dir=str(scratch),
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=64,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        warmup_steps=round(config.warmup_ratio * config.epochs * steps_per_epoch),
-        lr_scheduler_type="linear",
-        optim="adamw_torch_fused",
-        train_sampling_strategy="group_by_length",
-        bf16=use_bf16,
-        use_cpu=not torch.cuda.is_available(),
-        eval_strategy="steps",
-        eval_steps=evaluate_every,
-        save_strategy="steps",
-        save_steps=evaluate_every,
-        save_total_limit=1,
-        save_only_model=True,
-        load_best_model_at_end=True,
-        metric_for_best_model=config.selection_metric,
-        greater_is_better=config.selection_metric != "loss",
-        logging_steps=max(1, steps_per_epoch // 10),
-        label_names=["labels"],
-        disable_tqdm=True,
-        report_to=[],
-        seed=config.seed,
-        log_level="error",
-    )
+def _facts(one: Trainer, base: BaseModel, config: TrainingConfig, splits: Splits) -> dict[str, Any]:
+    return {
+        "base_model": base.source().model_dump(),
+        "layers": one.model.encoder.config.num_hidden_layers,
+        "precision": "bf16" if one.args.bf16 else "fp32",
+        "device": one.args.device.type,
+        "hosts": hosts.count(),
+        "class_weights": class_weights(splits, config),
+        "padding_share": round(padding_share(one.train_dataset["length"], config.batch_size, config.seed), 4),
+        "steps": one.state.global_step,
+        "best_step": one.state.best_global_step,
+        "best_metric": one.state.best_metric,
+    }
 
 
-def _dataset(
-    frame: pd.DataFrame, splits: Splits, tokenizer: PreTrainedTokenizerBase, config: TrainingConfig
-) -> datasets.Dataset:
-    ids = encode(tokenizer, frame["text"].tolist(), config.max_length)
-    return datasets.Dataset.from_dict(
-        {
-            "input_ids": ids,
-            "attention_mask": [[1] * len(row) for row in ids],
-            "labels": splits.targets(frame),
-            "length": [len(row) for row in ids],
-        }
-    )
-
-
-def _loss(weights: list[float] | None, model: TextClassifier) -> Callable[..., torch.Tensor]:
-    """Return the cross-entropy; with early exits the mean of all, weighted by their layers (Kaya et al. 2019)."""
-    weight = None if weights is None else torch.tensor(weights)
-    layers = (*model.exit_layers, int(model.encoder.config.num_hidden_layers))
-
-    def cross_entropy(outputs: Answers, labels: torch.Tensor, num_items_in_batch: int | None = None) -> torch.Tensor:
-        own_weight = None if weight is None else weight.to(labels.device)
-        early = outputs["early"].unbind(dim=1) if model.exit_layers else ()
-        losses = [
-            torch.nn.functional.cross_entropy(logits.float(), labels, weight=own_weight)
-            for logits in (*early, outputs["logits"])
-        ]
-        weighted = [layer * loss for layer, loss in zip(layers, losses, strict=True)]
-        return torch.stack(weighted).sum() / sum(layers)
-
-    return cross_entropy
-
-
-def _validation_metrics(prediction: Any) -> dict[str, float]:
-    found = prediction.predictions
-    logits = found[0] if isinstance(found, tuple) else found  # of the last layer
-    scores = positive_scores(np.asarray(logits, dtype=np.float32))
-    return compute_metrics(prediction.label_ids.tolist(), scores.tolist())
-
-
-def _write_record(folder: Path, config: TrainingConfig, history: list[dict[str, float]], facts: dict[str, Any]) -> None:
+def write_record(folder: Path, config: TrainingConfig, history: list[dict[str, float]], facts: dict[str, Any]) -> None:
+    """Write what is known of the model in `folder`."""
     record = {"config": config.model_dump(), "history": history, "facts": facts}
     (folder / TRAINING_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-class Progress(TrainerCallback):
-    """A progress bar on stderr with the latest loss and validation score: the same in a notebook, a batch or a job."""
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Open the bar."""
-        self._bar = tqdm(total=state.max_steps, desc="fine-tuning", unit="step", file=sys.stderr, mininterval=1.0)
-        self._shown: dict[str, str] = {}
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Move the bar."""
-        self._bar.update(state.global_step - self._bar.n)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        """Show what was logged."""
-        names = {"loss": "loss", "eval_loss": "validation loss", "eval_accuracy": "validation accuracy"}
-        self._shown |= {names[name]: f"{value:.4f}" for name, value in logs.items() if name in names}
-        self._bar.set_postfix(self._shown, refresh=False)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Close the bar."""
-        self._bar.close()

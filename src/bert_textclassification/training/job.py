@@ -1,10 +1,12 @@
 """One training job under the SageMaker contract: channels and hyperparameters in, a model artifact out.
 
-Reads `<base>/input/`, writes the artifact to `<base>/model/`, the torch weights and `results.json` to
-`<base>/output/data/`, and the reason of a failure to `<base>/output/failure`. The base is `/opt/ml`, or
-SAGEMAKER_BASE_DIR. Exit status 0 only when the artifact is complete.
+Reads `<base>/input/`, writes the artifact to `<base>/model/`, the torch weights and the manifest to
+`<base>/output/data/`, checkpoints to `<base>/checkpoints/<host>/`, and the reason of a failure to
+`<base>/output/failure`. The base is `/opt/ml`, or SAGEMAKER_BASE_DIR. Exit status 0 when the artifact is complete, or
+after SIGTERM: then the next start goes on from the last checkpoint. Of several hosts the first one writes the model.
 """
 
+import errno
 import json
 import shutil
 import sys
@@ -12,53 +14,77 @@ import traceback
 
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.errors import UserError
+from bert_textclassification.training import hosts, stopping
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
-from bert_textclassification.training.data import load_splits
+from bert_textclassification.training.data import Splits, fingerprint, load_splits
 from bert_textclassification.training.distillation import distil
-from bert_textclassification.training.fine_tuning import fine_tune
+from bert_textclassification.training.hosts import Hosts
+from bert_textclassification.training.metric_lines import MetricLines, print_metrics
 from bert_textclassification.training.quantization import build_artifact
+from bert_textclassification.training.seeds import fine_tune_seeds
 
 FAILURE_CHARACTERS = 1024  # the platform shows no more
 
 
 def main() -> int:
     """Run the job; return the exit status."""
+    stopping.heed_sigterm()
     folders = SageMakerFolders()
     try:
-        artifact = train(folders.training_config(), folders)
+        folders.failure.unlink(missing_ok=True)  # of the start before
+        _run(folders)
     except UserError as problem:
         return _failed(folders, f"{problem}")
     except Exception as problem:  # the platform shows the failure file, not the log
         traceback.print_exc()
-        return _failed(folders, f"Internal error, see the log: {type(problem).__name__}: {problem}")
-    print_metrics(artifact)
+        return _failed(folders, _in_words(problem))
     return 0
 
 
-def train(config: TrainingConfig, folders: SageMakerFolders) -> Artifact:
-    """Fine-tune, quantize and write the artifact.
+def _run(folders: SageMakerFolders) -> None:
+    config, own = folders.training_config(), Hosts.of(folders.resource_config)
+    own.join()
+    with own.together():
+        artifact = train(config, folders, own)
+        hosts.part()
+    if artifact is not None:
+        print_metrics(artifact.manifest)
+        print(artifact.manifest.default_reason)
+        print(json.dumps({"model_dir": str(artifact.folder), "version": artifact.version}), flush=True)
+
+
+def train(config: TrainingConfig, folders: SageMakerFolders, own: Hosts) -> Artifact | None:
+    """Fine-tune, quantize and write the artifact; only the first host writes one.
 
     Raises:
-        UserError: the data or the settings cannot be used.
+        UserError: the data or the settings cannot be used, or a host is lost.
     """
-    splits = load_splits(config)
-    for finding in splits.findings:
-        print(f"warning: {finding.message} Such as {'; '.join(finding.examples)}", flush=True)
-    fine_tuned = fine_tune(config, splits, folders.output / "fine_tuned")
+    splits = _load(config, own)
+    checkpoints = folders.checkpoints / own.own
+    work = folders.output if own.is_first else checkpoints / "model"
+    fine_tuned = fine_tune_seeds(config, splits, work / "fine_tuned", checkpoints, [MetricLines()])
     if config.student_layers:
-        distil(fine_tuned, splits)
+        distil(fine_tuned, splits, checkpoints, [MetricLines()])
+    if not own.is_first:
+        return None
     artifact = build_artifact(fine_tuned, splits, folders.model)
     shutil.copyfile(folders.model / "manifest.json", folders.output / "manifest.json")
     return artifact
 
 
-def print_metrics(artifact: Artifact) -> None:
-    """Print one `split_metric=value` a line for the platform's regular expressions, then the choice of variant."""
-    for split, metrics in artifact.manifest.metrics.items():
-        for name, metric in metrics.items():
-            print(f"{split}_{name}={metric['value']:.6f}")
-    print(artifact.manifest.default_reason)
-    print(json.dumps({"model_dir": str(artifact.folder), "version": artifact.version}), flush=True)
+def _load(config: TrainingConfig, own: Hosts) -> Splits:
+    splits = load_splits(config)
+    own.require_same("training texts", fingerprint(splits.train))
+    for finding in splits.findings if own.is_first else []:
+        print(f"warning: {finding.message} Such as {'; '.join(finding.examples)}", flush=True)
+    return splits
+
+
+def _in_words(problem: Exception) -> str:
+    words = f"{type(problem).__name__}: {problem}"
+    if getattr(problem, "errno", None) == errno.ENOSPC or "No space left" in words:
+        return f"The disk is full ({words}); give the job a larger volume and start it again: it goes on."
+    return f"Internal error, see the log: {words}"
 
 
 def _failed(folders: SageMakerFolders, reason: str) -> int:

@@ -1,0 +1,94 @@
+"""Checkpoints of a fine-tuning that may be interrupted; only complete ones are gone on from.
+
+    <folder>/checkpoint-120/    what the Trainer writes, and complete.json, written last
+    <folder>/finished/          the model, once training is over
+
+Each combination of settings, data and base model has a folder of its own, so that a changed run never goes on from
+another's state.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from bert_textclassification.training import hosts
+
+COMPLETE = "complete.json"
+_PREFIX = "checkpoint-"
+_STATE = "trainer_state.json"
+
+
+class Checkpoints:
+    """The checkpoints of one fine-tuning, in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.finished = folder / "finished"
+
+    @classmethod
+    def of(cls, root: Path, made_from: Sequence[str]) -> "Checkpoints":
+        """Return those below `root` of the run that `made_from` determines."""
+        return cls(root / hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:16])
+
+    def latest(self) -> Path | None:
+        """Return the latest complete checkpoint that every host has; those that are not complete are deleted."""
+        for path in self._all():
+            if not is_complete(path):
+                shutil.rmtree(path)
+        steps = {_step(path) for path in self._all() if self._best_of(path) is not None}
+        common = set.intersection(*hosts.gather(steps))
+        return self.folder / f"{_PREFIX}{max(common)}" if common else None
+
+    def is_finished(self) -> bool:
+        """Whether every host has the model that the training gave."""
+        return all(hosts.gather(is_complete(self.finished)))
+
+    def finish(self) -> None:
+        """Say that `finished/` is written, and delete the checkpoints."""
+        mark_complete(self.finished)
+        for path in self._all():
+            shutil.rmtree(path)
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob(f"{_PREFIX}*"), key=_step)
+
+    def _best_of(self, path: Path) -> Path | None:
+        """Return the best checkpoint so far as `path` knows it, if it is still there: the end goes back to it."""
+        step = json.loads((path / _STATE).read_text(encoding="utf-8")).get("best_global_step")
+        best = self.folder / f"{_PREFIX}{step}" if step else path
+        return best if is_complete(best) else None
+
+
+class MarkComplete(TrainerCallback):
+    """Says of each checkpoint that it is complete, once it is."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Mark the checkpoint just written."""
+        if args.should_save:
+            mark_complete(Path(args.output_dir) / f"{_PREFIX}{state.global_step}")
+
+
+def mark_complete(folder: Path) -> None:
+    """Write down the files of `folder` and their sizes, in one step."""
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file() and path.name != COMPLETE}
+    partial = folder.with_name(f"{folder.name}.{COMPLETE}")
+    partial.write_text(json.dumps(sizes), encoding="utf-8")
+    partial.replace(folder / COMPLETE)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether `folder` was written to its end and nothing of it is missing or cut off."""
+    try:
+        sizes = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix(_PREFIX))

@@ -1,0 +1,205 @@
+"""The transformers Trainer as this project uses it: its arguments, loss, batches, metrics and progress."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+from transformers import (
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training import hosts
+from bert_textclassification.training.batches import ByLength
+from bert_textclassification.training.checkpoints import MarkComplete
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data import Splits
+from bert_textclassification.training.evaluation import compute_metrics, positive_scores
+from bert_textclassification.training.model import Answers, TextClassifier
+from bert_textclassification.training.stopping import StopWithCheckpoint
+
+_IMBALANCED_BELOW = 0.2
+
+
+class FineTuningTrainer(Trainer):
+    """A Trainer whose batches hold texts of like length, the same ones after an interruption."""
+
+    def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
+        lengths = self.train_dataset["length"]
+        batch_size = self.args.train_batch_size * self.args.world_size
+        steps = -(-len(lengths) // batch_size)
+        return ByLength(lengths, batch_size, self.args.seed, epoch=lambda: self.state.global_step // steps)
+
+
+def make(
+    config: TrainingConfig,
+    splits: Splits,
+    model: TextClassifier,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    make_trainer: Callable[..., Trainer],
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Trainer:
+    """Return the Trainer of `model`, which writes its checkpoints to `folder`.
+
+    Raises:
+        ConfigurationError: the batch size cannot be shared equally by the hosts.
+    """
+    trainer = make_trainer(
+        model=model,
+        args=_arguments(config, len(splits.train), folder),
+        train_dataset=_dataset(splits.train, splits, tokenizer, config),
+        eval_dataset=_dataset(splits.validation, splits, tokenizer, config),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+        compute_loss_func=_loss(class_weights(splits, config), model),
+        compute_metrics=_validation_metrics,
+        callbacks=[
+            EarlyStoppingCallback(config.early_stopping_patience),
+            MarkComplete(),
+            StopWithCheckpoint(),
+            Progress(),
+            *callbacks,
+        ],
+    )
+    trainer.remove_callback(PrinterCallback)  # its lines of raw dictionaries would tear the progress bar
+    return trainer
+
+
+def class_weights(splits: Splits, config: TrainingConfig) -> list[float] | None:
+    """Return the loss weight of each class, rows / (2 * rows of the class), where train is imbalanced, else None."""
+    positives = sum(splits.targets(splits.train))
+    rows = len(splits.train)
+    if config.class_weights == "none" or min(positives, rows - positives) / rows >= _IMBALANCED_BELOW:
+        return None
+    return [rows / (2 * (rows - positives)), rows / (2 * positives)]
+
+
+def has_bf16() -> bool:
+    """Whether this machine computes bf16 in hardware: a GPU that has it, or a CPU with AVX-512 BF16 or AMX."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Return the token ids of each text, special tokens included, cut to `max_length`, without padding."""
+    ids: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    return ids
+
+
+def _arguments(config: TrainingConfig, rows: int, scratch: Path) -> TrainingArguments:
+    steps_per_epoch = -(-rows // config.batch_size)
+    evaluate_every = max(1, steps_per_epoch // config.evaluations_per_epoch)
+    if config.batch_size % hosts.count():
+        raise ConfigurationError(f"batch_size {config.batch_size} cannot be shared by {hosts.count()} hosts equally.")
+    use_bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16())
+    return TrainingArguments(
+        output_dir=str(scratch),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size // hosts.count(),
+        per_device_eval_batch_size=64,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=round(config.warmup_ratio * config.epochs * steps_per_epoch),
+        lr_scheduler_type="linear",
+        optim="adamw_torch_fused",
+        bf16=use_bf16,
+        use_cpu=not torch.cuda.is_available(),
+        eval_strategy="steps",
+        eval_steps=evaluate_every,
+        save_strategy="steps",
+        save_steps=evaluate_every,
+        save_total_limit=2,  # the one before stays until the new one is known to be complete
+        save_on_each_node=True,
+        load_best_model_at_end=True,
+        metric_for_best_model=config.selection_metric,
+        greater_is_better=config.selection_metric != "loss",
+        logging_steps=max(1, steps_per_epoch // 10),
+        label_names=["labels"],
+        disable_tqdm=True,
+        report_to=[],
+        seed=config.seed,
+        log_level="error",
+    )
+
+
+def _dataset(
+    frame: pd.DataFrame, splits: Splits, tokenizer: PreTrainedTokenizerBase, config: TrainingConfig
+) -> datasets.Dataset:
+    ids = encode(tokenizer, frame["text"].tolist(), config.max_length)
+    return datasets.Dataset.from_dict(
+        {
+            "input_ids": ids,
+            "attention_mask": [[1] * len(row) for row in ids],
+            "labels": splits.targets(frame),
+            "length": [len(row) for row in ids],
+        }
+    )
+
+
+def _loss(weights: list[float] | None, model: TextClassifier) -> Callable[..., torch.Tensor]:
+    """Return the cross-entropy, weighted by class, the mean over the rows of a batch.
+
+    With early exits it is the mean of all exits', weighted by their layers (Kaya et al. 2019).
+    """
+    weight = None if weights is None else torch.tensor(weights)
+    layers = (*model.exit_layers, int(model.encoder.config.num_hidden_layers))
+
+    def cross_entropy(outputs: Answers, labels: torch.Tensor, num_items_in_batch: int | None = None) -> torch.Tensor:
+        own_weight = None if weight is None else weight.to(labels.device)
+        early = outputs["early"].unbind(dim=1) if model.exit_layers else ()
+        losses = [
+            torch.nn.functional.cross_entropy(logits.float(), labels, weight=own_weight, reduction="sum")
+            for logits in (*early, outputs["logits"])
+        ]
+        weighted = [layer * loss for layer, loss in zip(layers, losses, strict=True)]
+        # The rows of all hosts: with the mean over its own, an odd rest would count for more on one of them.
+        return torch.stack(weighted).sum() / sum(layers) / (num_items_in_batch or len(labels))
+
+    return cross_entropy
+
+
+def _validation_metrics(prediction: Any) -> dict[str, float]:
+    found = prediction.predictions
+    logits = found[0] if isinstance(found, tuple) else found  # of the last layer
+    scores = positive_scores(np.asarray(logits, dtype=np.float32))
+    return compute_metrics(prediction.label_ids.tolist(), scores.tolist())
+
+
+class Progress(TrainerCallback):
+    """A progress bar on stderr with the latest loss and validation score: the same in a notebook, a batch or a job."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Open the bar."""
+        self._bar = tqdm(
+            total=state.max_steps, initial=state.global_step, desc="fine-tuning", unit="step", file=sys.stderr,
+            mininterval=1.0,
+        )  # fmt: skip
+        self._shown: dict[str, str] = {}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move the bar."""
+        self._bar.update(state.global_step - self._bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        """Show what was logged."""
+        names = {"loss": "loss", "eval_loss": "validation loss", "eval_accuracy": "validation accuracy"}
+        self._shown |= {names[name]: f"{value:.4f}" for name, value in logs.items() if name in names}
+        self._bar.set_postfix(self._shown, refresh=False)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        self._bar.close()

@@ -1,0 +1,133 @@
+"""Several hosts: they find each other, train what one would, agree on what to go on from, and notice a loss."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+from test_job import TINY, base_dir, run_job  # noqa: F401 - the fixture is used by name
+from test_resume import has_checkpoint, wait_for
+
+from bert_textclassification.errors import ConfigurationError, HostError
+from bert_textclassification.training import hosts
+from bert_textclassification.training.hosts import Hosts, wait_for_address
+
+NAMES = ["127.0.0.1", "127.0.0.2"]  # two addresses of this machine
+
+
+@pytest.fixture
+def bases(base_dir, tmp_path):  # noqa: F811
+    """The folders of two hosts, with the same data."""
+    found = [tmp_path / f"host-{number}" for number in (1, 2)]
+    for base, name in zip(found, NAMES, strict=True):
+        shutil.copytree(base_dir / "input", base / "input")
+        config = {"current_host": name, "hosts": NAMES, "network_interface_name": "eth9"}
+        (base / "input/config/resourceconfig.json").write_text(json.dumps(config))
+    return found
+
+
+@pytest.fixture(scope="module")
+def hyperparameters(tiny_base):
+    calm = {"dropout": "0", "epochs": "4", "learning_rate": "0.0001", "exit_layers": "none"}
+    return {**TINY, **calm, "base_model": str(tiny_base)}
+
+
+def start(base, hyperparameters, port="29511"):
+    (base / "input/config/hyperparameters.json").write_text(json.dumps(hyperparameters))
+    code = f"import sys; from bert_textclassification.training import hosts, job; hosts.PORT = {port}; hosts.LOST_AFTER_S = 60.0; sys.exit(job.main())"  # noqa: E501
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | {"SAGEMAKER_BASE_DIR": str(base), "OMP_NUM_THREADS": "1"},
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def losses(base):
+    record = json.loads((base / "output/data/fine_tuned/training.json").read_text())
+    return [row["eval_loss"] for row in record["history"] if "eval_loss" in row]
+
+
+def test_two_hosts_learn_what_one_does_and_the_first_writes_the_model(bases, base_dir, hyperparameters):  # noqa: F811
+    jobs = [start(base, hyperparameters) for base in bases]
+    outputs = [job.communicate(timeout=200) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], outputs
+    assert (bases[0] / "model/manifest.json").exists()
+    assert not (bases[1] / "model").exists()
+    assert "test_accuracy=" in outputs[0][0]
+    assert "=" not in outputs[1][0]
+    assert run_job(base_dir, hyperparameters).returncode == 0
+    assert losses(bases[0]) == pytest.approx(losses(base_dir), rel=0.1)
+
+
+def test_a_lost_host_ends_the_job_with_a_clear_failure(bases, hyperparameters):
+    jobs = [start(base, {**hyperparameters, "epochs": "100"}, "29512") for base in bases]
+    wait_for(lambda: has_checkpoint(bases[0]), jobs[0])
+    jobs[1].kill()
+    jobs[1].communicate()
+    jobs[0].communicate(timeout=60)
+    assert jobs[0].returncode == 1
+    assert "127.0.0.1 lost the connection to another host" in (bases[0] / "output/failure").read_text()
+
+
+def test_after_sigterm_both_go_on_from_the_same_checkpoint(bases, hyperparameters):
+    slow = {**hyperparameters, "epochs": "12"}
+    jobs = [start(base, slow, "29513") for base in bases]
+    wait_for(lambda: all(has_checkpoint(base) for base in bases), jobs[0])
+    jobs[1].send_signal(signal.SIGTERM)  # one of them is enough
+    outputs = [job.communicate(timeout=60) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], outputs
+    jobs = [start(base, slow, "29514") for base in bases]
+    outputs = [job.communicate(timeout=200) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], outputs
+    assert (bases[0] / "model/manifest.json").exists()
+
+
+def test_hosts_with_other_data_are_told_so(bases, hyperparameters):
+    path = bases[1] / "input/data/train/part-0.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:100]) + "\n")
+    jobs = [start(base, hyperparameters, "29515") for base in bases]
+    for job in jobs:
+        job.communicate(timeout=100)
+    failures = [(base / "output/failure").read_text() for base in bases]
+    assert [job.returncode for job in jobs] == [1, 1]
+    assert "has other training texts than 127.0.0.2; give every host all of it" in failures[0]
+
+
+def test_a_host_that_never_comes_is_named(bases, hyperparameters, monkeypatch):
+    monkeypatch.setattr(hosts, "LOST_AFTER_S", 2.0)
+    monkeypatch.setattr(hosts, "PORT", 29516)
+    for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "")  # so that what `join` sets is taken back
+    with pytest.raises(HostError, match=r"not all of 127\.0\.0\.1, 127\.0\.0\.2 came together in 2 s"):
+        Hosts.of(bases[0] / "input/config/resourceconfig.json").join()
+
+
+def test_a_name_without_an_address_is_waited_for_and_then_named():
+    started = time.monotonic()
+    with pytest.raises(HostError, match=r"host algo-9\.invalid has no address after 1 s"):
+        wait_for_address("algo-9.invalid", seconds=1)
+    assert time.monotonic() - started >= 1
+
+
+def test_without_a_resource_config_there_is_one_host(tmp_path):
+    assert Hosts.of(tmp_path / "resourceconfig.json").is_first
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"hosts": ["algo-1"]}', '{"current_host": "b", "hosts": ["a"]}'])
+def test_a_wrong_resource_config_is_refused(tmp_path, content):
+    path = tmp_path / "resourceconfig.json"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError, match=r"resourceconfig\.json"):
+        Hosts.of(path)
+
+
+def test_a_batch_that_hosts_cannot_share_is_refused(bases, hyperparameters):
+    jobs = [start(base, {**hyperparameters, "batch_size": "15"}, "29517") for base in bases]
+    for job in jobs:
+        job.communicate(timeout=100)
+    assert "batch_size 15 cannot be shared by 2 hosts" in (bases[0] / "output/failure").read_text()

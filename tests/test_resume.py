@@ -1,0 +1,220 @@
+"""Interruptions: a stopped, killed or damaged fine-tuning goes on, and ends where an unbroken one does."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from safetensors.torch import load_file
+from test_job import TINY, base_dir, run_job  # noqa: F401 - the fixture is used by name
+from transformers import TrainerCallback
+
+from bert_textclassification.training.checkpoints import COMPLETE, Checkpoints, is_complete, mark_complete
+from bert_textclassification.training.fine_tuning import fine_tune, made_from
+from bert_textclassification.training.model import find_base_model
+
+STOPPED_AT = 47  # of 60 steps; in the middle of an epoch, between two evaluations
+
+
+class Killed(Exception):
+    """Stands for the end of a process."""
+
+
+class KillAt(TrainerCallback):
+    """Ends the training after a step, as a lost process would."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise Killed
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    """With dropout and two evaluations an epoch: much that an interruption could lose."""
+    return tiny_config.model_copy(update={"evaluations_per_epoch": 2, "epochs": 6, "learning_rate": 1e-3})
+
+
+@pytest.fixture(scope="module")
+def unbroken(config, tiny_splits, tmp_path_factory):
+    return fine_tune(config, tiny_splits, tmp_path_factory.mktemp("unbroken"))
+
+
+def interrupted(config, splits, root, step=STOPPED_AT):
+    with pytest.raises(Killed):
+        fine_tune(config, splits, root / "model", checkpoints=root / "checkpoints", callbacks=[KillAt(step)])
+
+
+def resumed(config, splits, root):
+    return fine_tune(config, splits, root / "model", checkpoints=root / "checkpoints")
+
+
+def curve(fine_tuned, name):
+    return {row["step"]: row[name] for row in fine_tuned.history if name in row}
+
+
+def same(first, second):
+    one, two = (load_file(model.folder / "model.safetensors") for model in (first, second))
+    return all(np.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_and_ends_like_an_unbroken_one(
+    config, tiny_splits, unbroken, tmp_path
+):
+    interrupted(config, tiny_splits, tmp_path)
+    seen = []
+    found = fine_tune(
+        config, tiny_splits, tmp_path / "model", checkpoints=tmp_path / "checkpoints", callbacks=[Steps(seen)]
+    )
+    assert 40 < seen[0] <= STOPPED_AT  # not from the beginning
+    assert curve(found, "eval_loss") == pytest.approx(curve(unbroken, "eval_loss"), abs=1e-5)
+    assert same(found, unbroken)
+    assert found.facts["best_step"] == unbroken.facts["best_step"]
+
+
+class Steps(TrainerCallback):
+    """Notes the steps that are taken."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.seen.append(state.global_step)
+
+
+def only_folder(root):
+    (folder,) = (root / "checkpoints").iterdir()
+    return folder
+
+
+@pytest.mark.parametrize("damage", ["unmarked", "cut off", "lost"])
+def test_a_half_written_checkpoint_is_skipped(config, tiny_splits, unbroken, tmp_path, damage):
+    interrupted(config, tiny_splits, tmp_path)
+    last = max(only_folder(tmp_path).glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    if damage == "unmarked":
+        (last / COMPLETE).unlink()
+    elif damage == "lost":
+        (last / "optimizer.pt").unlink()
+    else:
+        (last / "model.safetensors").write_bytes((last / "model.safetensors").read_bytes()[:1000])
+    assert same(resumed(config, tiny_splits, tmp_path), unbroken)
+
+
+def test_other_settings_or_data_never_go_on_from_this_run(config, tiny_splits, tmp_path):
+    interrupted(config, tiny_splits, tmp_path)
+    other = config.model_copy(update={"learning_rate": 2e-3, "epochs": 1.0})
+    seen = []
+    fine_tune(other, tiny_splits, tmp_path / "model", checkpoints=tmp_path / "checkpoints", callbacks=[Steps(seen)])
+    assert seen[0] == 1
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+def test_a_finished_run_is_not_trained_again(config, tiny_splits, tmp_path):
+    short = config.model_copy(update={"epochs": 0.5})
+    first = resumed(short, tiny_splits, tmp_path)
+    shutil.rmtree(tmp_path / "model")
+    again = fine_tune(
+        short, tiny_splits, tmp_path / "model", checkpoints=tmp_path / "checkpoints", callbacks=[KillAt(1)]
+    )
+    assert again.facts == first.facts
+    assert not list(only_folder(tmp_path).glob("checkpoint-*"))
+
+
+def test_a_checkpoint_whose_best_is_lost_is_not_gone_on_from(config, tiny_splits, tmp_path):
+    interrupted(config, tiny_splits, tmp_path)
+    kept = Checkpoints.of(tmp_path / "checkpoints", made_from(find_base_model(config.base_model), config, tiny_splits))
+    best = json.loads((kept.latest() / "trainer_state.json").read_text())["best_global_step"]
+    shutil.rmtree(kept.folder / f"checkpoint-{best}")
+    assert kept.latest() is None or kept.latest().name != f"checkpoint-{STOPPED_AT}"
+
+
+def test_a_folder_is_complete_when_all_its_files_are_there(tmp_path):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    (folder / "file").write_text("content")
+    assert not is_complete(folder)
+    mark_complete(folder)
+    assert is_complete(folder)
+    (folder / "file").write_text("conten")
+    assert not is_complete(folder)
+
+
+# -- the job, as a process
+
+
+def start_job(base, hyperparameters):
+    (base / "input/config/hyperparameters.json").write_text(json.dumps(hyperparameters))
+    return subprocess.Popen(
+        [sys.executable, ROOT / "container/train"],
+        env=os.environ | {"SAGEMAKER_BASE_DIR": str(base), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(done, process, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, process.communicate()
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def has_checkpoint(base):
+    return any((base / "checkpoints").rglob(COMPLETE))
+
+
+LONG = {**TINY, "epochs": "15", "early_stopping_patience": "100", "learning_rate": "0.0001", "exit_layers": "none"}
+
+
+@pytest.fixture(scope="module")
+def hyperparameters(tiny_base):
+    return {**LONG, "base_model": str(tiny_base)}
+
+
+def test_sigterm_writes_a_checkpoint_and_the_next_start_ends_like_an_unbroken_one(base_dir, hyperparameters, tmp_path):  # noqa: F811
+    whole = tmp_path / "whole"
+    shutil.copytree(base_dir / "input", whole / "input")
+    job = start_job(base_dir, hyperparameters)
+    wait_for(lambda: has_checkpoint(base_dir), job)
+    job.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    _, errors = job.communicate(timeout=120)
+    assert job.returncode == 0, errors
+    assert time.monotonic() - started < 60
+    assert "stopped by SIGTERM" in errors
+    assert "Traceback" not in errors
+    assert not (base_dir / "model/manifest.json").exists()
+    assert not (base_dir / "output/failure").exists()
+    for base in (base_dir, whole):
+        done = run_job(base, hyperparameters)
+        assert done.returncode == 0, done.stderr
+    records = [json.loads((base / "output/data/fine_tuned/training.json").read_text()) for base in (base_dir, whole)]
+    first, second = ({row["step"]: row["eval_loss"] for row in one["history"] if "eval_loss" in row} for one in records)
+    assert first == pytest.approx(second, abs=1e-5)
+
+
+def test_sigterm_before_training_ends_the_job_at_once(base_dir, hyperparameters):  # noqa: F811
+    job = start_job(base_dir, hyperparameters)
+    time.sleep(1)
+    job.send_signal(signal.SIGTERM)
+    _, errors = job.communicate(timeout=30)
+    assert job.returncode in (0, -signal.SIGTERM), errors  # the latter while Python itself starts
+    assert "Traceback" not in errors
+
+
+def test_a_killed_job_goes_on(base_dir, hyperparameters):  # noqa: F811
+    job = start_job(base_dir, hyperparameters)
+    wait_for(lambda: has_checkpoint(base_dir), job)
+    job.kill()
+    job.communicate()
+    done = run_job(base_dir, hyperparameters)
+    assert done.returncode == 0, done.stderr
+    assert (base_dir / "model/manifest.json").exists()
