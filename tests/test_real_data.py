@@ -7,7 +7,8 @@ import pytest
 
 from bert_textclassification.training.baseline import fit_baseline
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import Splits, load_splits, normalise
+from bert_textclassification.training.data import Splits, load_splits
+from bert_textclassification.training.duplicates import normalise
 
 FOLDER = os.environ.get("BERT_TEXTCLASSIFICATION_DATA")
 pytestmark = [

@@ -6,7 +6,7 @@
 
 A data set is a CSV, TSV, JSON Lines or Parquet file, a folder with files or folders called `train`, `validation`
 and `test` (the last two optional), a folder of files that are one unsplit table, or a hub name such as
-`nyu-mll/glue:sst2`. What cannot be used is refused with file, line and remedy; what is only doubtful is counted in
+`nyu-mll/glue:sst2`. What cannot be used is refused with file, line and remedy; what is only doubtful is listed in
 `Splits.findings`.
 """
 
@@ -16,7 +16,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from bert_textclassification.errors import DataError
-from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.cleaning import BEFORE_SPLITTING, QUICK, clean
+from bert_textclassification.training.config import FINDINGS, TrainingConfig
+from bert_textclassification.training.findings import Finding, Tables, merged
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 SPLITS = ("train", "validation", "test")
@@ -34,16 +36,6 @@ _LARGEST_FIELD = 10_000_000
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
 Row = tuple[str, str, str, int]  # text, label, source, line
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something doubtful in the data: how often, where, and what to do about it."""
-
-    kind: str
-    count: int
-    message: str
-    examples: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -79,17 +71,17 @@ def load_splits(config: TrainingConfig) -> Splits:
     """
     tables = read_tables(config)
     labels = choose_labels(tables, config.positive_label)
-    findings: list[Finding] = []
-    if config.duplicates == "drop":
-        tables["train"], findings = drop_duplicates(tables)
+    tables, before = clean(tables, [kind for kind in BEFORE_SPLITTING if kind in config.drop], config)
     tables = fill_splits(tables, config)
+    tables["train"], held_back = hold_back(tables["train"], JUDGING_ROWS - len(tables["validation"]), config.seed)
+    tables |= {} if held_back is None else {"held_back": held_back}
     for name, frame in tables.items():
         _refuse_one_class(name, frame, labels)
-    train, held_back = hold_back(tables["train"], JUDGING_ROWS - len(tables["validation"]), config.seed)
-    return Splits(train, tables["validation"], tables["test"], labels, findings, held_back)
+    tables, after = clean(tables, [kind for kind in FINDINGS if kind in QUICK or kind in config.drop], config)
+    return Splits(**tables, labels=labels, findings=merged([*before, *after]))
 
 
-def read_tables(config: TrainingConfig) -> dict[str, pd.DataFrame]:
+def read_tables(config: TrainingConfig) -> Tables:
     """Return the tables that the data set has, by split; an unsplit one is called train."""
     path = Path(config.data)
     if path.exists():
@@ -116,7 +108,7 @@ def find_files(path: Path) -> dict[str, list[Path]]:
     return {name: files for name, files in found.items() if files}
 
 
-def choose_labels(tables: dict[str, pd.DataFrame], positive: str | None) -> tuple[str, str]:
+def choose_labels(tables: Tables, positive: str | None) -> tuple[str, str]:
     """Return (negative, positive).
 
     The positive label is the one given; else 1 of 0 and 1; else the rarer one in train; else the last one in
@@ -144,29 +136,7 @@ def choose_labels(tables: dict[str, pd.DataFrame], positive: str | None) -> tupl
     return (first, second) if positive == second else (second, first)
 
 
-def drop_duplicates(tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, list[Finding]]:
-    """Return train without repeats, texts of both labels and texts of the other splits, and what was found.
-
-    Texts are the same when they differ in case and spaces only. Given validation and test rows are never changed.
-    """
-    train = tables["train"]
-    key = train["text"].map(normalise)
-    evaluated = {text for name, frame in tables.items() if name != "train" for text in frame["text"].map(normalise)}
-    leaked = key.isin(evaluated)
-    conflicting = ~leaked & (train.groupby(key)["label"].transform("nunique") > 1)
-    repeated = ~leaked & ~conflicting & key.duplicated()
-    found = [
-        _finding("leakage", train[leaked], "also in validation or test: dropped from train"),
-        _finding("conflict", train[conflicting], "have both labels: dropped from train; decide on one label"),
-        _finding("repeat", train[repeated], "repeat an earlier row: dropped from train"),
-    ]
-    kept = train[~(leaked | conflicting | repeated)].reset_index(drop=True)
-    if kept.empty:
-        raise DataError("No row of train is left without duplicates; check the data or set duplicates to keep.")
-    return kept, [finding for finding in found if finding.count]
-
-
-def fill_splits(tables: dict[str, pd.DataFrame], config: TrainingConfig) -> dict[str, pd.DataFrame]:
+def fill_splits(tables: Tables, config: TrainingConfig) -> Tables:
     """Return all three splits, those that are missing held out of train, stratified; train comes shuffled.
 
     Raises:
@@ -200,12 +170,7 @@ def fingerprint(frame: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def normalise(text: str) -> str:
-    """Return `text` as it is compared for duplicates: lower case, single spaces."""
-    return " ".join(text.casefold().split())
-
-
-def read_hub_dataset(config: TrainingConfig) -> dict[str, pd.DataFrame]:
+def read_hub_dataset(config: TrainingConfig) -> Tables:
     """Return the splits of a data set of the Hugging Face hub; `name:configuration` chooses a configuration.
 
     Raises:
@@ -224,7 +189,7 @@ def read_hub_dataset(config: TrainingConfig) -> dict[str, pd.DataFrame]:
     return tables_of_hub_splits(found, config)
 
 
-def tables_of_hub_splits(found: Any, config: TrainingConfig) -> dict[str, pd.DataFrame]:
+def tables_of_hub_splits(found: Any, config: TrainingConfig) -> Tables:
     """Return the tables of a `datasets.DatasetDict`; splits without labels (all -1, as GLUE's tests) are left out."""
     tables = {}
     for name in SPLITS:
@@ -386,8 +351,3 @@ def _hold_out(frame: pd.DataFrame, rows: int, name: str, seed: int) -> tuple[pd.
             f"{len(frame)} rows are too few to hold out {rows} of both labels for {name}; add rows or give the split."
         ) from None
     return rest, held_out.reset_index(drop=True)
-
-
-def _finding(kind: str, rows: pd.DataFrame, what: str) -> Finding:
-    examples = [f"{row.source} line {row.line}: {str(row.text)[:80]!r}" for row in rows.head(3).itertuples()]
-    return Finding(kind, len(rows), f"{len(rows)} training texts {what}.", examples)

@@ -1,19 +1,21 @@
 """One training job under the SageMaker contract: channels and hyperparameters in, a model artifact out.
 
-Reads `<base>/input/`, writes the artifact to `<base>/model/`, the torch weights and `results.json` to
-`<base>/output/data/`, and the reason of a failure to `<base>/output/failure`. The base is `/opt/ml`, or
-SAGEMAKER_BASE_DIR. Exit status 0 only when the artifact is complete.
+Reads `<base>/input/`, writes the artifact to `<base>/model/`, the torch weights, `results.json` and the doubtful rows
+(`findings.csv`) to `<base>/output/data/`, and the reason of a failure to `<base>/output/failure`. The base is
+`/opt/ml`, or SAGEMAKER_BASE_DIR. Exit status 0 only when the artifact is complete.
 """
 
 import json
 import shutil
 import sys
 import traceback
+from pathlib import Path
 
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.errors import UserError
+from bert_textclassification.training.audit import audit, rows_table
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
-from bert_textclassification.training.data import load_splits
+from bert_textclassification.training.data import Splits, load_splits
 from bert_textclassification.training.distillation import distil
 from bert_textclassification.training.fine_tuning import fine_tune
 from bert_textclassification.training.quantization import build_artifact
@@ -41,15 +43,23 @@ def train(config: TrainingConfig, folders: SageMakerFolders) -> Artifact:
     Raises:
         UserError: the data or the settings cannot be used.
     """
-    splits = load_splits(config)
-    for finding in splits.findings:
-        print(f"warning: {finding.message} Such as {'; '.join(finding.examples)}", flush=True)
+    splits = audit(load_splits(config), config)
+    report_findings(splits, folders.output)
     fine_tuned = fine_tune(config, splits, folders.output / "fine_tuned")
     if config.student_layers:
         distil(fine_tuned, splits)
     artifact = build_artifact(fine_tuned, splits, folders.model)
     shutil.copyfile(folders.model / "manifest.json", folders.output / "manifest.json")
     return artifact
+
+
+def report_findings(splits: Splits, folder: Path) -> None:
+    """Print each finding as a warning and write all their rows to `findings.csv` in `folder`."""
+    for finding in splits.findings:
+        rows = f"{finding.count} rows, {finding.dropped} dropped from train"
+        print(f"warning: {finding.kind}: {rows}. {finding.message}", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows_table(splits).to_csv(folder / "findings.csv", index=False)
 
 
 def print_metrics(artifact: Artifact) -> None:

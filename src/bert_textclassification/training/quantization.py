@@ -28,6 +28,7 @@ from bert_textclassification.artifact import (
     TOKENIZER,
     Artifact,
     BaseModelSource,
+    DataFinding,
     DataSplit,
     Decision,
     Manifest,
@@ -263,6 +264,10 @@ def _manifest(
             name: DataSplit(rows=len(frame), positives=sum(splits.targets(frame)), sha256=fingerprint(frame))
             for name, frame in splits.items()
         },
+        findings=tuple(
+            DataFinding(kind=one.kind, count=one.count, dropped=one.dropped, message=one.message)
+            for one in splits.findings
+        ),
         metrics={
             name: metrics_with_intervals(evaluated[name].targets, scores[name], config.seed)
             for name in ("validation", "test")
