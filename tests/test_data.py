@@ -399,7 +399,7 @@ def test_repeats_are_dropped_from_train_and_shown(tmp_path):
     assert sum(_sizes(splits).values()) == 40
     assert _counts(splits) == [("repeat", 3, 3)]
     assert splits.findings[0].message == "Texts repeat an earlier row and count twice: keep one of each."
-    assert splits.findings[0].rows.iloc[0].tolist() == ["train", str(path), 42, "yes", "MESSAGE  0", "as line 2"]
+    assert splits.findings[0].rows.iloc[0].tolist() == ["train", str(path), 42, "yes", "MESSAGE  0", "as a.csv line 2"]
 
 
 def test_texts_of_both_labels_are_all_dropped(tmp_path):

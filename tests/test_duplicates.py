@@ -19,7 +19,7 @@ TEN = "one two three four five six seven eight nine ten"
 def test_leakage_names_the_row_that_is_evaluated_on_with_its_label():
     tables = {"train": _table("a:yes", "B  b:no"), "test": _table("b B:no", "c:yes", "b b:yes")}
     assert leakage(tables).rows.to_numpy().tolist() == [
-        ["train", "a.csv", 3, "no", "B  b", "also in test line 2, labelled no"]
+        ["train", "a.csv", 3, "no", "B  b", "also in test (a.csv line 2), labelled no"]
     ]
 
 
@@ -33,7 +33,10 @@ def test_conflicts_are_found_within_and_across_splits():
 def test_repeats_have_the_label_of_an_earlier_row_of_their_split():
     tables = {"train": _table("a:yes", "b:no", "A:yes", "b:yes"), "test": _table("a:yes", "c:no", "c:no")}
     rows = repeats(tables).rows
-    assert rows[["split", "line", "note"]].to_numpy().tolist() == [["train", 4, "as line 2"], ["test", 4, "as line 3"]]
+    assert rows[["split", "line", "note"]].to_numpy().tolist() == [
+        ["train", 4, "as a.csv line 2"],
+        ["test", 4, "as a.csv line 3"],
+    ]
 
 
 def test_near_leakage_is_of_train_rows_that_are_not_the_same():
@@ -41,7 +44,7 @@ def test_near_leakage_is_of_train_rows_that_are_not_the_same():
     tables = {"train": _table(f"{TEN}:yes", f"{near}:no", "else:no", "Else:no"), "test": _table(f"{TEN.upper()}:yes")}
     rows = near_leakage(tables).rows
     assert rows[["split", "line"]].to_numpy().tolist() == [["train", 3]]
-    assert rows["note"].tolist() == [f"like test line 2, labelled yes: {TEN.upper()}"]
+    assert rows["note"].tolist() == [f"like test (a.csv line 2), labelled yes: {TEN.upper()}"]
 
 
 @pytest.mark.parametrize("find", [leakage, conflicts, repeats, near_leakage])

@@ -3,13 +3,15 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from bert_textclassification.training.findings import Finding, Tables, found, joined, place
+from bert_textclassification.training.findings import Finding, Tables, found, joined
 
 NEAR = 0.8
+EVALUATED = ("validation", "test")  # what is held back of train for the variants is in no figure
 _WORD = re.compile(r"\w+")
 
 
@@ -19,11 +21,11 @@ def normalise(text: str) -> str:
 
 
 def leakage(tables: Tables) -> Finding | None:
-    """Return the rows of train whose text is in another split too."""
+    """Return the rows of train whose text is in validation or test too."""
     rows = _keyed(tables)
-    evaluated = rows[rows["split"] != "train"].drop_duplicates("key").set_index("key")
+    evaluated = rows[rows["split"].isin(EVALUATED)].drop_duplicates("key").set_index("key")
     leaked = rows[(rows["split"] == "train") & rows["key"].isin(evaluated.index)]
-    notes = [f"also in {place(evaluated.loc[key])}" for key in leaked["key"]]
+    notes = [f"also in {_described(evaluated.loc[key])}" for key in leaked["key"]]
     message = "Texts of train are also evaluated on, which flatters every figure: drop them from train."
     return found("leakage", message, leaked.assign(note=notes))
 
@@ -42,17 +44,16 @@ def repeats(tables: Tables) -> Finding | None:
     """Return the rows with text and label of an earlier row of the same split."""
     rows = _keyed(tables)
     same = ["split", "key", "label"]
-    repeated = rows[rows.duplicated(same)]
-    first = rows.drop_duplicates(same).set_index(same)["line"]
-    notes = [f"as line {first[tuple(row)]}" for row in repeated[same].itertuples(index=False)]
+    rows = rows.assign(note="as " + rows.groupby(same)["place"].transform("first"))
     message = "Texts repeat an earlier row and count twice: keep one of each."
-    return found("repeat", message, repeated.assign(note=notes))
+    return found("repeat", message, rows[rows.duplicated(same)])
 
 
 def near_leakage(tables: Tables) -> Finding | None:
     """Return the rows of train that share NEAR of their words with a row that is evaluated on, but are not the same."""
-    evaluated, train = joined({name: tables[name] for name in tables if name != "train"}), tables["train"]
-    rows = pd.concat([evaluated, train.assign(split="train")], ignore_index=True)
+    evaluated = joined({name: tables[name] for name in EVALUATED if name in tables})
+    rows = pd.concat([evaluated, tables["train"].assign(split="train")], ignore_index=True)
+    rows = rows.assign(place=_places(rows))
     texts = rows["text"].tolist()
     pairs = [
         (row, like)
@@ -60,7 +61,7 @@ def near_leakage(tables: Tables) -> Finding | None:
         if row >= len(evaluated) and normalise(texts[row]) != normalise(texts[like])
     ]
     alike = rows.iloc[[row for row, _ in pairs]]
-    notes = [f"like {place(rows.iloc[like])}: {texts[like]}" for _, like in pairs]
+    notes = [f"like {_described(rows.iloc[like])}: {texts[like]}" for _, like in pairs]
     message = "Texts of train are nearly ones that are evaluated on: look whether they are copies; if so, drop them."
     return found("near_leakage", message, alike.assign(note=notes))
 
@@ -91,7 +92,15 @@ def near_duplicates(texts: Sequence[str], threshold: float = NEAR, among: int | 
 
 def _keyed(tables: Tables) -> pd.DataFrame:
     rows = joined(tables)
-    return rows.assign(key=rows["text"].map(normalise))
+    return rows.assign(key=rows["text"].map(normalise), place=_places(rows))
+
+
+def _places(rows: pd.DataFrame) -> list[str]:
+    return [f"{Path(source).name} line {line}" for source, line in zip(rows["source"], rows["line"], strict=True)]
+
+
+def _described(row: pd.Series) -> str:
+    return f"{row['split']} ({row['place']}), labelled {row['label']}"
 
 
 def _counts(labels: "pd.Series[str]") -> str:

@@ -39,12 +39,8 @@ def found(kind: str, message: str, rows: pd.DataFrame) -> Finding | None:
 
 def joined(tables: Tables) -> pd.DataFrame:
     """Return the rows of all splits in one frame, with the column split."""
-    return pd.concat([frame.assign(split=name) for name, frame in tables.items()], ignore_index=True)
-
-
-def place(row: pd.Series) -> str:
-    """Return where a row of `joined` stands, for people."""
-    return f"{row['split']} line {row['line']}, labelled {row['label']}"
+    named = [frame.assign(split=name) for name, frame in tables.items()]
+    return pd.concat(named, ignore_index=True) if named else pd.DataFrame(columns=COLUMNS)
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:

@@ -56,8 +56,8 @@ def train(config: TrainingConfig, folders: SageMakerFolders) -> Artifact:
 def report_findings(splits: Splits, folder: Path) -> None:
     """Print each finding as a warning and write all their rows to `findings.csv` in `folder`."""
     for finding in splits.findings:
-        rows = f"{finding.count} rows, {finding.dropped} dropped from train"
-        print(f"warning: {finding.kind}: {rows}. {finding.message}", flush=True)
+        rows = f"{finding.count} found, {finding.dropped} dropped from train"
+        print(f"warning: {finding.kind} ({rows}): {finding.message}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     rows_table(splits).to_csv(folder / "findings.csv", index=False)
 

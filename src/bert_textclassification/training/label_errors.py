@@ -43,18 +43,24 @@ def held_out_probabilities(tables: Tables, targets: NDArray[np.int64], seed: int
     Rows of train get those of a model of the other folds of train, evaluation rows those of a model of all of train:
     what is then dropped from train depends on no evaluation row. `targets` are the classes of train's rows.
     """
-    model, texts = tfidf_model(_STRENGTH, seed), tables["train"]["text"]
+    model = tfidf_model(_STRENGTH, seed)
+    words, classifier = model[:-1], model[-1]
+    features = words.fit_transform(tables["train"]["text"])  # once, of all folds: it sees no label
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    train = cross_val_predict(model, texts, targets, cv=folds, method="predict_proba")
-    model.fit(texts, targets)
-    evaluated = {name: model.predict_proba(frame["text"]) for name, frame in tables.items() if name != "train"}
+    train = cross_val_predict(classifier, features, targets, cv=folds, method="predict_proba")
+    classifier.fit(features, targets)
+    evaluated = {
+        name: classifier.predict_proba(words.transform(frame["text"]))
+        for name, frame in tables.items()
+        if name != "train"
+    }
     return {"train": train, **evaluated}
 
 
 def _suspects(frame: pd.DataFrame, probabilities: NDArray[np.float64], names: NDArray[np.str_]) -> pd.DataFrame:
     """Return the rows of `frame` that cleanlab suspects, with the probability of their own label."""
     targets = np.searchsorted(names, frame["label"])
-    suspected = find_label_issues(targets, probabilities, filter_by="both", n_jobs=1)
+    suspected = find_label_issues(targets, probabilities, filter_by="confident_learning", n_jobs=1)
     best, shares = names[probabilities.argmax(axis=1)], probabilities.max(axis=1)
     notes = [f"rather {name} ({share:.0%})" for name, share in zip(best, shares, strict=True)]
     rated = frame.assign(note=notes, own=probabilities[np.arange(len(targets)), targets])
