@@ -36,7 +36,7 @@ def conflicts(tables: Tables) -> Finding | None:
     conflicting = rows[rows.groupby("key")["label"].transform("nunique") > 1]
     labels = {key: _counts(own) for key, own in conflicting.groupby("key")["label"]}
     conflicting = conflicting.assign(note=conflicting["key"].map(labels)).sort_values("key", kind="stable")
-    message = "The same text has both labels: decide on one, or write down what the text alone does not say."
+    message = "The same text has both labels: decide on one, or add to the text what tells them apart."
     return found("conflict", message, conflicting)
 
 
