@@ -7,14 +7,9 @@ import pytest
 from bert_textclassification.errors import DataError
 from bert_textclassification.training import data
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import (
-    fingerprint,
-    hold_back,
-    load_splits,
-    read_tables,
-    tables_of_hub_splits,
-)
+from bert_textclassification.training.data import fingerprint, hold_back, load_splits
 from bert_textclassification.training.duplicates import normalise
+from bert_textclassification.training.reading import read_tables, tables_of_hub_splits
 
 AWKWARD = [
     "plain words",

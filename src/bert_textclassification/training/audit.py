@@ -1,8 +1,10 @@
 """What the data look like before anything is trained: balance, and everything that is doubtful.
 
-splits = audit(load_splits(config), config)
-findings_table(splits)             # one row a kind: how many, and what to do
-rows_table(splits, "label_error")  # the rows themselves, worst first
+    splits = audit(load_splits(config), config)
+    findings_table(splits)             # one row a kind: how many, and what to do
+    rows_table(splits, "label_error")  # the rows themselves, worst first
+
+The findings go into the manifest, too, and their rows into `findings.csv`.
 """
 
 from dataclasses import replace

@@ -12,8 +12,8 @@ from bert_textclassification.training.findings import COLUMNS, Finding, Tables, 
 FOLDS = 5
 _STRENGTH = 3  # of the four that the baseline chooses from, in the middle
 _MESSAGE = (
-    "Labels that a model of words, right on {:.0%} of texts it has not seen, contradicts: read them, worst first, and "
-    "correct the file."
+    "Labels that a model of words, right on {:.0%} of texts it has not seen, contradicts. Some are its own mistakes: "
+    "read them, worst first, and correct the file."
 )
 _KNOWS_TOO_LITTLE = (
     "Not looked for: a model of words is right on {:.0%} of texts it has not seen, no more than always the same answer "
