@@ -54,7 +54,6 @@ def test_all_wrong_names_and_values_are_in_one_message():
         ("max_accuracy_loss", [0, 100], [-1, 101]),
         ("seed", [0, 2**32 - 1], [-1, 2**32]),
         ("class_weights", ["auto", "none"], ["AUTO", ""]),
-        ("duplicates", ["drop", "keep"], ["remove"]),
         ("selection_metric", ["accuracy", "f1", "average_precision", "loss"], ["auc"]),
     ],
 )
@@ -64,6 +63,37 @@ def test_values_outside_the_bounds_are_refused(name, allowed, refused):
     for value in refused:
         with pytest.raises(ConfigurationError, match=f"^Mend these settings: {name}="):
             TrainingConfig.of({"data": "a.csv", name: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["repeat", "leakage"], ("leakage", "repeat")),
+        ('["repeat", "html", "repeat"]', ("repeat", "html")),
+        ("repeat, label_error", ("repeat", "label_error")),
+        ("[]", ()),
+        ("", ()),
+        ([], ()),
+        (None, ()),
+    ],
+)
+def test_what_to_drop_is_a_list_in_json_or_with_commas(given, meant):
+    assert TrainingConfig.of({"data": "a.csv", "drop": given}).drop == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["repeats"], "there is no finding 'repeats', did you mean 'repeat'"),
+        ("leakage,near-leakage", "there is no finding 'near-leakage', did you mean 'near_leakage'"),
+        ([7], "there is no finding 7, there are leakage, conflict, repeat"),
+        ('["repeat"', "not a JSON list such as"),
+        (3, "must be a list such as"),
+    ],
+)
+def test_findings_that_there_are_not_are_refused_with_the_nearest(given, message):
+    with pytest.raises(ConfigurationError, match=message):
+        TrainingConfig.of({"data": "a.csv", "drop": given})
 
 
 def test_fractions_that_leave_too_little_to_train_on_are_refused():

@@ -7,14 +7,9 @@ import pytest
 from bert_textclassification.errors import DataError
 from bert_textclassification.training import data
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import (
-    fingerprint,
-    hold_back,
-    load_splits,
-    normalise,
-    read_tables,
-    tables_of_hub_splits,
-)
+from bert_textclassification.training.data import fingerprint, hold_back, load_splits
+from bert_textclassification.training.duplicates import normalise
+from bert_textclassification.training.reading import read_tables, tables_of_hub_splits
 
 AWKWARD = [
     "plain words",
@@ -397,17 +392,17 @@ def test_repeats_are_dropped_from_train_and_shown(tmp_path):
     path = _written(tmp_path / "a.csv", _csv(40) + "MESSAGE  0,yes\n message 4,yes\nmessage 1,no\n")
     splits = _splits(path)
     assert sum(_sizes(splits).values()) == 40
-    assert [(finding.kind, finding.count) for finding in splits.findings] == [("repeat", 3)]
-    assert splits.findings[0].message == "3 training texts repeat an earlier row: dropped from train."
-    assert splits.findings[0].examples[0] == f"{path} line 42: 'MESSAGE  0'"
+    assert _counts(splits) == [("repeat", 3, 3)]
+    assert splits.findings[0].message == "Texts repeat an earlier row and count twice: keep one of each."
+    assert splits.findings[0].rows.iloc[0].tolist() == ["train", str(path), 42, "yes", "MESSAGE  0", "as a.csv line 2"]
 
 
 def test_texts_of_both_labels_are_all_dropped(tmp_path):
     splits = _splits(_written(tmp_path / "a.csv", _csv(40) + "Message 0,no\nmessage 1,yes\n"))
     texts = {normalise(text) for _, frame in splits.items() for text in frame["text"]}
     assert texts == {f"message {n}" for n in range(2, 40)}
-    assert [(finding.kind, finding.count) for finding in splits.findings] == [("conflict", 4)]
-    assert "decide on one label" in splits.findings[0].message
+    assert _counts(splits) == [("conflict", 4, 4)]
+    assert "decide on one" in splits.findings[0].message
 
 
 def test_texts_that_are_evaluated_on_are_dropped_from_train_only(tmp_path):
@@ -416,24 +411,42 @@ def test_texts_that_are_evaluated_on_are_dropped_from_train_only(tmp_path):
     _written(tmp_path / "test.csv", "text,label\nMESSAGE 8,yes\nmessage 9,no\nmessage 9,no\n")
     splits = _splits(tmp_path)
     assert set(splits.train["text"]) == {f"message {n}" for n in range(10, 60)}
-    assert [(finding.kind, finding.count) for finding in splits.findings] == [("leakage", 10)]
+    assert _counts(splits) == [("leakage", 10, 10), ("conflict", 2, 0), ("repeat", 1, 0)]
     assert splits.test["text"].tolist() == ["MESSAGE 8", "message 9", "message 9"]
     assert splits.validation["line"].tolist() == list(range(2, 12))
 
 
-def test_duplicates_are_kept_where_that_is_set(tmp_path):
+def test_what_is_kept_is_found_all_the_same(tmp_path):
     _written(tmp_path / "train.csv", _csv(40) + "message 0,yes\nmessage 1,yes\n")
     _written(tmp_path / "validation.csv", _csv(8))
     _written(tmp_path / "test.csv", _csv(8))
-    splits = _splits(tmp_path, duplicates="keep")
+    splits = _splits(tmp_path, drop=())
     assert _sizes(splits) == {"train": 42, "validation": 8, "test": 8}
-    assert splits.findings == []
+    assert _counts(splits) == [("leakage", 10, 0), ("conflict", 4, 0), ("repeat", 1, 0)]
+
+
+def test_repeats_that_are_kept_do_not_leak_over_a_split_made_here(tmp_path):
+    splits = _splits(_written(tmp_path / "a.csv", _csv(100) + _csv(100).partition("\n")[2]), drop=("leakage",))
+    held_out = {*splits.validation["text"], *splits.test["text"]}
+    assert not held_out & set(splits.train["text"])
+    assert splits.train["text"].duplicated().any()
+
+
+def test_other_findings_are_dropped_from_train_where_that_is_set(tmp_path):
+    damaged = "text,label\n" + "".join(f"n{n} &amp;,{label}\n" for n in range(3) for label in ("yes",))
+    _written(tmp_path / "train.csv", _csv(40) + damaged.partition("\n")[2])
+    _written(tmp_path / "test.csv", _csv(8, start=50) + "m &lt;3,no\n")
+    splits = _splits(tmp_path, drop=("html",), validation_fraction=0.1)
+    assert not splits.train["text"].str.contains("&").any()
+    assert splits.test["text"].str.contains("&").sum() == 1
+    assert splits.findings[0].dropped == splits.findings[0].rows["split"].eq("train").sum() > 0
 
 
 def test_train_that_is_all_duplicates_is_refused(tmp_path):
     _written(tmp_path / "train.csv", _csv(8))
     _written(tmp_path / "test.csv", _csv(8))
-    with pytest.raises(DataError, match=r"No row of train is left without duplicates; .*set duplicates to keep"):
+    message = "No row of train labelled 'no' is left without leakage; .*take 'leakage' out of drop"
+    with pytest.raises(DataError, match=message):
         _splits(tmp_path)
 
 
@@ -504,6 +517,10 @@ def _frame(rows):
 
 def _sizes(splits):
     return {name: len(frame) for name, frame in splits.items()}
+
+
+def _counts(splits):
+    return [(finding.kind, finding.count, finding.dropped) for finding in splits.findings]
 
 
 def _hub_tables(labels, names=None, **settings):

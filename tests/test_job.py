@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 
@@ -49,6 +50,17 @@ def test_metrics_are_one_a_line_for_regular_expressions(base_dir, tiny_base):
     manifest = json.loads((base_dir / "model/manifest.json").read_text())
     assert float(metrics["validation_f1"]) == pytest.approx(manifest["metrics"]["validation"]["f1"]["value"], abs=1e-6)
     assert {"validation_accuracy", "test_accuracy", "test_roc_auc"} <= set(metrics)
+
+
+def test_findings_are_warned_of_and_left_with_their_rows(base_dir, tiny_base):
+    with (base_dir / "input/data/train/part-0.csv").open("a") as file:
+        file.write("smoke &amp; sparks,escalate\n")
+    done = run_job(base_dir, {**TINY, "base_model": str(tiny_base), "drop": '["repeat", "html"]'})
+    assert "warning: html (1 found, 1 dropped from train): Texts hold HTML" in done.stdout
+    rows = pd.read_csv(base_dir / "output/data/findings.csv").set_index("kind")
+    assert rows.loc["html", ["text", "note"]].tolist() == ["smoke &amp; sparks", "&amp;"]
+    findings = json.loads((base_dir / "model/manifest.json").read_text())["findings"]
+    assert {"html": 1}.items() <= {finding["kind"]: finding["dropped"] for finding in findings}.items()
 
 
 def test_wrong_settings_are_all_in_the_failure_file(base_dir):

@@ -1,13 +1,20 @@
 """The real data sets, where BERT_TEXTCLASSIFICATION_DATA names their folder: read, cleaned and split as they are."""
 
+import functools
 import os
+import re
+import time
 from pathlib import Path
 
 import pytest
 
+from bert_textclassification.training.audit import audit
 from bert_textclassification.training.baseline import fit_baseline
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import Splits, load_splits, normalise
+from bert_textclassification.training.data import Splits, load_splits
+from bert_textclassification.training.duplicates import normalise
+from bert_textclassification.training.findings import Finding
+from bert_textclassification.training.label_errors import label_errors
 
 FOLDER = os.environ.get("BERT_TEXTCLASSIFICATION_DATA")
 pytestmark = [
@@ -18,6 +25,13 @@ pytestmark = [
 
 def load(name: str, **settings: object) -> Splits:
     return load_splits(TrainingConfig.of({"data": str(Path(FOLDER or "") / name), **settings}))
+
+
+@functools.cache
+def findings(name: str) -> dict[str, Finding]:
+    """All findings of a data set with the default settings, by kind."""
+    config = TrainingConfig.of({"data": str(Path(FOLDER or "") / name)})
+    return {finding.kind: finding for finding in audit(load_splits(config), config).findings}
 
 
 def test_sst2_keeps_its_evaluation_splits_and_loses_only_duplicates():
@@ -34,7 +48,7 @@ def test_sms_is_split_by_label_without_leakage():
     assert max(shares) - min(shares) < 0.005
     texts = [text for _, frame in splits.items() for text in frame["text"].map(normalise)]
     assert len(texts) == len(set(texts))
-    assert {finding.kind for finding in splits.findings} == {"repeat"}
+    assert {finding.kind for finding in splits.findings} == {"repeat", "encoding", "html"}
 
 
 def test_told_br_conflicts_and_leakage_are_found():
@@ -52,3 +66,49 @@ def test_the_baseline_on_sms_beats_the_majority():
     splits = load("sms_spam")
     accuracy = fit_baseline(splits, seed=0).score(splits.test["text"], splits.targets(splits.test))
     assert accuracy > 0.95
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "telling", "at_least"),
+    [
+        ("told_br", "encoding", "U+FFFD", 50),
+        ("told_br", "encoding", "should be ã: UTF-8 that was read as gbk", 100),
+        ("imdb_long", "html", "<br />", 2600),
+        ("imdb_long", "encoding", "U+0096", 30),
+        ("sms_spam", "html", "&lt;", 150),
+        ("sms_spam", "encoding", "U+0092", 5),
+        ("cola", "encoding", "U+0008", 3),
+    ],
+)
+def test_known_damage_is_found(name, kind, telling, at_least):
+    assert findings(name)[kind].rows["note"].str.contains(telling, regex=False).sum() >= at_least
+
+
+@pytest.mark.parametrize("name", ["sst2", "sms_spam", "cola", "imdb_long", "told_br"])
+def test_of_these_languages_the_english_base_model_does_not_know_portuguese_alone(name):
+    assert ("language" in findings(name)) == (name == "told_br")
+
+
+def test_long_reviews_are_found_with_what_is_lost_and_what_windows_cost():
+    message = findings("imdb_long")["too_long"].message
+    assert re.search(r"8\d\.\d% of all, lose 60\.\d% of all tokens.* 3\.\d times the tokens in all", message)
+
+
+def test_most_labels_that_were_turned_round_are_found_and_few_others():
+    train = load("sms_spam").train
+    turned = train.index % 20 == 0
+    swapped = train["label"].map({"0": "1", "1": "0"})
+    finding = label_errors({"train": train.assign(label=train["label"].mask(turned, swapped))}, seed=0)
+    right = set(finding.rows["line"]) & set(train["line"][turned])
+    assert len(right) > 0.5 * turned.sum()
+    assert len(right) > 0.9 * finding.count
+
+
+def test_a_model_of_words_cannot_tell_label_errors_of_grammar():
+    assert findings("cola")["label_error"].message.startswith("Not looked for")
+
+
+def test_sst2_is_audited_within_a_minute():
+    start = time.perf_counter()
+    findings.__wrapped__("sst2")
+    assert time.perf_counter() - start < 60

@@ -2,10 +2,10 @@
 
 import pytest
 
-from bert_textclassification.training.audit import near_duplicates
 from bert_textclassification.training.baseline import fit_baseline
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import load_splits, normalise
+from bert_textclassification.training.data import load_splits
+from bert_textclassification.training.duplicates import near_duplicates, normalise
 
 LABELS = ("escalate", "routine")
 TRIGGERS = (

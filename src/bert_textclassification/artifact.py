@@ -114,6 +114,15 @@ class DataSplit(_Record):
     sha256: str
 
 
+class DataFinding(_Record):
+    """Something doubtful in the data: how many rows, how many of them were dropped from train, and what to do."""
+
+    kind: str
+    count: NonNegativeInt
+    dropped: NonNegativeInt
+    message: str
+
+
 class Histogram(_Record):
     """Counts of values: `counts[i]` of those up to `edges[i]` and over the edge before; the last, over every edge."""
 
@@ -171,6 +180,7 @@ class Manifest(_Record):
     not_built: dict[str, str] = Field(default={}, description="variants that could not be made, and why")
     made_on: dict[str, str] = Field(default={}, description="processor and instruction set that chose the default")
     data: dict[str, DataSplit]
+    findings: tuple[DataFinding, ...] = Field(default=(), description="what is doubtful in the data")
     metrics: dict[str, dict[str, dict[str, float]]] = Field(
         description="split -> metric -> value, low, high (95 % bootstrap interval)"
     )
@@ -186,7 +196,7 @@ class Manifest(_Record):
         default={}, description="metric -> mean, low, high over the seeds (95 % t-interval)"
     )
     warnings: list[str] = Field(default=[], description="what a user must know before trusting the model")
-    training: dict[str, str | int | float | bool | None]
+    training: dict[str, str | int | float | bool | tuple[str, ...] | None]
     versions: dict[str, str]
     seed: int
 

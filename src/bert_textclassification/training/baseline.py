@@ -11,7 +11,7 @@ from bert_textclassification.training.data import Splits
 
 def fit_baseline(splits: Splits, seed: int) -> Pipeline:
     """Fit on train; the strength of regularisation is the best of four on validation."""
-    candidates = [_pipeline(c, seed).fit(splits.train["text"], splits.targets(splits.train)) for c in (0.3, 1, 3, 10)]
+    candidates = [tfidf_model(c, seed).fit(splits.train["text"], splits.targets(splits.train)) for c in (0.3, 1, 3, 10)]
     truth = splits.targets(splits.validation)
     scores: list[float] = [model.score(splits.validation["text"], truth) for model in candidates]
     return candidates[int(np.argmax(scores))]
@@ -23,8 +23,9 @@ def baseline_scores(model: Pipeline, texts: list[str]) -> NDArray[np.float64]:
     return scores
 
 
-def _pipeline(c: float, seed: int) -> Pipeline:
+def tfidf_model(strength: float, seed: int) -> Pipeline:
+    """Return the model, unfitted; `strength` is the inverse of the regularisation's."""
     return make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=1),
-        LogisticRegression(C=c, max_iter=2000, random_state=seed),
+        LogisticRegression(C=strength, max_iter=2000, random_state=seed),
     )

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from bert_textclassification.errors import ConfigurationError
 
 DEFAULT_BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+FINDINGS = (
+    "leakage", "conflict", "repeat", "near_leakage", "encoding", "html", "too_long", "language", "label_error",
+)  # fmt: skip
 
 
 class TrainingConfig(BaseModel):
@@ -32,9 +35,9 @@ class TrainingConfig(BaseModel):
     test_fraction: float = Field(
         default=0.15, gt=0, lt=0.5, description="Share of rows held out when there is no test split"
     )
-    duplicates: Literal["drop", "keep"] = Field(
-        default="drop",
-        description="Drop from train: repeats, texts with both labels, and texts that are also evaluated on",
+    drop: tuple[str, ...] = Field(
+        default=("leakage", "conflict", "repeat"),
+        description=f"Findings whose rows are dropped from train, as a list or with commas: {', '.join(FINDINGS)}",
     )
     base_model: str = Field(default=DEFAULT_BASE_MODEL, description="Hub id or local folder of an encoder")
     max_length: int = Field(default=128, ge=8, le=512, description="Tokens read of a text, special ones too")
@@ -89,6 +92,19 @@ class TrainingConfig(BaseModel):
     )
     seeds: int = Field(default=1, ge=1, le=20, description="Models to train, seed after seed; the best one is kept")
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the splits, the head and the order")
+
+    @field_validator("drop", mode="before")
+    @classmethod
+    def _known_findings(cls, value: Any) -> Any:
+        asked = _listed(value) if isinstance(value, str) else value or ()
+        if not isinstance(asked, (list, tuple)):
+            raise ValueError('must be a list such as ["repeat"]')
+        for kind in asked:
+            if kind not in FINDINGS:
+                near = difflib.get_close_matches(str(kind), FINDINGS, n=1)
+                meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(FINDINGS)}"
+                raise ValueError(f"there is no finding {kind!r}, {meant}")
+        return tuple(kind for kind in FINDINGS if kind in asked)
 
     @field_validator("exit_layers", mode="before")
     @classmethod
@@ -148,6 +164,17 @@ class SageMakerFolders:
         if not isinstance(content, dict):
             raise ConfigurationError(f'{self.hyperparameters} must hold an object such as {{"epochs": "3"}}.')
         return content
+
+
+def _listed(value: str) -> list[Any]:
+    """Return the items of a JSON list or of text with commas."""
+    if not value.lstrip().startswith("["):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    try:
+        items: list[Any] = json.loads(value)
+    except ValueError as problem:
+        raise ValueError(f'not a JSON list such as ["repeat"]: {problem}') from None
+    return items
 
 
 def _unquoted(value: Any) -> Any:

@@ -1,49 +1,26 @@
-"""Read, validate and split labelled texts.
+"""Labelled texts ready to train on: read, cleaned, split.
 
     splits = load_splits(TrainingConfig(data="local_test/test_dir/input/data"))
     splits.train            # DataFrame with text, label, source, line
     splits.labels           # ("routine", "escalate"): negative, positive
 
-A data set is a CSV, TSV, JSON Lines or Parquet file, a folder with files or folders called `train`, `validation`
-and `test` (the last two optional), a folder of files that are one unsplit table, or a hub name such as
-`nyu-mll/glue:sst2`. What cannot be used is refused with file, line and remedy; what is only doubtful is counted in
-`Splits.findings`.
+What cannot be used is refused with file, line and remedy; what is only doubtful is in `Splits.findings`.
 """
 
-import csv
 import hashlib
-import io
-import json
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from bert_textclassification.errors import DataError
-from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.cleaning import BEFORE_SPLITTING, QUICK, clean
+from bert_textclassification.training.config import FINDINGS, TrainingConfig
+from bert_textclassification.training.findings import Finding, Tables, merged
+from bert_textclassification.training.reading import SPLITS, read_tables
 
-FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
-SPLITS = ("train", "validation", "test")
 JUDGING_ROWS = 2000  # a loss of 0.25 points is the least that so many rows can tell from chance
 _LARGEST_SHARE_HELD_BACK = 0.05
-_LARGEST_FIELD = 10_000_000
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
-
-Row = tuple[str, str, str, int]  # text, label, source, line
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something doubtful in the data: how often, where, and what to do about it."""
-
-    kind: str
-    count: int
-    message: str
-    examples: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -79,44 +56,17 @@ def load_splits(config: TrainingConfig) -> Splits:
     """
     tables = read_tables(config)
     labels = choose_labels(tables, config.positive_label)
-    findings: list[Finding] = []
-    if config.duplicates == "drop":
-        tables["train"], findings = drop_duplicates(tables)
+    tables, before = clean(tables, [kind for kind in BEFORE_SPLITTING if kind in config.drop], config)
     tables = fill_splits(tables, config)
+    tables["train"], held_back = hold_back(tables["train"], JUDGING_ROWS - len(tables["validation"]), config.seed)
+    tables |= {} if held_back is None else {"held_back": held_back}
     for name, frame in tables.items():
         _refuse_one_class(name, frame, labels)
-    train, held_back = hold_back(tables["train"], JUDGING_ROWS - len(tables["validation"]), config.seed)
-    return Splits(train, tables["validation"], tables["test"], labels, findings, held_back)
+    tables, after = clean(tables, [kind for kind in FINDINGS if kind in QUICK or kind in config.drop], config)
+    return Splits(**tables, labels=labels, findings=merged([*before, *after]))
 
 
-def read_tables(config: TrainingConfig) -> dict[str, pd.DataFrame]:
-    """Return the tables that the data set has, by split; an unsplit one is called train."""
-    path = Path(config.data)
-    if path.exists():
-        sources = find_files(path)
-        return {name: _frame(_rows_of_files(files, config), name) for name, files in sources.items()}
-    if _HUB_NAME.fullmatch(config.data) and path.suffix.lower() not in FORMATS:
-        return read_hub_dataset(config)
-    raise DataError(f"There is no file or folder {config.data}; give the path of your labelled texts.")
-
-
-def find_files(path: Path) -> dict[str, list[Path]]:
-    """Return the files of each split at `path`.
-
-    Raises:
-        DataError: there is no readable file, or a folder has a validation or test split but no train.
-    """
-    if path.is_file():
-        return {"train": [path]}
-    found = {name: _files_called(path, name) for name in SPLITS}
-    if not any(found.values()):
-        found["train"] = _data_files(path)
-    if not found["train"]:
-        raise DataError(f"{path} holds no training data; put a {', '.join(FORMATS)} file there, or in a folder train/.")
-    return {name: files for name, files in found.items() if files}
-
-
-def choose_labels(tables: dict[str, pd.DataFrame], positive: str | None) -> tuple[str, str]:
+def choose_labels(tables: Tables, positive: str | None) -> tuple[str, str]:
     """Return (negative, positive).
 
     The positive label is the one given; else 1 of 0 and 1; else the rarer one in train; else the last one in
@@ -144,29 +94,7 @@ def choose_labels(tables: dict[str, pd.DataFrame], positive: str | None) -> tupl
     return (first, second) if positive == second else (second, first)
 
 
-def drop_duplicates(tables: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, list[Finding]]:
-    """Return train without repeats, texts of both labels and texts of the other splits, and what was found.
-
-    Texts are the same when they differ in case and spaces only. Given validation and test rows are never changed.
-    """
-    train = tables["train"]
-    key = train["text"].map(normalise)
-    evaluated = {text for name, frame in tables.items() if name != "train" for text in frame["text"].map(normalise)}
-    leaked = key.isin(evaluated)
-    conflicting = ~leaked & (train.groupby(key)["label"].transform("nunique") > 1)
-    repeated = ~leaked & ~conflicting & key.duplicated()
-    found = [
-        _finding("leakage", train[leaked], "also in validation or test: dropped from train"),
-        _finding("conflict", train[conflicting], "have both labels: dropped from train; decide on one label"),
-        _finding("repeat", train[repeated], "repeat an earlier row: dropped from train"),
-    ]
-    kept = train[~(leaked | conflicting | repeated)].reset_index(drop=True)
-    if kept.empty:
-        raise DataError("No row of train is left without duplicates; check the data or set duplicates to keep.")
-    return kept, [finding for finding in found if finding.count]
-
-
-def fill_splits(tables: dict[str, pd.DataFrame], config: TrainingConfig) -> dict[str, pd.DataFrame]:
+def fill_splits(tables: Tables, config: TrainingConfig) -> Tables:
     """Return all three splits, those that are missing held out of train, stratified; train comes shuffled.
 
     Raises:
@@ -200,166 +128,6 @@ def fingerprint(frame: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def normalise(text: str) -> str:
-    """Return `text` as it is compared for duplicates: lower case, single spaces."""
-    return " ".join(text.casefold().split())
-
-
-def read_hub_dataset(config: TrainingConfig) -> dict[str, pd.DataFrame]:
-    """Return the splits of a data set of the Hugging Face hub; `name:configuration` chooses a configuration.
-
-    Raises:
-        DataError: the hub does not answer, has no such data set, or it lacks a column.
-    """
-    import datasets  # imported here: reading files needs none of it
-
-    name, _, configuration = config.data.partition(":")
-    try:
-        found = datasets.load_dataset(name, configuration or None)
-    except Exception as problem:  # the library raises its own, requests', and the hub client's errors
-        raise DataError(
-            f"{config.data} is neither a path here nor a data set that the hub gave ({type(problem).__name__}); check "
-            "the name and the network, or give a local file."
-        ) from problem
-    return tables_of_hub_splits(found, config)
-
-
-def tables_of_hub_splits(found: Any, config: TrainingConfig) -> dict[str, pd.DataFrame]:
-    """Return the tables of a `datasets.DatasetDict`; splits without labels (all -1, as GLUE's tests) are left out."""
-    tables = {}
-    for name in SPLITS:
-        if name not in found:
-            continue
-        rows = list(_rows_of_hub_split(found[name], name, config))
-        if rows and all(label == "-1" for _, label, _, _ in rows):
-            continue
-        tables[name] = _frame(iter(rows), name)
-    if "train" not in tables:
-        raise DataError(f"The data set {config.data} has no labelled train split; it has: {', '.join(found)}.")
-    return tables
-
-
-def _rows_of_hub_split(split: Any, name: str, config: TrainingConfig) -> Iterator[Row]:
-    _check_columns(split.column_names, f"the split {name} of {config.data}", config)
-    names = getattr(split.features[config.label_column], "names", None)
-    columns = zip(split[config.text_column], split[config.label_column], strict=True)
-    for number, (text, label) in enumerate(columns, start=1):
-        value = names[label] if names and label is not None and label >= 0 else label
-        yield _row(text, value, name, number)
-
-
-def _files_called(folder: Path, name: str) -> list[Path]:
-    """Return the files of a split: `name.csv` and the like, or those in the folder `name`."""
-    if (folder / name).is_dir():
-        return _data_files(folder / name)
-    return [path for path in _data_files(folder) if path.stem.lower() == name]
-
-
-def _data_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in FORMATS and path.is_file())
-
-
-def _rows_of_files(files: list[Path], config: TrainingConfig) -> Iterator[Row]:
-    for path in files:
-        yield from _rows_of_file(path, config)
-
-
-def _rows_of_file(path: Path, config: TrainingConfig) -> Iterator[Row]:
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return _rows_of_parquet(path, config)
-    if suffix == ".jsonl":
-        return _rows_of_json_lines(path, config)
-    if suffix in (".csv", ".tsv"):
-        return _rows_of_csv(path, config, "\t" if suffix == ".tsv" else ",")
-    raise DataError(f"{path} is not a {', '.join(FORMATS)} file; convert it to one of these.")
-
-
-def _rows_of_csv(path: Path, config: TrainingConfig, delimiter: str) -> Iterator[Row]:
-    csv.field_size_limit(_LARGEST_FIELD)
-    reader = csv.reader(io.StringIO(_decoded(path), newline=""), delimiter=delimiter, strict=True)
-    line = 1
-    try:
-        header = next(reader, [])
-        _check_columns(header, str(path), config)
-        text, label = header.index(config.text_column), header.index(config.label_column)
-        line = reader.line_num + 1
-        for record in reader:
-            if record and len(record) != len(header):
-                raise DataError(
-                    f"{path} line {line}: {len(record)} fields where the header has {len(header)}; quote texts that "
-                    f"hold {delimiter!r} or line breaks."
-                )
-            if record:
-                yield _row(record[text], record[label], str(path), line)
-            line = reader.line_num + 1
-    except csv.Error as problem:
-        raise DataError(f"{path} line {line}: {problem}; mend the quotes of the row that starts there.") from None
-
-
-def _rows_of_json_lines(path: Path, config: TrainingConfig) -> Iterator[Row]:
-    for number, line in enumerate(_decoded(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            content = json.loads(line)
-        except ValueError as problem:
-            raise DataError(f"{path} line {number}: not valid JSON ({problem}); mend or delete the line.") from None
-        if not isinstance(content, dict):
-            raise DataError(f'{path} line {number}: must be an object such as {{"text": "...", "label": "..."}}.')
-        _check_columns(list(content), f"{path} line {number}", config)
-        yield _row(content[config.text_column], content[config.label_column], str(path), number)
-
-
-def _rows_of_parquet(path: Path, config: TrainingConfig) -> Iterator[Row]:
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as problem:
-        raise DataError(f"{path} is not a readable Parquet file: {problem}; write it again.") from None
-    _check_columns(list(frame.columns), str(path), config)
-    columns = zip(frame[config.text_column], frame[config.label_column], strict=True)
-    for number, (text, label) in enumerate(columns, start=1):
-        yield _row(text, label, str(path), number)
-
-
-def _decoded(path: Path) -> str:
-    raw = path.read_bytes()
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        at = len(raw) - len(problem.object) + problem.start  # the codec counts from behind a byte order mark
-        line = raw.count(b"\n", 0, at) + 1
-        raise DataError(
-            f"{path} line {line}: byte {at} (0x{raw[at]:02x}) is not UTF-8; save the file as UTF-8."
-        ) from None
-
-
-def _row(text: Any, label: Any, source: str, line: int) -> Row:
-    if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{source} line {line}: the text is empty; fill it in or delete the row.")
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)
-    label = "" if label is None or label is pd.NA or label != label else str(label).strip()
-    if not label:
-        raise DataError(f"{source} line {line}: the label is empty; fill it in or delete the row.")
-    return text, label, source, line
-
-
-def _check_columns(columns: list[str], where: str, config: TrainingConfig) -> None:
-    for setting in ("text_column", "label_column"):
-        wanted = getattr(config, setting)
-        if wanted not in columns:
-            has = ", ".join(map(str, columns)) or "nothing"
-            raise DataError(f"{where} has no column {wanted!r}, it has: {has}; rename it or set {setting}.")
-
-
-def _frame(rows: Iterator[Row], name: str) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=["text", "label", "source", "line"])
-    if frame.empty:
-        raise DataError(f"The split {name} has no rows; add labelled texts or remove its file.")
-    return frame
-
-
 def _wrong_number_of_labels(train: pd.DataFrame, counts: "pd.Series[int]") -> str:
     if len(counts) == 1:
         return f"train has the one label {counts.index[0]!r}; a classifier needs examples of two."
@@ -386,8 +154,3 @@ def _hold_out(frame: pd.DataFrame, rows: int, name: str, seed: int) -> tuple[pd.
             f"{len(frame)} rows are too few to hold out {rows} of both labels for {name}; add rows or give the split."
         ) from None
     return rest, held_out.reset_index(drop=True)
-
-
-def _finding(kind: str, rows: pd.DataFrame, what: str) -> Finding:
-    examples = [f"{row.source} line {row.line}: {str(row.text)[:80]!r}" for row in rows.head(3).itertuples()]
-    return Finding(kind, len(rows), f"{len(rows)} training texts {what}.", examples)

@@ -1,7 +1,7 @@
 """One training job under the SageMaker contract: channels and hyperparameters in, a model artifact out.
 
-Reads `<base>/input/`, writes the artifact to `<base>/model/`, the torch weights and the manifest to
-`<base>/output/data/`, checkpoints to `<base>/checkpoints/<host>/`, and the reason of a failure to
+Reads `<base>/input/`, writes the artifact to `<base>/model/`, the torch weights, the manifest and the doubtful rows
+(`findings.csv`) to `<base>/output/data/`, checkpoints to `<base>/checkpoints/<host>/`, and the reason of a failure to
 `<base>/output/failure`. The base is `/opt/ml`, or SAGEMAKER_BASE_DIR. Exit status 0 when the artifact is complete, or
 after SIGTERM: then the next start goes on from the last checkpoint. Of several hosts the first one writes the model.
 """
@@ -11,10 +11,12 @@ import json
 import shutil
 import sys
 import traceback
+from pathlib import Path
 
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.errors import UserError
 from bert_textclassification.training import hosts, stopping
+from bert_textclassification.training.audit import audit, rows_table
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprint, load_splits
 from bert_textclassification.training.distillation import distil
@@ -59,7 +61,7 @@ def train(config: TrainingConfig, folders: SageMakerFolders, own: Hosts) -> Arti
     Raises:
         UserError: the data or the settings cannot be used, or a host is lost.
     """
-    splits = _load(config, own)
+    splits = _load(config, folders, own)
     checkpoints = folders.checkpoints / own.own
     work = folders.output if own.is_first else checkpoints / "model"
     fine_tuned = fine_tune_seeds(config, splits, work / "fine_tuned", checkpoints, [MetricLines()])
@@ -72,12 +74,23 @@ def train(config: TrainingConfig, folders: SageMakerFolders, own: Hosts) -> Arti
     return artifact
 
 
-def _load(config: TrainingConfig, own: Hosts) -> Splits:
+def _load(config: TrainingConfig, folders: SageMakerFolders, own: Hosts) -> Splits:
     splits = load_splits(config)
     own.require_same("training texts", fingerprint(splits.train))
-    for finding in splits.findings if own.is_first else []:
-        print(f"warning: {finding.message} Such as {'; '.join(finding.examples)}", flush=True)
-    return splits
+    if not own.is_first:
+        return splits
+    audited = audit(splits, config)
+    report_findings(audited, folders.output)
+    return audited
+
+
+def report_findings(splits: Splits, folder: Path) -> None:
+    """Print each finding as a warning and write all their rows to `findings.csv` in `folder`."""
+    for finding in splits.findings:
+        rows = f"{finding.count} found, {finding.dropped} dropped from train"
+        print(f"warning: {finding.kind} ({rows}): {finding.message}", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows_table(splits).to_csv(folder / "findings.csv", index=False)
 
 
 def _in_words(problem: Exception) -> str:

@@ -16,9 +16,9 @@ from bert_textclassification.artifact import Artifact
 from bert_textclassification.errors import NoisyMachineError, UserError
 from bert_textclassification.training import plots, readme
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import read_tables
 from bert_textclassification.training.ladder import climb
 from bert_textclassification.training.ladder_tables import LADDER, rungs_table, targets_table
+from bert_textclassification.training.reading import read_tables
 from bert_textclassification.training.rungs import ALL_CORES, EARLY, INT8
 from bert_textclassification.training.serving_gains import (
     bulk_gain,

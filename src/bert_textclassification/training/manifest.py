@@ -8,6 +8,7 @@ from pathlib import Path
 from bert_textclassification.artifact import (
     SCHEMA_VERSION,
     BaseModelSource,
+    DataFinding,
     DataSplit,
     Decision,
     Manifest,
@@ -73,6 +74,10 @@ def describe(
             name: DataSplit(rows=len(frame), positives=sum(splits.targets(frame)), sha256=fingerprint(frame))
             for name, frame in splits.items()
         },
+        findings=tuple(
+            DataFinding(kind=one.kind, count=one.count, dropped=one.dropped, message=one.message)
+            for one in splits.findings
+        ),
         **asdict(quality) | {"comparisons": quality.comparisons},
         seeds=fine_tuned.facts.get("seeds", {}),
         training={**config.model_dump(exclude={"data"}), "computed_in": fine_tuned.facts["precision"]},

@@ -43,6 +43,7 @@ def model_card(manifest: Manifest) -> str:
     ]
     not_built = "".join(f"\n- `{name}` was not made. {reason}" for name, reason in manifest.not_built.items())
     data = [[name, str(split.rows), str(split.positives)] for name, split in manifest.data.items()]
+    findings = [[one.kind, str(one.count), str(one.dropped), one.message] for one in manifest.findings]
     negative, positive = manifest.labels
     warnings = "".join(f"> **Warning.** {warning}\n>\n" for warning in manifest.warnings).removesuffix(">\n")
     return f"""# Model card
@@ -94,6 +95,10 @@ Logits are divided by a temperature of {manifest.decision.temperature:.3g}, so t
 ## Data
 
 {markdown_table(["split", "rows", f"labelled {positive}"], data)}
+
+### Known of the data
+
+{markdown_table(["finding", "rows", "dropped from train", "what to do"], findings) if findings else "Nothing doubtful."}
 
 ## Limits
 
