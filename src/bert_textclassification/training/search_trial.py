@@ -31,6 +31,7 @@ CURVE = "curve"  # of a trial: (share of the training, validation score) of ever
 MILLISECONDS = "milliseconds"  # of a trial, known before it is finished
 FEWEST_RIVALS = 3
 _AS_FAST = 1.05  # a rival may take so many times the time
+_LAST_LOOK = 0.95  # share of the training behind which there is too little left to spare
 
 Curve = Sequence[tuple[float, float]]
 
@@ -88,8 +89,7 @@ class Pruning(TrainerCallback):
         share = round(state.global_step / state.max_steps, 2)
         self._curve.append((share, metrics[f"eval_{self._config.selection_metric}"]))
         self._trial.set_user_attr(CURVE, self._curve)
-        # At the end there is nothing left to spare.
-        if share < 1 and is_hopeless(self._curve, self._rivals, higher_is_better(self._config)):
+        if share < _LAST_LOOK and is_hopeless(self._curve, self._rivals, higher_is_better(self._config)):
             self.is_hopeless = control.should_training_stop = True
 
 
