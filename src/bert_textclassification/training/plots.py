@@ -123,11 +123,11 @@ def plot_search_history(table: pd.DataFrame, metric: str, higher_is_better: bool
 
 
 def plot_pareto_front(table: pd.DataFrame, metric: str) -> Figure:
-    """Draw score against milliseconds of each trial of a search, joined where no other is better in both."""
+    """Draw score against milliseconds of each trial of a search, and the best score there is at each speed."""
     figure, axes = plt.subplots(figsize=(7, 3.4))
     _draw_trials(axes, table, "milliseconds")
     front = table[table["state"].isin(["front", "best"])].sort_values("milliseconds")
-    axes.plot(front["milliseconds"], front["score"], color=ORANGE)
+    axes.step(front["milliseconds"], front["score"], where="post", color=ORANGE)
     for row in front.itertuples():
         axes.annotate(str(row.trial), (row.milliseconds, row.score), xytext=(4, 4), textcoords="offset points")
     axes.set(xlabel="int8, ms a text", ylabel=f"validation {metric}", title="Trials; the line is the Pareto front")
@@ -146,7 +146,8 @@ def _draw_trials(axes: Axes, table: pd.DataFrame, across: str) -> None:
     """Scatter the scores of trials; those that were stopped early in grey."""
     for stopped, colour, marker, label in ((False, BLUE, "o", "finished"), (True, GREY, "x", "stopped early")):
         shown = table[(table["state"] == "stopped") == stopped]
-        axes.scatter(shown[across], shown["score"], color=colour, marker=marker, label=label, zorder=3)
+        if len(shown):
+            axes.scatter(shown[across], shown["score"], color=colour, marker=marker, label=label, zorder=3)
     axes.grid(alpha=0.3)
     axes.legend()
 
