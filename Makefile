@@ -11,6 +11,8 @@ MODEL ?= runs/demo/model
 PORT ?= 8080
 NAME ?= mine
 DATA ?= local_test/test_dir/input/data
+TRIALS ?= 20
+SPACE ?= src/bert_textclassification/training/search_space.yaml
 CUDA_PACKAGES := cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13 triton
 export JUPYTER_PLATFORM_DIRS := 1
 
@@ -22,6 +24,9 @@ demo: .venv/installed system-packages  ## run the four notebooks on the data tha
 
 notebooks: .venv/installed system-packages  ## the same on your data: make notebooks NAME=mine DATA=mine.csv SETTINGS="epochs=3"
 	@$(PYTHON) -m bert_textclassification.training.pipeline --name "$(NAME)" --data "$(DATA)" $(SETTINGS)
+
+search: .venv/installed  ## search for the best settings; the same command goes on: make search NAME=mine DATA=mine.csv TRIALS=20
+	@$(PYTHON) -m bert_textclassification.training.search --name "$(NAME)" --data "$(DATA)" --trials "$(TRIALS)" --space "$(SPACE)" $(SETTINGS)
 
 lab: .venv/installed  ## open the notebooks in JupyterLab
 	@$(PYTHON) -m jupyterlab --notebook-dir notebooks
@@ -109,4 +114,4 @@ compiler:  ## install a C compiler and Python's headers where they are missing (
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint container/constraints.txt --editable ".[serve,train,notebooks,search,dev]" 2> .venv/install.log || { cat .venv/install.log >&2; exit 1; }
 	touch .venv/installed
 
-.PHONY: help demo notebooks lab publish readme serve load benchmark benchmark-training test lint image system-packages compiler constraints clean
+.PHONY: help demo notebooks search lab publish readme serve load benchmark benchmark-training test lint image system-packages compiler constraints clean

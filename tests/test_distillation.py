@@ -8,9 +8,10 @@ from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving import native_engine
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training.decision import labels_of
-from bert_textclassification.training.distillation import distil, hidden_loss, kept_layers, score_loss, smaller
+from bert_textclassification.training.distillation import distil, hidden_loss, score_loss, smaller
 from bert_textclassification.training.evaluation import agreement
 from bert_textclassification.training.fine_tuning import evaluate_splits, fine_tune, torch_logits
+from bert_textclassification.training.model import kept_layers
 from bert_textclassification.training.quantization import build_artifact
 
 needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")

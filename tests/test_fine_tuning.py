@@ -103,6 +103,20 @@ def test_the_default_base_model_is_found_without_a_hub():
     assert base.classifier(0.1).encoder.config.num_hidden_layers == 6
 
 
+def test_fewer_layers_are_those_of_the_base_model_with_an_exit_half_way(tiny_base):
+    base = find_base_model(str(tiny_base))
+    whole, cut = base.classifier(0.1).encoder, base.classifier(0.1, "auto", layers=1)
+    assert cut.encoder.config.num_hidden_layers == len(cut.encoder.encoder.layer) == base.layers() - 1 == 1
+    assert torch.equal(cut.encoder.encoder.layer[0].output.dense.weight, whole.encoder.layer[1].output.dense.weight)
+    assert cut.exit_layers == ()
+    assert base.classifier(0.1, "auto", layers=2).exit_layers == (1,)
+
+
+def test_more_layers_than_the_base_model_has_are_refused(tiny_base):
+    with pytest.raises(ConfigurationError, match="layers 3: the model has 2; choose 1 to 2, or 0 for all"):
+        find_base_model(str(tiny_base)).classifier(0.1, layers=3)
+
+
 def test_a_changed_seed_changes_only_splits_made_here(tiny_config, tiny_splits):
     again = load_splits(tiny_config.model_copy(update={"seed": 7}))
     assert again.test.equals(tiny_splits.test)

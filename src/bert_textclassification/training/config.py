@@ -40,6 +40,9 @@ class TrainingConfig(BaseModel):
         description=f"Findings whose rows are dropped from train, as a list or with commas: {', '.join(FINDINGS)}",
     )
     base_model: str = Field(default=DEFAULT_BASE_MODEL, description="Hub id or local folder of an encoder")
+    layers: int = Field(
+        default=0, ge=0, le=96, description="Layers kept of the base model, evenly spaced with the last; 0 for all"
+    )
     max_length: int = Field(default=128, ge=8, le=512, description="Tokens read of a text, special ones too")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout before the classification layer")
     epochs: float = Field(default=4, gt=0, le=100, description="Passes over train, at most")

@@ -18,7 +18,7 @@ from transformers import TrainerCallback, set_seed
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.fine_tuning import STUDENT, FineTuned, train
-from bert_textclassification.training.model import Answers, TextClassifier, find_base_model
+from bert_textclassification.training.model import Answers, TextClassifier, find_base_model, keep_layers, kept_layers
 from bert_textclassification.training.trainer import FineTuningTrainer
 
 TEMPERATURE = 2.0  # of the softened scores, as in DistilBERT
@@ -41,11 +41,6 @@ def distil(
     return train(student, base, config, splits, teacher.folder / STUDENT, make_trainer, checkpoints, callbacks)
 
 
-def kept_layers(deep: int, kept: int) -> list[int]:
-    """Return which of `deep` layers, counted from 1, a student of `kept` layers starts from; the last is one."""
-    return [round((number + 1) * deep / kept) for number in range(kept)]
-
-
 def smaller(teacher: TextClassifier, layers: int, dropout: float) -> TextClassifier:
     """Return a copy of `teacher` with evenly spaced layers of it and without its early exit.
 
@@ -56,11 +51,7 @@ def smaller(teacher: TextClassifier, layers: int, dropout: float) -> TextClassif
     if not 0 < layers < deep:
         raise ConfigurationError(f"student_layers {layers} must lie below the {deep} layers of the model.")
     encoder = copy.deepcopy(teacher.encoder)
-    stack: Any = getattr(encoder, "transformer", None) or getattr(encoder, "encoder", None)
-    if not isinstance(getattr(stack, "layer", None), torch.nn.ModuleList):
-        raise ConfigurationError(f"student_layers: the layers of a {encoder.config.model_type} cannot be dropped.")
-    stack.layer = torch.nn.ModuleList(stack.layer[one - 1] for one in kept_layers(deep, layers))
-    encoder.config.num_hidden_layers = layers
+    keep_layers(encoder, layers)
     student = TextClassifier(encoder, dropout)
     student.head.load_state_dict(teacher.head.state_dict())
     return student

@@ -109,7 +109,7 @@ def fine_tune(
     base = find_base_model(config.base_model)
     shutil.rmtree(folder / STUDENT, ignore_errors=True)  # of the model before
     set_seed(config.seed)
-    model = base.classifier(config.dropout, config.exit_layers)
+    model = base.classifier(config.dropout, config.exit_layers, config.layers)
     return train(model, base, config, splits, folder, make_trainer, checkpoints, callbacks)
 
 

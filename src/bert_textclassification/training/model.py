@@ -110,6 +110,29 @@ def layers_of_exits(setting: str, layers: int) -> tuple[int, ...]:
     return asked
 
 
+def kept_layers(deep: int, kept: int) -> list[int]:
+    """Return which of `deep` layers, counted from 1, stay where `kept` of them do: evenly spaced, the last is one."""
+    return [round((number + 1) * deep / kept) for number in range(kept)]
+
+
+def keep_layers(encoder: Any, layers: int) -> None:
+    """Drop all but `layers` evenly spaced layers of `encoder`, as DistilBERT's students start (Sanh et al. 2019).
+
+    Raises:
+        ConfigurationError: `encoder` has fewer layers, or does not keep them where BERT does.
+    """
+    deep = encoder.config.num_hidden_layers
+    if not 0 < layers <= deep:
+        raise ConfigurationError(f"layers {layers}: the model has {deep}; choose 1 to {deep}, or 0 for all.")
+    if layers == deep:
+        return
+    stack: Any = getattr(encoder, "transformer", None) or getattr(encoder, "encoder", None)
+    if not isinstance(getattr(stack, "layer", None), torch.nn.ModuleList):
+        raise ConfigurationError(f"The layers of a {encoder.config.model_type} cannot be dropped; keep all of them.")
+    stack.layer = torch.nn.ModuleList(stack.layer[one - 1] for one in kept_layers(deep, layers))
+    encoder.config.num_hidden_layers = layers
+
+
 class BaseModel:
     """A pretrained encoder that was found: its name for people, and where its files are."""
 
@@ -124,18 +147,26 @@ class BaseModel:
             raise ConfigurationError(f"base_model {self.name!r} has no fast tokenizer; choose one that has.")
         return tokenizer
 
-    def classifier(self, dropout: float, exit_layers: str = "none") -> TextClassifier:
-        """Return the encoder under new classification layers, drawn from torch's current seed.
+    def classifier(self, dropout: float, exit_layers: str = "none", layers: int = 0) -> TextClassifier:
+        """Return the encoder, with `layers` of its layers or all, under new classification layers.
+
+        These are drawn from torch's current seed.
 
         Raises:
-            ConfigurationError: the encoder has no layer behind one of `exit_layers`.
+            ConfigurationError: the encoder has not so many layers, or none behind one of `exit_layers`.
         """
         with _quiet():
             encoder = AutoModel.from_pretrained(
                 self.location, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
             )
+        if layers:
+            keep_layers(encoder, layers)
         exits = layers_of_exits(exit_layers, encoder.config.num_hidden_layers)
         return TextClassifier(_without_pooler(encoder), dropout, exits)
+
+    def layers(self) -> int:
+        """Return how many layers the encoder has."""
+        return int(AutoConfig.from_pretrained(self.location, trust_remote_code=False).num_hidden_layers)
 
     def source(self) -> BaseModelSource:
         """Return the name and the hash of the weights."""

@@ -1,4 +1,4 @@
-"""The pictures of the notebooks: each function draws one figure and returns it."""
+"""The pictures of the notebooks and of a search: each function draws one figure and returns it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
@@ -132,6 +133,48 @@ def plot_ladder(rungs: Sequence[dict[str, Any]]) -> Figure:
     axes.set_xlim(min(rates) / 1.5, max(rates) * 2)
     axes.set(xlabel="texts a second and core (log scale); grey: random weights", title="The ladder")
     return _finished(figure)
+
+
+def plot_search_history(table: pd.DataFrame, metric: str, higher_is_better: bool) -> Figure:
+    """Draw the score of each trial of a search in order, and the best of the finished ones so far."""
+    figure, axes = plt.subplots(figsize=(7, 3.4))
+    _draw_trials(axes, table, "trial")
+    finished = table[table["state"] != "stopped"].sort_values("trial")
+    scores = finished["score"]
+    axes.step(finished["trial"], scores.cummax() if higher_is_better else scores.cummin(), where="post", color=ORANGE)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="trial", ylabel=f"validation {metric}", title="The search; the line is the best so far")
+    return _finished(figure)
+
+
+def plot_pareto_front(table: pd.DataFrame, metric: str) -> Figure:
+    """Draw score against milliseconds of each trial of a search, and the best score there is at each speed."""
+    figure, axes = plt.subplots(figsize=(7, 3.4))
+    _draw_trials(axes, table, "milliseconds")
+    front = table[table["state"].isin(["front", "best"])].sort_values("milliseconds")
+    axes.step(front["milliseconds"], front["score"], where="post", color=ORANGE)
+    for row in front.itertuples():
+        axes.annotate(str(row.trial), (row.milliseconds, row.score), xytext=(4, 4), textcoords="offset points")
+    axes.set(xlabel="int8, ms a text", ylabel=f"validation {metric}", title="Trials; the line is the Pareto front")
+    return _finished(figure)
+
+
+def plot_importances(table: pd.DataFrame) -> Figure:
+    """Draw how much each setting matters to each objective of a search: settings as rows, objectives as columns."""
+    figure, axes = plt.subplots(figsize=(7, 0.5 * len(table) + 1.2))
+    table.iloc[::-1].plot.barh(ax=axes, color=[BLUE, ORANGE])
+    axes.set(xlabel="share of the variance that the setting explains", title="What matters")
+    return _finished(figure)
+
+
+def _draw_trials(axes: Axes, table: pd.DataFrame, across: str) -> None:
+    """Scatter the scores of trials; those that were stopped early in grey."""
+    for stopped, colour, marker, label in ((False, BLUE, "o", "finished"), (True, GREY, "x", "stopped early")):
+        shown = table[(table["state"] == "stopped") == stopped]
+        if len(shown):
+            axes.scatter(shown[across], shown["score"], color=colour, marker=marker, label=label, zorder=3)
+    axes.grid(alpha=0.3)
+    axes.legend()
 
 
 def _finished(figure: Figure) -> Figure:

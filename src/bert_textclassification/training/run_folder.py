@@ -2,6 +2,7 @@
 
 fine_tuned/     the fine-tuned torch model (02)
 model/          the artifact to serve (03), and model.tar.gz beside it (04)
+search/         the study of a search, its table, pictures and best settings
 figures/        what the notebooks plot
 results.json    one section a stage: every number that is published
 """
@@ -21,6 +22,7 @@ class RunFolder:
         self.fine_tuned = self.root / "fine_tuned"
         self.model = self.root / "model"
         self.archive = self.root / "model.tar.gz"
+        self.search = self.root / "search"
         self.figures = self.root / "figures"
         self._results = self.root / "results.json"
         self.figures.mkdir(parents=True, exist_ok=True)
