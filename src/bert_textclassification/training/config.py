@@ -77,6 +77,11 @@ class TrainingConfig(BaseModel):
     student_layers: int = Field(
         default=0, ge=0, le=96, description="Layers of the student that is distilled from the model; 0 for no student"
     )
+    behaviours: str | None = Field(
+        default=None,
+        description="YAML file of behavioural tests beside the built-in ones, in a job relative to its channels; "
+        "behaviours.yaml in the data folder, if there is one, when not given",
+    )
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the splits, the head and the order")
 
     @field_validator("exit_layers", mode="before")
@@ -123,6 +128,8 @@ class SageMakerFolders:
         """
         content = self._read_hyperparameters()
         own = {name: _unquoted(value) for name, value in content.items() if not name.startswith("_tuning")}
+        if own.get("behaviours"):
+            own["behaviours"] = str(self.data / str(own["behaviours"]))  # in a channel, unless it is absolute
         return TrainingConfig.of({**own, "data": str(self.data)})
 
     def _read_hyperparameters(self) -> dict[str, Any]:

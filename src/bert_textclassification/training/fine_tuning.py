@@ -34,6 +34,7 @@ from transformers import (
 
 from bert_textclassification.errors import DataError
 from bert_textclassification.serving.onnx_engine import batches_by_length
+from bert_textclassification.training.behaviour_file import load_suite
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.evaluation import compute_metrics, positive_scores
@@ -85,6 +86,10 @@ class FineTuned:
         """Load the model for inference in FP32."""
         return load_classifier(self.folder)
 
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Load the tokenizer."""
+        return find_base_model(str(self.folder)).tokenizer()
+
     def student(self) -> "FineTuned | None":
         """Return the student that was distilled from it, if there is one."""
         return FineTuned.load(self.folder / STUDENT) if (self.folder / STUDENT).exists() else None
@@ -104,6 +109,7 @@ def fine_tune(
 ) -> FineTuned:
     """Fine-tune `config.base_model` on `splits` and write the best checkpoint to `folder`."""
     base = find_base_model(config.base_model)
+    load_suite(config, splits.labels)  # a mistake in the behavioural tests is refused now, not after hours
     shutil.rmtree(folder / STUDENT, ignore_errors=True)  # of the model before
     set_seed(config.seed)
     model = base.classifier(config.dropout, config.exit_layers)
@@ -141,7 +147,7 @@ def train(
 
 def evaluate_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits) -> dict[str, Evaluated]:
     """Return the splits but train, tokenised, with the torch model's logits."""
-    tokenizer = find_base_model(str(fine_tuned.folder)).tokenizer()
+    tokenizer = fine_tuned.tokenizer()
     evaluated = {}
     for name, frame in splits.items():
         if name == "train":

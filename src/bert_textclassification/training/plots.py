@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import NDArray
 
+from bert_textclassification.artifact import SliceResult
+from bert_textclassification.training.slices import verdict
+
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
 
 
@@ -55,6 +58,22 @@ def plot_confusion(table: pd.DataFrame) -> Figure:
     axes.set_xticks(range(2), list(table.columns))
     axes.set_yticks(range(2), list(table.index))
     axes.set(xlabel="predicted", ylabel="true", title="Confusion on test")
+    return _finished(figure)
+
+
+def plot_slices(results: Sequence[SliceResult]) -> Figure:
+    """Draw the accuracy of each slice with its 95 % interval; orange where it is worse than elsewhere."""
+    figure, axes = plt.subplots(figsize=(7, 0.28 * len(results) + 1.2))
+    for place, one in enumerate(results):
+        weak = verdict(one) == "worse"
+        colour = ORANGE if weak else GREY if one.p_value is None else BLUE
+        axes.plot([100 * one.low, 100 * one.high], [place, place], color=colour)
+        axes.plot([100 * one.accuracy], [place], color=colour, marker="X" if weak else "o")
+    names = [f"{one.slice}: {one.value} ({one.rows})" for one in results]
+    axes.set_yticks(range(len(results)), names)
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.set(xlabel="test accuracy, % (orange: worse than elsewhere; grey: too few texts to judge)", title="Slices")
     return _finished(figure)
 
 

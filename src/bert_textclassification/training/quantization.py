@@ -55,6 +55,7 @@ from bert_textclassification.training.evaluation import (
 from bert_textclassification.training.fine_tuning import Evaluated, FineTuned, evaluate_splits
 from bert_textclassification.training.model import WEIGHTS
 from bert_textclassification.training.report import model_card
+from bert_textclassification.training.understanding import with_understanding
 from bert_textclassification.training.unfinished import Unfinished
 from bert_textclassification.training.variants import FORMS, REFERENCE, Form, Models, obstacle, write
 
@@ -77,7 +78,7 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     variants, not_built = measure_variants(folder, models, evaluated, unfinished, fine_tuned.config)
     default, reason = choose_default(variants, len(judges(evaluated).targets))
     chosen = Chosen(variants, default, reason, not_built)
-    manifest = _manifest(fine_tuned, splits, folder, chosen, evaluated)
+    manifest = with_understanding(_manifest(fine_tuned, splits, folder, chosen, evaluated), folder, fine_tuned, splits)
     (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
     artifact = write_manifest(folder, manifest)
     unfinished.finish()
@@ -267,7 +268,7 @@ def _manifest(
             name: metrics_with_intervals(evaluated[name].targets, scores[name], config.seed)
             for name in ("validation", "test")
         },
-        training={**config.model_dump(exclude={"data"}), "computed_in": fine_tuned.facts["precision"]},
+        training={**config.model_dump(exclude={"data", "behaviours"}), "computed_in": fine_tuned.facts["precision"]},
         versions={name: version(name) for name in _RECORDED_VERSIONS},
         seed=config.seed,
     )
