@@ -20,6 +20,7 @@ def explain(tiny_fine_tuned):
 def test_words_sum_up_to_the_log_odds(explain):
     found = explain(TEXT)
     assert found.converged
+    assert 0 < found.start < 1
     assert sum(word.value for word in found.words) == pytest.approx(found.change, abs=0.06 * max(1, abs(found.change)))
 
 
@@ -49,14 +50,14 @@ def test_text_is_escaped_and_each_word_has_its_value(explain):
 
 
 def test_orange_speaks_for_the_positive_label_and_blue_against():
-    found = Attribution("yes no", 0.5, [Word(0, 3, 2.0), Word(4, 6, -1.0)], change=1.0, error=0.0)
+    found = Attribution("yes no", 0.5, 0.3, [Word(0, 3, 2.0), Word(4, 6, -1.0)], change=1.0, error=0.0)
     page = coloured([found], LABELS)
     assert 'background: rgba(234, 88, 12, 0.75); border-radius: 3px" title="+2.00">yes' in page
     assert "background: rgba(37, 99, 235, 0.38)" in page
 
 
 def test_an_integral_that_does_not_converge_is_said():
-    found = Attribution("yes", 0.5, [Word(0, 3, 2.0)], change=1.0, error=1.0)
+    found = Attribution("yes", 0.5, 0.3, [Word(0, 3, 2.0)], change=1.0, error=1.0)
     assert "do not compare" in coloured([found], LABELS)
 
 

@@ -42,6 +42,7 @@ class Attribution:
     Attributes:
         text: the text.
         score: of the positive label, in (0, 1).
+        start: the score of as many padding tokens, from which the words bring it to `score`; seldom a half.
         words: in order, as far as the model reads; their values sum up to `change`, but for `error`.
         change: log-odds of the positive label, less those of the same number of padding tokens.
         error: what the values of the words sum up to, less `change`: the error of the integral.
@@ -49,6 +50,7 @@ class Attribution:
 
     text: str
     score: float
+    start: float
     words: list[Word]
     change: float
     error: float
@@ -89,7 +91,8 @@ class Explainer:
             change = log_odds - self._log_odds_with_words_of(baseline, ids)
         values = self._integrated(ids, baseline, change)
         words = _merged(encoded.word_ids(), encoded["offset_mapping"], values)
-        return Attribution(text, positive_probability((0, log_odds), 1.0), words, change, sum(values) - change)
+        score, start = (positive_probability((0, odds), 1.0) for odds in (log_odds, log_odds - change))
+        return Attribution(text, score, start, words, change, sum(values) - change)
 
     def _log_odds(self, ids: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self._model(ids, torch.ones_like(ids)).logits
@@ -140,7 +143,8 @@ def coloured(attributions: Sequence[Attribution], labels: tuple[str, str], notes
     negative, positive = (html.escape(label) for label in labels)
     legend = (
         f"<p>{_mark('orange', 1)} speaks for <b>{positive}</b>, {_mark('blue', -1)} for <b>{negative}</b>; the "
-        "strongest word of each text is the darkest, and a word under the pointer shows the log-odds it brings.</p>"
+        "strongest word of each text is the darkest. Under the pointer a word shows the log-odds it brings; "
+        "together they bring a text from the score of mere padding to its own.</p>"
     )
     heads = notes or [""] * len(attributions)
     texts = "".join(_drawn(one, positive, head) for one, head in zip(attributions, heads, strict=True))
@@ -159,7 +163,7 @@ def _merged(word_ids: Sequence[int | None], offsets: Sequence[tuple[int, int]], 
 
 def _drawn(attribution: Attribution, positive: str, note: str) -> str:
     doubt = "" if attribution.converged else f" (the words miss it by {attribution.error:+.2f} in all: do not compare)"
-    head = f"{positive} {attribution.score:.3f}{doubt}"
+    head = f"{positive} {attribution.score:.3f}, from {attribution.start:.3f} without words{doubt}"
     said = f"{html.escape(note)}, {head}" if note else head
     body = "".join(_pieces(attribution))
     return f'<p style="line-height: 1.7"><small>{said}</small><br><span style="white-space: pre-wrap">{body}</span></p>'

@@ -22,7 +22,7 @@ from bert_textclassification.training.data import Splits
 from bert_textclassification.training.tables import markdown_table, percent
 from bert_textclassification.training.templates import TEXT, filled
 
-MOST_CASES = 200  # of one template: drawn where there are more
+MOST_CASES = 100  # of one template: drawn where there are more
 EXAMPLES = 3
 
 Scorer = Callable[[Sequence[str]], NDArray[np.float64]]  # texts -> positive-class scores
