@@ -1,6 +1,9 @@
 """Behavioural tests: the YAML file and its mistakes, what fails, and what the artifact says of it."""
 
+import dataclasses
+
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT, SHIPPED_DATA
 
@@ -131,6 +134,22 @@ def test_a_change_that_changes_nothing_is_no_case(tiny_splits):
     assert found.result.cases == 0
     assert "no text for it" in behaviours_section([found.result])
     assert behaviour_table([found])["failure_rate"].isna().all()
+
+
+def test_a_rare_label_is_half_of_the_texts(tiny_splits):
+    by_label = dict(list(tiny_splits.test.groupby("label")))
+    rare = pd.concat([by_label["escalate"].head(5), by_label["routine"]])
+    splits = dataclasses.replace(tiny_splits, test=rare)
+    assert outcome(splits, by_length, kind="invariance", pairs=[("{text}", "{text:capitals}")]).result.cases == 10
+
+
+def test_a_change_finds_the_few_texts_that_it_changes(tiny_splits):
+    texts = ["no name"] * 500 + ["for Maria", "for Emma"]
+    frame = pd.DataFrame({"text": texts, "label": "routine"})
+    splits = dataclasses.replace(tiny_splits, test=pd.concat([frame, frame.assign(label="escalate", text="b")]))
+    suite = load_suite(TrainingConfig(data="d"), LABELS)
+    (found,) = [one for one in run_suite(suite, splits, by_length, seed=0) if "another name" in one.result.name]
+    assert found.result.cases == 2
 
 
 def test_the_seed_decides_the_cases(tiny_fine_tuned, tiny_splits):

@@ -9,7 +9,7 @@ After CheckList (Ribeiro et al. 2020).
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,8 @@ from bert_textclassification.training.data import Splits
 from bert_textclassification.training.tables import markdown_table, percent
 from bert_textclassification.training.templates import TEXT, filled
 
-MOST_CASES = 100  # of one template: drawn where there are more
+MOST_CASES = 100  # of one pair or text: drawn where there are more
+DRAWN = 20 * MOST_CASES  # fillings that are tried for them: a change may leave most texts as they are
 EXAMPLES = 3
 
 Scorer = Callable[[Sequence[str]], NDArray[np.float64]]  # texts -> positive-class scores
@@ -52,7 +53,7 @@ def run_suite(suite: Suite, splits: Splits, scorer: Scorer, seed: int, threshold
         seed: of the texts drawn and of the changes.
         threshold: score from which a text gets the positive label.
     """
-    lists = {**suite.lists, TEXT: splits.test["text"].tolist()}
+    lists = {**suite.lists, TEXT: _texts(splits, seed)}
     cases = {test.name: list(_cases(test, lists, seed)) for test in suite.tests}
     texts = list(dict.fromkeys(chain.from_iterable(chain.from_iterable(cases.values()))))
     scores = dict(zip(texts, scorer(texts).tolist(), strict=True)) if texts else {}
@@ -92,13 +93,19 @@ def behaviours_section(results: Sequence[BehaviourResult]) -> str:
     return markdown_table(["behavioural test", "kind", "cases", "failures", "failure rate, %"], rows)
 
 
+def _texts(splits: Splits, seed: int) -> list[str]:
+    """Return texts of the test split, as many of each label: where one is rare, its texts would hardly be tested."""
+    rarer = int(splits.test["label"].value_counts().min())
+    drawn: list[str] = splits.test.groupby("label").sample(rarer, random_state=seed)["text"].tolist()
+    return drawn
+
+
 def _cases(test: Test, lists: Mapping[str, Sequence[str]], seed: int) -> Iterator[Case]:
     """Yield the cases of a test; what a change leaves as it is, is none."""
     rng = np.random.default_rng([seed, zlib.crc32(test.name.encode())])
     for templates in templates_of(test):
-        for case in filled(templates, lists, MOST_CASES, rng):
-            if len(set(case)) == len(case):
-                yield case
+        cases = (case for case in filled(templates, lists, DRAWN, rng) if len(set(case)) == len(case))
+        yield from islice(cases, MOST_CASES)
 
 
 def _outcome(

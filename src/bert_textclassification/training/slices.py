@@ -22,7 +22,7 @@ from bert_textclassification.training.data import SLICE
 from bert_textclassification.training.evaluation import RESAMPLES
 from bert_textclassification.training.tables import markdown_table, percent
 
-JUDGED_ROWS = 30  # a smaller slice is named but not judged
+JUDGED_ROWS = 30  # a slice is judged where it and the rest have as many; smaller ones are only named
 SIGNIFICANT = 0.05
 
 
@@ -68,12 +68,10 @@ def measure_slices(
     truth, predicted = np.asarray(targets) == 1, np.asarray(scores) >= threshold
     rng = np.random.default_rng(seed)
     results = [_measured(*one, truth, predicted, rng) for one in _slices(described)]
-    judged = [result for result in results if result.rows >= JUDGED_ROWS]
-    corrected = iter(holm([_p_value(result, len(truth)) for result in judged]))
-    return [
-        result.model_copy(update={"p_value": next(corrected)}) if result.rows >= JUDGED_ROWS else result
-        for result in results
-    ]
+    judged = [place for place, one in enumerate(results) if JUDGED_ROWS <= one.rows <= len(truth) - JUDGED_ROWS]
+    for place, p_value in zip(judged, holm([_p_value(results[place], len(truth)) for place in judged]), strict=True):
+        results[place] = results[place].model_copy(update={"p_value": p_value})
+    return results
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -96,7 +94,7 @@ def slice_table(results: Sequence[SliceResult]) -> pd.DataFrame:
 def verdict(result: SliceResult) -> str:
     """Return whether the model is better or worse on this slice than elsewhere."""
     if result.p_value is None:
-        return "too few texts"
+        return "too few to compare"
     if result.p_value >= SIGNIFICANT:
         return "no different"
     return "worse" if result.accuracy < result.rest_accuracy else "better"

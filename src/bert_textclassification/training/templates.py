@@ -22,15 +22,14 @@ Change = Callable[[str, Lists, np.random.Generator], str]
 
 
 def filled(templates: Sequence[str], lists: Lists, most: int, rng: np.random.Generator) -> Iterator[tuple[str, ...]]:
-    """Yield the templates, filled in with every combination of entries, or with `most` drawn ones where there are more.
+    """Yield the templates, filled in with combinations of entries in random order: all, or `most` where there are more.
 
     A placeholder stands for the same entry in all the templates.
     """
     names = sorted({name for template in templates for name, _ in placeholders(template)})
     sizes = [len(lists[name]) for name in names]
     total = math.prod(sizes)
-    chosen = range(total) if total <= most else np.sort(rng.choice(total, most, replace=False)).tolist()
-    for number in chosen:
+    for number in rng.choice(total, min(total, most), replace=False).tolist():
         places = np.unravel_index(number, sizes) if names else ()
         entries = {name: int(place) for name, place in zip(names, places, strict=True)}
         yield tuple(_fill(template, entries, lists, rng) for template in templates)
