@@ -110,7 +110,7 @@ def templates_of(test: Test) -> list[tuple[str, ...]]:
 
 
 def _own_file(config: TrainingConfig) -> Path | None:
-    if config.behaviours is not None:
+    if config.behaviours:
         return Path(config.behaviours)
     found = Path(config.data) / BUILT_IN
     return found if found.is_file() else None

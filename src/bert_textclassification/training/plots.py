@@ -73,7 +73,7 @@ def plot_slices(results: Sequence[SliceResult]) -> Figure:
     axes.set_yticks(range(len(results)), names)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
-    axes.set(xlabel="test accuracy, % (orange: worse than elsewhere; grey: too few texts to judge)", title="Slices")
+    axes.set(xlabel="test accuracy, %", title="Slices (orange: worse than elsewhere; grey: too few to compare)")
     return _finished(figure)
 
 
