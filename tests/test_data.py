@@ -9,7 +9,7 @@ from bert_textclassification.training import data
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import fingerprint, hold_back, load_splits
 from bert_textclassification.training.duplicates import normalise
-from bert_textclassification.training.reading import read_tables, tables_of_hub_splits
+from bert_textclassification.training.reading import keep_slices, read_tables, tables_of_hub_splits
 
 AWKWARD = [
     "plain words",
@@ -448,6 +448,51 @@ def test_train_that_is_all_duplicates_is_refused(tmp_path):
     message = "No row of train labelled 'no' is left without leakage; .*take 'leakage' out of drop"
     with pytest.raises(DataError, match=message):
         _splits(tmp_path)
+
+
+SLICED = [("a", "x", "web", 1), ("b", "y", "", 2), ("c", "x", "mail", 3)]
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_further_columns_are_kept_whatever_they_are_called(suffix, tmp_path):
+    WRITERS[suffix](pd.DataFrame(SLICED, columns=["text", "label", "source", "line"]), tmp_path / f"a.{suffix}")
+    table = _table(tmp_path / f"a.{suffix}")
+    assert table["slice:source"].tolist() == ["web", "", "mail"]
+    assert table["slice:line"].tolist() == ["1", "2", "3"]
+    assert table["source"].tolist() == [str(tmp_path / f"a.{suffix}")] * 3
+
+
+def test_columns_with_few_short_values_become_slices():
+    values = {
+        "few": ["a", "b"] * 20,
+        "one": ["a"] * 40,
+        "many": list(map(str, range(40))),
+        "long": ["a", "b" * 61] * 20,
+    }
+    train = pd.DataFrame({f"slice:{name}": column for name, column in values.items()}).assign(text="t", label="x")
+    kept = keep_slices({"train": train, "test": train[["text", "label"]]})
+    assert [name for name in kept["train"] if name.startswith("slice:")] == ["slice:few"]
+    assert kept["test"]["slice:few"].tolist() == [""] * 40
+
+
+def test_slices_follow_their_texts_through_cleaning_and_splitting(tmp_path):
+    rows = "".join(
+        f"message {n},{'yes' if n % 4 == 0 else 'no'},{'even' if n % 2 == 0 else 'odd'}\n" for n in range(200)
+    )
+    _written(tmp_path / "a.csv", "text,label,parity\n" + rows + "message 1,no,even\n")
+    for _, frame in _splits(tmp_path / "a.csv").items():
+        even = frame["text"].str.removeprefix("message ").astype(int) % 2 == 0
+        assert (frame["slice:parity"] == even.map({True: "even", False: "odd"})).all()
+
+
+def test_hub_columns_become_slices_with_the_names_of_their_classes():
+    features = {"text": datasets.Value("string"), "label": datasets.Value("int64")}
+    features |= {"topic": datasets.ClassLabel(names=["war", "peace"]), "words": datasets.List(datasets.Value("string"))}
+    rows = {"text": ["a", "b"], "label": [0, 1], "topic": [1, 0], "words": [["a"], []]}
+    found = datasets.DatasetDict(train=datasets.Dataset.from_dict(rows, features=datasets.Features(features)))
+    table = tables_of_hub_splits(found, TrainingConfig(data="some/name"))["train"]
+    assert table["slice:topic"].tolist() == ["peace", "war"]
+    assert "slice:words" not in table
 
 
 def test_hub_splits_have_the_names_of_their_classes():

@@ -156,6 +156,31 @@ class Reference(_Record):
         return cls(scores=Histogram.of(scores, SCORE_EDGES), tokens=Histogram.of(tokens, TOKEN_EDGES))
 
 
+class SliceResult(_Record):
+    """How the default variant does on the test texts that have something in common, against all the others."""
+
+    slice: str = Field(description="what the texts are told apart by")
+    value: str
+    rows: int
+    accuracy: float
+    low: float = Field(description="lower end of the accuracy's 95 % Wilson interval")
+    high: float
+    f1: float | None = Field(description="of the positive class; None where no text has it")
+    f1_low: float | None = None
+    f1_high: float | None = None
+    rest_accuracy: float
+    p_value: float | None = Field(default=None, description="Fisher's exact test with Holm's correction; None: too few")
+
+
+class BehaviourResult(_Record):
+    """How often the default variant failed a behavioural test."""
+
+    name: str
+    kind: str
+    cases: int
+    failures: int
+
+
 class BaseModelSource(_Record):
     """The pretrained model that was fine-tuned."""
 
@@ -196,6 +221,8 @@ class Manifest(_Record):
         default={}, description="metric -> mean, low, high over the seeds (95 % t-interval)"
     )
     warnings: list[str] = Field(default=[], description="what a user must know before trusting the model")
+    slices: tuple[SliceResult, ...] = Field(default=(), description="on test")
+    behaviours: tuple[BehaviourResult, ...] = ()
     training: dict[str, str | int | float | bool | tuple[str, ...] | None]
     versions: dict[str, str]
     seed: int

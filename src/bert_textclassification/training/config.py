@@ -94,6 +94,11 @@ class TrainingConfig(BaseModel):
         default=0, ge=0, description="Cost of a person looking at a text; 0: no text is left to a person"
     )
     seeds: int = Field(default=1, ge=1, le=20, description="Models to train, seed after seed; the best one is kept")
+    behaviours: str | None = Field(
+        default=None,
+        description="YAML file of behavioural tests beside the built-in ones, in a job relative to its channels; "
+        "behaviours.yaml in the data folder, if there is one, when not given",
+    )
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the splits, the head and the order")
 
     @field_validator("drop", mode="before")
@@ -155,6 +160,8 @@ class SageMakerFolders:
         """
         content = self._read_hyperparameters()
         own = {name: _unquoted(value) for name, value in content.items() if not name.startswith("_tuning")}
+        if own.get("behaviours"):
+            own["behaviours"] = str(self.data / str(own["behaviours"]))  # in a channel, unless it is absolute
         return TrainingConfig.of({**own, "data": str(self.data)})
 
     def _read_hyperparameters(self) -> dict[str, Any]:

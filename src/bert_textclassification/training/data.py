@@ -1,7 +1,7 @@
 """Labelled texts ready to train on: read, cleaned, split.
 
     splits = load_splits(TrainingConfig(data="local_test/test_dir/input/data"))
-    splits.train            # DataFrame with text, label, source, line
+    splits.train            # DataFrame with text, label, source, line, and slice:NAME for a column NAME to slice by
     splits.labels           # ("routine", "escalate"): negative, positive
 
 What cannot be used is refused with file, line and remedy; what is only doubtful is in `Splits.findings`.
@@ -17,7 +17,7 @@ from bert_textclassification.errors import DataError
 from bert_textclassification.training.cleaning import BEFORE_SPLITTING, QUICK, clean
 from bert_textclassification.training.config import FINDINGS, TrainingConfig
 from bert_textclassification.training.findings import Finding, Tables, merged
-from bert_textclassification.training.reading import SPLITS, read_tables
+from bert_textclassification.training.reading import SPLITS, keep_slices, read_tables
 
 JUDGING_ROWS = 2000  # a loss of 0.25 points is the least that so many rows can tell from chance
 _LARGEST_SHARE_HELD_BACK = 0.05
@@ -25,7 +25,7 @@ _LARGEST_SHARE_HELD_BACK = 0.05
 
 @dataclass(frozen=True)
 class Splits:
-    """Labelled texts ready to train on: frames with the columns text, label, source, line.
+    """Labelled texts ready to train on: frames with the columns text, label, source, line, and those to slice by.
 
     Attributes:
         held_back: rows of train that are not trained on, where validation is too small to judge variants on alone.
@@ -54,7 +54,7 @@ def load_splits(config: TrainingConfig) -> Splits:
     Raises:
         DataError: the data cannot be used; the message names file, line and remedy.
     """
-    tables = read_tables(config)
+    tables = keep_slices(read_tables(config))
     labels = choose_labels(tables, config.positive_label)
     tables, before = clean(tables, [kind for kind in BEFORE_SPLITTING if kind in config.drop], config)
     tables = fill_splits(tables, config)

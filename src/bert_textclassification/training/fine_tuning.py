@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import Trainer, TrainerCallback, set_seed
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, set_seed
 
 from bert_textclassification.errors import DataError
 from bert_textclassification.serving.onnx_engine import batches_by_length
 from bert_textclassification.training import hosts, stopping, trainer
 from bert_textclassification.training.batches import padding_share
+from bert_textclassification.training.behaviour_file import load_suite
 from bert_textclassification.training.checkpoints import Checkpoints
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprint
@@ -74,6 +75,10 @@ class FineTuned:
         """Load the model for inference in FP32."""
         return load_classifier(self.folder)
 
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Load the tokenizer."""
+        return find_base_model(str(self.folder)).tokenizer()
+
     def student(self) -> "FineTuned | None":
         """Return the student that was distilled from it, if there is one."""
         return FineTuned.load(self.folder / STUDENT) if (self.folder / STUDENT).exists() else None
@@ -107,6 +112,7 @@ def fine_tune(
         callbacks: more of them for the Trainer.
     """
     base = find_base_model(config.base_model)
+    load_suite(config, splits.labels)  # a mistake in the behavioural tests is refused now, not after hours
     shutil.rmtree(folder / STUDENT, ignore_errors=True)  # of the model before
     set_seed(config.seed)
     model = base.classifier(config.dropout, config.exit_layers, config.layers)
@@ -147,7 +153,7 @@ def made_from(base: BaseModel, config: TrainingConfig, splits: Splits) -> list[s
 
 def evaluate_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits) -> dict[str, Evaluated]:
     """Return the splits but train, tokenised, with the torch model's logits."""
-    tokenizer = find_base_model(str(fine_tuned.folder)).tokenizer()
+    tokenizer = fine_tuned.tokenizer()
     evaluated = {}
     for name, frame in splits.items():
         if name == "train":

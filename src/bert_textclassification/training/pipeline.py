@@ -52,6 +52,8 @@ def run_notebooks(run: RunFolder, data: str, settings: dict[str, Any], numbers: 
         UserError: a notebook failed; the annotated copy is in the run's folder.
     """
     source = str(Path(data).resolve()) if Path(data).exists() else data
+    if "behaviours" in settings:
+        settings = settings | {"behaviours": str(Path(settings["behaviours"]).resolve())}
     declared = {name: _declared(name) for name in NOTEBOOKS}
     _check_settings(source, settings, set().union(*declared.values()))
     values = {"serve_command": str(SERVE.resolve())} | settings | {"run_dir": str(run.root), "data": source}

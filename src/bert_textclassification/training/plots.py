@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
+from bert_textclassification.artifact import SliceResult
+from bert_textclassification.training.slices import verdict
+
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
 
 
@@ -81,6 +84,22 @@ def plot_coverage(curve: pd.DataFrame, coverage: float | None = None) -> Figure:
         axes.legend()
     axes.set(xlabel="share of the texts, surest first, %", ylabel="accuracy, %", title="Accuracy on the surest texts")
     axes.grid(alpha=0.3)
+    return _finished(figure)
+
+
+def plot_slices(results: Sequence[SliceResult]) -> Figure:
+    """Draw the accuracy of each slice with its 95 % interval; orange where it is worse than elsewhere."""
+    figure, axes = plt.subplots(figsize=(7, 0.28 * len(results) + 1.2))
+    for place, one in enumerate(results):
+        weak = verdict(one) == "worse"
+        colour = ORANGE if weak else GREY if one.p_value is None else BLUE
+        axes.plot([100 * one.low, 100 * one.high], [place, place], color=colour)
+        axes.plot([100 * one.accuracy], [place], color=colour, marker="X" if weak else "o")
+    names = [f"{one.slice}: {one.value} ({one.rows})" for one in results]
+    axes.set_yticks(range(len(results)), names)
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.set(xlabel="test accuracy, %", title="Slices (orange: worse than elsewhere; grey: too few to compare)")
     return _finished(figure)
 
 

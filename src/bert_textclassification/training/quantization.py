@@ -43,6 +43,7 @@ from bert_textclassification.training.manifest import Chosen, describe, versions
 from bert_textclassification.training.model import WEIGHTS
 from bert_textclassification.training.quality import Logits, assess
 from bert_textclassification.training.report import model_card
+from bert_textclassification.training.understanding import with_understanding
 from bert_textclassification.training.unfinished import Unfinished
 from bert_textclassification.training.variants import FORMS, REFERENCE, Form, Models, obstacle, write
 
@@ -65,6 +66,7 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     logits = _logits(folder, variants[default], evaluated)
     quality = assess(fine_tuned.config, splits, evaluated, logits, decision)
     manifest = describe(fine_tuned, splits, folder / TOKENIZER, chosen, evaluated, logits, decision, quality)
+    manifest = with_understanding(manifest, folder, fine_tuned, splits)
     (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
     artifact = write_manifest(folder, manifest)
     unfinished.finish()

@@ -24,7 +24,10 @@ SPLITS = ("train", "validation", "test")
 _LARGEST_FIELD = 10_000_000
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
-Row = tuple[str, str, str, int]  # text, label, source, line
+SLICE = "slice:"  # begins the names of the columns to slice by: one of them may be called source, too
+MOST_SLICES, LONGEST_SLICE_NAME = 20, 60  # a column with more values, or longer ones, is an identifier or another text
+
+Row = tuple[str, str, str, int, dict[str, str]]  # text, label, source, line, the other columns by name
 
 
 def read_tables(config: TrainingConfig) -> Tables:
@@ -80,7 +83,7 @@ def tables_of_hub_splits(found: Any, config: TrainingConfig) -> Tables:
         if name not in found:
             continue
         rows = list(_rows_of_hub_split(found[name], name, config))
-        if rows and all(label == "-1" for _, label, _, _ in rows):
+        if rows and all(row[1] == "-1" for row in rows):
             continue
         tables[name] = _frame(iter(rows), name)
     if "train" not in tables:
@@ -89,12 +92,19 @@ def tables_of_hub_splits(found: Any, config: TrainingConfig) -> Tables:
 
 
 def _rows_of_hub_split(split: Any, name: str, config: TrainingConfig) -> Iterator[Row]:
-    _check_columns(split.column_names, f"the split {name} of {config.data}", config)
-    names = getattr(split.features[config.label_column], "names", None)
-    columns = zip(split[config.text_column], split[config.label_column], strict=True)
-    for number, (text, label) in enumerate(columns, start=1):
-        value = names[label] if names and label is not None and label >= 0 else label
-        yield _row(text, value, name, number)
+    import datasets
+
+    kinds = (datasets.Value, datasets.ClassLabel)  # no images, no lists
+    plain = [column for column, feature in split.features.items() if isinstance(feature, kinds)]
+    _check_columns(plain, f"the split {name} of {config.data}", config)
+    for number, cells in enumerate(split.select_columns(plain), start=1):
+        named = {column: _class_name(split.features[column], value) for column, value in cells.items()}
+        yield _row(named, name, number, config)
+
+
+def _class_name(feature: Any, value: Any) -> Any:
+    names = getattr(feature, "names", None)
+    return names[value] if names and value is not None and value >= 0 else value
 
 
 def _files_called(folder: Path, name: str) -> list[Path]:
@@ -106,6 +116,21 @@ def _files_called(folder: Path, name: str) -> list[Path]:
 
 def _data_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in FORMATS and path.is_file())
+
+
+def keep_slices(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return the tables with those further columns of the data that have 2 to MOST_SLICES short values in all."""
+    values: dict[str, set[str]] = {}
+    for frame in tables.values():
+        for name in frame.columns[frame.columns.str.startswith(SLICE)]:
+            values.setdefault(name, set()).update(frame[name])
+    kept = [
+        name
+        for name, found in values.items()
+        if 2 <= len(found) <= MOST_SLICES and max(map(len, found)) <= LONGEST_SLICE_NAME
+    ]
+    columns = ["text", "label", "source", "line", *kept]
+    return {name: frame.reindex(columns=columns, fill_value="") for name, frame in tables.items()}
 
 
 def _rows_of_files(files: list[Path], config: TrainingConfig) -> Iterator[Row]:
@@ -131,7 +156,6 @@ def _rows_of_csv(path: Path, config: TrainingConfig, delimiter: str) -> Iterator
     try:
         header = next(reader, [])
         _check_columns(header, str(path), config)
-        text, label = header.index(config.text_column), header.index(config.label_column)
         line = reader.line_num + 1
         for record in reader:
             if record and len(record) != len(header):
@@ -140,7 +164,7 @@ def _rows_of_csv(path: Path, config: TrainingConfig, delimiter: str) -> Iterator
                     f"hold {delimiter!r} or line breaks."
                 )
             if record:
-                yield _row(record[text], record[label], str(path), line)
+                yield _row(dict(zip(header, record, strict=True)), str(path), line, config)
             line = reader.line_num + 1
     except csv.Error as problem:
         raise DataError(f"{path} line {line}: {problem}; mend the quotes of the row that starts there.") from None
@@ -157,7 +181,7 @@ def _rows_of_json_lines(path: Path, config: TrainingConfig) -> Iterator[Row]:
         if not isinstance(content, dict):
             raise DataError(f'{path} line {number}: must be an object such as {{"text": "...", "label": "..."}}.')
         _check_columns(list(content), f"{path} line {number}", config)
-        yield _row(content[config.text_column], content[config.label_column], str(path), number)
+        yield _row(content, str(path), number, config)
 
 
 def _rows_of_parquet(path: Path, config: TrainingConfig) -> Iterator[Row]:
@@ -166,9 +190,9 @@ def _rows_of_parquet(path: Path, config: TrainingConfig) -> Iterator[Row]:
     except (OSError, ValueError) as problem:
         raise DataError(f"{path} is not a readable Parquet file: {problem}; write it again.") from None
     _check_columns(list(frame.columns), str(path), config)
-    columns = zip(frame[config.text_column], frame[config.label_column], strict=True)
-    for number, (text, label) in enumerate(columns, start=1):
-        yield _row(text, label, str(path), number)
+    columns = [frame[name].tolist() for name in frame.columns]
+    for number, cells in enumerate(zip(*columns, strict=True), start=1):
+        yield _row(dict(zip(map(str, frame.columns), cells, strict=True)), str(path), number, config)
 
 
 def _decoded(path: Path) -> str:
@@ -183,15 +207,21 @@ def _decoded(path: Path) -> str:
         ) from None
 
 
-def _row(text: Any, label: Any, source: str, line: int) -> Row:
+def _row(cells: dict[str, Any], source: str, line: int, config: TrainingConfig) -> Row:
+    text, label = cells[config.text_column], _as_in_csv(cells[config.label_column])
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{source} line {line}: the text is empty; fill it in or delete the row.")
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)
-    label = "" if label is None or label is pd.NA or label != label else str(label).strip()
     if not label:
         raise DataError(f"{source} line {line}: the label is empty; fill it in or delete the row.")
-    return text, label, source, line
+    own = (config.text_column, config.label_column)
+    return text, label, source, line, {name: _as_in_csv(cell) for name, cell in cells.items() if name not in own}
+
+
+def _as_in_csv(cell: Any) -> str:
+    """Return a cell as a CSV file has it: whole numbers without a point, nothing where there is none."""
+    if pd.api.types.is_scalar(cell) and pd.isna(cell):
+        return ""
+    return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
 
 
 def _check_columns(columns: list[str], where: str, config: TrainingConfig) -> None:
@@ -203,7 +233,8 @@ def _check_columns(columns: list[str], where: str, config: TrainingConfig) -> No
 
 
 def _frame(rows: Iterator[Row], name: str) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=["text", "label", "source", "line"])
+    frame = pd.DataFrame(rows, columns=["text", "label", "source", "line", "others"])
     if frame.empty:
         raise DataError(f"The split {name} has no rows; add labelled texts or remove its file.")
-    return frame
+    others = pd.DataFrame(frame.pop("others").tolist(), dtype=object).fillna("")
+    return frame.join(others.add_prefix(SLICE))

@@ -13,8 +13,10 @@ from typing import Any
 from bert_textclassification.artifact import Manifest
 from bert_textclassification.errors import UserError
 from bert_textclassification.training import readme
+from bert_textclassification.training.behaviour import behaviours_section
 from bert_textclassification.training.readme import RESULTS
 from bert_textclassification.training.run_folder import RunFolder
+from bert_textclassification.training.slices import slices_section
 from bert_textclassification.training.tables import int8_row, markdown_table, percent, with_interval
 
 _PUBLISHED_FIGURES = ("accuracy_latency", "history")
@@ -69,6 +71,17 @@ The positive class is `{positive}`; a text gets it from a score of {manifest.dec
 Logits are divided by a temperature of {manifest.decision.temperature:.3g}, so that scores can be read as probabilities.
 
 {markdown_table(["", "calibration error before", "after", "log loss before", "after"], _calibration(manifest))}
+
+## Where it is better and worse
+
+{slices_section(manifest.slices)}
+
+## Behaviour
+
+{behaviours_section(manifest.behaviours)}
+
+A failed case of invariance got another label after a change that should not matter, one of a direction moved the score
+the wrong way or too little, one of minimum functionality got the wrong label.
 
 ## Variants
 

@@ -45,3 +45,9 @@ class RunFolder:
         path = self.figures / f"{name}.png"
         figure.savefig(path, dpi=110, bbox_inches="tight")
         return path
+
+    def save_page(self, page: str, name: str) -> Path:
+        """Write HTML beside the figures and return its path."""
+        path = self.figures / f"{name}.html"
+        path.write_text(f'<meta charset="utf-8">{page}', encoding="utf-8")
+        return path

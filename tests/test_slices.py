@@ -1,0 +1,103 @@
+"""Slices: what texts are told apart by, intervals, the verdict, and a sentence where the model is worse."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bert_textclassification.training.plots import plot_slices
+from bert_textclassification.training.slices import (
+    describe,
+    holm,
+    measure_slices,
+    slice_table,
+    slices_section,
+    verdict,
+    weak_slices,
+)
+from bert_textclassification.training.understanding import slices_of
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_fine_tuned):
+    return tiny_fine_tuned.tokenizer()
+
+
+def measured(languages, right):
+    """Slices of texts by language, where `right` says whether the model has the label right."""
+    targets = np.arange(len(right)) % 2
+    scores = np.where(right, targets, 1 - targets)
+    return measure_slices(pd.DataFrame({"column language": languages}), targets.tolist(), scores, seed=1)
+
+
+def weak_in_french():
+    return measured(["en"] * 200 + ["fr"] * 100, [True] * 190 + [False] * 10 + [True] * 60 + [False] * 40)
+
+
+def test_a_slice_that_is_worse_than_the_rest_gets_a_sentence():
+    english, french = weak_in_french()
+    assert (verdict(english), verdict(french)) == ("better", "worse")
+    (sentence,) = weak_slices([english, french])
+    assert sentence.startswith("Where column language is fr (100 texts), accuracy is 60.00 % (50.2")
+    assert "against 95.00 % elsewhere, and not by chance" in sentence
+
+
+def test_intervals_are_wilsons():
+    _, french = weak_in_french()  # 60 of 100: (0.5020, 0.6906)
+    assert (french.low, french.high) == (pytest.approx(0.5020, abs=1e-4), pytest.approx(0.6906, abs=1e-4))
+    assert french.f1_low < french.f1 < french.f1_high
+
+
+def test_a_small_slice_is_named_but_not_judged():
+    results = measured(["en"] * 100 + ["fr"] * 29, [True] * 100 + [False] * 29)
+    assert [(one.value, verdict(one)) for one in results] == [(name, "too few to compare") for name in ("en", "fr")]
+
+
+def test_holm_corrects_for_the_number_of_tests():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_chance_alone_makes_no_slice_worse():
+    rng = np.random.default_rng(0)
+    false_alarms = sum(
+        any(verdict(one) != "no different" for one in measured(rng.choice(["a", "b", "c"], 300), rng.random(300) < 0.9))
+        for _ in range(40)
+    )
+    assert false_alarms <= 5
+
+
+def test_texts_are_told_apart_by_length_words_and_columns(tokenizer):
+    texts = [" ".join(["help"] * length) for length in range(1, 41)]
+    frame = pd.DataFrame({"text": [*texts, "日本 ☃"], "slice:source": ["mail"] * 20 + [""] * 21})
+    described = describe(frame, tokenizer, max_length=20)
+    assert set(described["tokens"]) == {"3 to 12", "13 to 20"}  # three quarters are cut at 20, which one has
+    assert described["cut"].tolist() == ["read whole"] * 18 + ["longer than 20 tokens"] * 22 + ["read whole"]
+    assert described["unknown tokens"].tolist() == ["none"] * 40 + ["some"]
+    assert set(described["column source"]) == {"mail", "(none)"}
+
+
+def test_a_slice_of_one_class_has_no_f1():
+    described = pd.DataFrame({"column a": ["x"] * 40 + ["y"] * 40})
+    first, second = measure_slices(described, [0] * 40 + [1] * 40, [0.1] * 40 + [0.9] * 40, seed=0)
+    assert (first.f1, second.f1) == (None, 1.0)
+    assert "| x | 40 | 100.00 (91.24–100.00) |  |" in slices_section([first, second])
+
+
+def test_slices_are_a_table_and_a_figure():
+    results = weak_in_french()
+    assert slice_table(results)["verdict"].tolist() == ["better", "worse"]
+    assert [label.get_text() for label in plot_slices(results).axes[0].get_yticklabels()][1].endswith("fr (100)")
+
+
+def test_the_manifest_and_the_card_have_the_slices_of_what_is_served(tiny_artifact, tiny_fine_tuned, tiny_splits):
+    slices = tiny_artifact.manifest.slices
+    assert sum(one.rows for one in slices if one.slice == "tokens") == len(tiny_splits.test)
+    assert "column" not in {one.slice.split()[0] for one in slices}
+    assert slices_section(slices) in (tiny_artifact.folder / "model_card.md").read_text()
+
+
+def test_the_torch_model_is_sliced_by_the_columns_of_the_data(tiny_fine_tuned, tiny_splits):
+    test = tiny_splits.test.assign(**{"slice:tokens": ["a", "b"] * 30})
+    splits = pd.Series({"test": test, "targets": tiny_splits.targets})
+    results = slices_of(tiny_fine_tuned, splits, np.zeros(60))
+    assert [one.rows for one in results if one.slice == "column tokens"] == [30, 30]
