@@ -63,7 +63,7 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     variants, not_built = measure_variants(folder, models, evaluated, unfinished, fine_tuned.config, decision)
     default, reason = choose_default(variants, len(jury.targets))
     chosen = Chosen(variants, default, reason, not_built)
-    logits = _logits(folder, variants[default], evaluated)
+    logits = _logits(folder / variants[default].file, variants[default], evaluated)
     quality = assess(fine_tuned.config, splits, evaluated, logits, decision)
     manifest = describe(fine_tuned, splits, folder / TOKENIZER, chosen, evaluated, logits, decision, quality)
     manifest = with_understanding(manifest, folder, fine_tuned, splits)
@@ -216,9 +216,14 @@ def variants_table(artifact: Artifact) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").round(4).T
 
 
-def _logits(folder: Path, variant: Variant, evaluated: dict[str, Evaluated]) -> Logits:
-    """Return what `variant` says of each split."""
-    engine = load_engine(folder / variant.file, variant)
+def served_logits(artifact: Artifact, evaluated: dict[str, Evaluated]) -> Logits:
+    """Return the logits that the default variant of `artifact` gives to each split, float32 [texts, 2]."""
+    name, variant = artifact.variant()
+    return _logits(artifact.model_path(name), variant, evaluated)
+
+
+def _logits(path: Path, variant: Variant, evaluated: dict[str, Evaluated]) -> Logits:
+    engine = load_engine(path, variant)
     return {name: engine.logits(split.token_ids) for name, split in evaluated.items()}
 
 

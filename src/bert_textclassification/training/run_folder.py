@@ -2,12 +2,14 @@
 
 fine_tuned/     the fine-tuned torch model (02)
 model/          the artifact to serve (03), and model.tar.gz beside it (04)
+checkpoints/    what an interrupted fine-tuning goes on from
 search/         the study of a search, its table, pictures and best settings
 figures/        what the notebooks plot
 results.json    one section a stage: every number that is published
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,15 @@ class RunFolder:
         self.fine_tuned = self.root / "fine_tuned"
         self.model = self.root / "model"
         self.archive = self.root / "model.tar.gz"
+        self.checkpoints = self.root / "checkpoints"
         self.search = self.root / "search"
         self.figures = self.root / "figures"
         self._results = self.root / "results.json"
         self.figures.mkdir(parents=True, exist_ok=True)
+
+    def forget_checkpoints(self) -> None:
+        """Delete the checkpoints."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def record(self, stage: str, content: dict[str, Any]) -> None:
         """Write the section `stage` of results.json; the other sections stay."""
