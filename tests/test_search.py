@@ -74,6 +74,7 @@ def test_every_trial_writes_its_learning_curve(study):
     ("curve", "hopeless"),
     [
         ([(0.5, 0.79)], True),
+        ([(0.49, 0.79)], True),  # looks are at whole steps
         ([(0.5, 0.8)], False),
         ([(0.25, 0.85), (0.5, 0.7)], False),  # it was good once, and that checkpoint is kept
         ([(0.2, 0.1)], False),  # too early: no rival was looked at before

@@ -32,6 +32,7 @@ CURVE = "curve"  # of a trial: (share of the training, validation score) of ever
 MILLISECONDS = "milliseconds"  # of a trial, known before it is finished
 FEWEST_RIVALS = 3
 _AS_FAST = 1.05  # a rival may take so many times the time
+_SAME_SHARE = 0.02  # looks are at whole steps: half of 57 steps is 0.49 of them
 _LAST_LOOK = 0.95  # share of the training behind which there is too little left to spare
 
 Curve = Sequence[tuple[float, float]]
@@ -101,7 +102,7 @@ def is_hopeless(curve: Curve, rivals: Sequence[Curve], higher_is_better: bool) -
     """
     share = curve[-1][0]
     sign = 1 if higher_is_better else -1
-    early = [[sign * score for when, score in rival if when <= share] for rival in rivals]
+    early = [[sign * score for when, score in rival if when <= share + _SAME_SHARE] for rival in rivals]
     best = [max(scores) for scores in early if scores]
     return len(best) >= FEWEST_RIVALS and max(sign * score for _, score in curve) < statistics.median(best)
 
