@@ -37,7 +37,7 @@ def test_a_slice_that_is_worse_than_the_rest_gets_a_sentence():
     english, french = weak_in_french()
     assert (verdict(english), verdict(french)) == ("better", "worse")
     (sentence,) = weak_slices([english, french])
-    assert sentence.startswith("Where column language is fr (100 texts), accuracy is 60.00 % (50.2")
+    assert sentence.startswith("On column language: fr (100 texts), accuracy is 60.00 % (50.2")
     assert "against 95.00 % elsewhere, and not by chance" in sentence
 
 

@@ -103,7 +103,7 @@ def verdict(result: SliceResult) -> str:
 def weak_slices(results: Sequence[SliceResult]) -> list[str]:
     """Return a sentence for each slice on which the model is worse than elsewhere, and not by chance."""
     return [
-        f"Where {one.slice} is {one.value} ({one.rows} texts), accuracy is {percent(one.accuracy)} % "
+        f"On {one.slice}: {one.value} ({one.rows} texts), accuracy is {percent(one.accuracy)} % "
         f"({percent(one.low)}–{percent(one.high)}) against {percent(one.rest_accuracy)} % elsewhere, and not by chance "
         f"(p = {one.p_value:.2g}, corrected for the number of slices)."
         for one in results
