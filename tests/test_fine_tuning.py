@@ -112,6 +112,11 @@ def test_fewer_layers_are_those_of_the_base_model_with_an_exit_half_way(tiny_bas
     assert base.classifier(0.1, "auto", layers=2).exit_layers == (1,)
 
 
+def test_fine_tuning_keeps_as_many_layers_as_asked(tiny_config, tiny_splits, tmp_path):
+    config = tiny_config.model_copy(update={"layers": 1, "epochs": 0.2})
+    assert fine_tune(config, tiny_splits, tmp_path).facts["layers"] == 1
+
+
 def test_more_layers_than_the_base_model_has_are_refused(tiny_base):
     with pytest.raises(ConfigurationError, match="layers 3: the model has 2; choose 1 to 2, or 0 for all"):
         find_base_model(str(tiny_base)).classifier(0.1, layers=3)

@@ -1,6 +1,6 @@
 """What a binary classifier's numbers are: metrics with bootstrap intervals, confusion, agreement, worst mistakes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import datasets
 import evaluate
@@ -80,6 +80,13 @@ def metrics_with_intervals(
         name: {"value": values[name], "low": float(low[index]), "high": float(high[index])}
         for index, name in enumerate(METRICS)
     }
+
+
+def metrics_of_splits(
+    targets: dict[str, Sequence[int]], scores: Mapping[str, ArrayLike], seed: int, threshold: float = 0.5
+) -> dict[str, dict[str, Interval]]:
+    """Return `metrics_with_intervals` of each split that has scores."""
+    return {name: metrics_with_intervals(targets[name], scores[name], seed, threshold) for name in scores}
 
 
 def intervals_table(metrics: dict[str, Interval]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from bert_textclassification.training.comparison import SIGNIFICANT, compare
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.decision import review_yield
-from bert_textclassification.training.evaluation import Interval, metrics_with_intervals
+from bert_textclassification.training.evaluation import Interval, metrics_of_splits, metrics_with_intervals
 from bert_textclassification.training.fine_tuning import Evaluated
 
 REPORTED = ("validation", "test")
@@ -39,11 +39,8 @@ def assess(
 ) -> Quality:
     """Measure the served model, whose `logits` these are, at its decision; the baseline is fitted on train."""
     scores = {name: calibrated_scores(logits[name], decision.temperature) for name in REPORTED}
-    metrics = {
-        name: metrics_with_intervals(evaluated[name].targets, scores[name], config.seed, decision.threshold)
-        for name in REPORTED
-    }
-    targets = evaluated["test"].targets
+    truth = {name: split.targets for name, split in evaluated.items()}
+    metrics, targets = metrics_of_splits(truth, scores, config.seed, decision.threshold), truth["test"]
     others = baseline_scores(fit_baseline(splits, config.seed), splits.test["text"].tolist())
     comparisons = {
         "baseline": compare(targets, scores["test"] >= decision.threshold, others >= 0.5, "The model", "the baseline"),
