@@ -15,12 +15,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-import pandas as pd
 import pytest
 from conftest import ROOT
 
 from bert_textclassification import Predictor
-from bert_textclassification.artifact import Artifact
 
 pytestmark = pytest.mark.container
 IMAGE = "bert-textclassification-test"  # never a tag that somebody uses
@@ -213,27 +211,6 @@ def test_a_dead_half_ends_the_container_with_an_error(images, model, victim):
         container.kill(pid)
         assert container.exit_status() == 1
         assert "ended with -9; stopping." in container.errors()
-
-
-def test_the_full_image_trains_an_artifact(images, tiny_data, tmp_path):
-    for split in ("train", "validation", "test"):
-        (tmp_path / "input/data" / split).mkdir(parents=True)
-        rows = pd.read_csv(tiny_data / f"{split}.csv").head(40 if split == "train" else 20)
-        rows.to_csv(tmp_path / "input/data" / split / f"{split}.csv", index=False)
-    (tmp_path / "input/config").mkdir()
-    (tmp_path / "input/config/hyperparameters.json").write_text('{"epochs": "1", "batch_size": "16"}')
-    done = docker("run", "--rm", "--network", "none", "--volume", f"{tmp_path}:/opt/ml", f"{images}:latest", "train")
-    assert done.returncode == 0, done.stderr
-    artifact = Artifact.load(tmp_path / "model")
-    assert artifact.manifest.base_model.name == "sentence-transformers/all-MiniLM-L6-v2"
-    assert "validation_accuracy=" in done.stdout
-
-
-def test_a_refused_job_ends_with_status_1_and_a_failure_file(images, tmp_path):
-    (tmp_path / "input/data/train").mkdir(parents=True)
-    done = docker("run", "--rm", "--volume", f"{tmp_path}:/opt/ml", f"{images}:latest", "train")
-    assert done.returncode == 1
-    assert "/opt/ml/input/data holds no training data" in (tmp_path / "output/failure").read_text()
 
 
 _WHAT_IS_THERE = """

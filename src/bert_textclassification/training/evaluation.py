@@ -83,7 +83,7 @@ def metrics_with_intervals(
 
 
 def metrics_of_splits(
-    targets: dict[str, Sequence[int]], scores: Mapping[str, ArrayLike], seed: int, threshold: float = 0.5
+    targets: Mapping[str, Sequence[int]], scores: Mapping[str, ArrayLike], seed: int, threshold: float = 0.5
 ) -> dict[str, dict[str, Interval]]:
     """Return `metrics_with_intervals` of each split that has scores."""
     return {name: metrics_with_intervals(targets[name], scores[name], seed, threshold) for name in scores}
