@@ -691,3 +691,10 @@ def _samples(client):
 def _metric(client, metric, /, **labels):
     (value,) = [one.value for one in _samples(client) if one.name == metric and one.labels == labels]
     return value
+
+
+def test_what_a_model_is_warned_of_is_logged_when_the_server_starts(copied_artifact, caplog):
+    path = copied_artifact / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"warnings": ["Not shown to be better than a coin."]}))
+    create_app(ServingConfig.of(model_source=str(copied_artifact)))
+    assert "the model: Not shown to be better than a coin." in caplog.messages

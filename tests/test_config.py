@@ -194,3 +194,10 @@ def _job(base, hyperparameters):
     """The configuration of a SageMaker job with these hyperparameters."""
     _write(base, json.dumps(hyperparameters).encode())
     return SageMakerFolders(base).training_config()
+
+
+def test_a_channel_in_pipe_mode_is_refused(tmp_path):
+    (tmp_path / "input/config").mkdir(parents=True)
+    (tmp_path / "input/config/inputdataconfig.json").write_text('{"train": {"TrainingInputMode": "Pipe"}}')
+    with pytest.raises(ConfigurationError, match="channel train is in Pipe mode; use File or FastFile"):
+        SageMakerFolders(tmp_path).training_config()

@@ -8,6 +8,7 @@
 /metrics /openapi.json /docs       for people and their tools
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
@@ -23,6 +24,8 @@ from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.serving.service import UNMATCHED, Call, Reply, Service, View, json_reply, refusal
 
+log = logging.getLogger(__name__)
+
 
 def create_app(config: ServingConfig, predictor: Predictor | None = None) -> Flask:
     """Return the application, ready to answer: the model is loaded and has made a prediction.
@@ -32,6 +35,8 @@ def create_app(config: ServingConfig, predictor: Predictor | None = None) -> Fla
     """
     predictor = predictor or Predictor.load(config.model_source, config.variant, cache_texts=config.cache_texts)
     predictor.predict(["warm up"])
+    for warning in predictor.artifact.manifest.warnings:
+        log.warning("the model: %s", warning)
     service = Service(config, predictor)
     app = Flask(__name__, static_folder=None)
     app.register_error_handler(HTTPException, partial(_http_error, service))

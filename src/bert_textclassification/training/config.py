@@ -156,24 +156,31 @@ class SageMakerFolders:
         """Read the hyperparameters of the job; the data are its channels.
 
         Raises:
-            ConfigurationError: the file is not a JSON object, or a name or value in it is wrong.
+            ConfigurationError: a file is not a JSON object, a name or value is wrong, or a channel is a pipe.
         """
-        content = self._read_hyperparameters()
+        self._refuse_pipes()
+        content = _read_object(self.hyperparameters, '{"epochs": "3"}')
         own = {name: _unquoted(value) for name, value in content.items() if not name.startswith("_tuning")}
-        if own.get("behaviours"):
-            own["behaviours"] = str(self.data / str(own["behaviours"]))  # in a channel, unless it is absolute
         return TrainingConfig.of({**own, "data": str(self.data)})
 
-    def _read_hyperparameters(self) -> dict[str, Any]:
-        if not self.hyperparameters.exists():
-            return {}
-        try:
-            content = json.loads(self.hyperparameters.read_text(encoding="utf-8"))
-        except ValueError as problem:
-            raise ConfigurationError(f"{self.hyperparameters} is not valid JSON: {problem}.") from None
-        if not isinstance(content, dict):
-            raise ConfigurationError(f'{self.hyperparameters} must hold an object such as {{"epochs": "3"}}.')
-        return content
+    def _refuse_pipes(self) -> None:
+        channels = _read_object(self.input_data_config, '{"train": {"TrainingInputMode": "File"}}')
+        for name, channel in channels.items():
+            if isinstance(channel, dict) and channel.get("TrainingInputMode") == "Pipe":
+                raise ConfigurationError(f"The channel {name} is in Pipe mode; use File or FastFile.")
+
+
+def _read_object(path: Path, example: str) -> dict[str, Any]:
+    """Return the JSON object in a file, an empty one where there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise ConfigurationError(f"{path} is not valid JSON: {problem}.") from None
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path} must hold an object such as {example}.")
+    return content
 
 
 def _listed(value: str) -> list[Any]:

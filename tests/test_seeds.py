@@ -1,0 +1,41 @@
+"""Several seeds: the best on validation is kept, and the mean over all of them is what is reported."""
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from bert_textclassification.training.fine_tuning import FineTuned
+from bert_textclassification.training.quantization import build_artifact
+from bert_textclassification.training.seeds import fine_tune_seeds, mean_with_interval
+
+
+@pytest.fixture(scope="module")
+def best(tiny_config, tiny_splits, tmp_path_factory):
+    config = tiny_config.model_copy(update={"seeds": 3, "epochs": 2, "seed": 7})
+    return fine_tune_seeds(config, tiny_splits, tmp_path_factory.mktemp("seeds") / "model")
+
+
+def test_the_best_seed_on_validation_is_kept(best):
+    models = [FineTuned.load(best.folder.parent / f"model_{seed}") for seed in (7, 8, 9)]
+    metrics = [model.facts["best_metric"] for model in models]
+    kept = models[int(np.argmax(metrics))]
+    assert best.facts["seed"] == kept.config.seed
+    weights = [load_file(model.folder / "model.safetensors")["head.weight"] for model in (best, kept)]
+    assert weights[0].equal(weights[1])
+
+
+def test_the_mean_of_all_seeds_is_reported_in_manifest_and_card(best, tiny_splits, tmp_path):
+    artifact = build_artifact(best, tiny_splits, tmp_path)
+    found = artifact.manifest.seeds["test_accuracy"]
+    assert found["value"] == pytest.approx(np.mean([one["test"] for one in best.facts["accuracies"]]))
+    assert "The same with 3 seeds" in (tmp_path / "model_card.md").read_text()
+
+
+def test_one_seed_says_nothing_of_luck(tiny_artifact):
+    assert tiny_artifact.manifest.seeds == {}
+
+
+def test_the_interval_is_that_of_students_t():
+    found = mean_with_interval([0.90, 0.91, 0.92])
+    assert found["value"] == pytest.approx(0.91)
+    assert found["high"] - found["value"] == pytest.approx(4.3027 * 0.01 / np.sqrt(3), rel=1e-4)
