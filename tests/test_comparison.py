@@ -33,8 +33,8 @@ def differing(won, lost, same):
 @pytest.mark.parametrize(
     ("won", "lost", "says"),
     [
-        (30, 5, "the model is better than the baseline (+2.50 points of accuracy)."),
-        (5, 30, "the model is worse than the baseline (-2.50 points of accuracy)."),
+        (30, 5, "The model is better than the baseline (+2.50 points of accuracy)."),
+        (5, 30, "The model is worse than the baseline (-2.50 points of accuracy)."),
         (4, 1, "Whether the model is better or worse than the baseline cannot be told with 1000 rows (+0.30 points)."),
         (0, 0, "Whether the model is better or worse than the baseline cannot be told with 1000 rows (+0.00 points)."),
     ],

@@ -78,6 +78,9 @@ class Variant(StoredFile):
         default=(), description="How far apart the logits must be at each early exit for a text to be answered there"
     )
     mean_layers: dict[str, float] = Field(default={}, description="Layers a text took on average, with early exits")
+    temperature: float | None = Field(
+        default=None, gt=0, description="What this variant's logits are divided by; the decision's when not given"
+    )
     milliseconds: float | None = Field(default=None, description="A text, one thread, on the machine that made this")
     loss_points: float = Field(
         default=0, description="Accuracy lost against the torch model, in points, on the rows that judge"
@@ -91,7 +94,7 @@ class Decision(_Record):
     """How a positive-class score becomes a label and a decision, and what that was chosen on."""
 
     threshold: float = Field(default=0.5, gt=0, lt=1)
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0, description="of the default variant")
     review_band: tuple[float, float] | None = Field(
         default=None, description="Positive scores from the first up to the second are for a person to decide"
     )

@@ -89,6 +89,7 @@ class Predictor:
     def __init__(self, artifact: Artifact, variant: str | None = None, threads: int = 1, cache_texts: int = 0) -> None:
         self.artifact = artifact
         self.variant_name, self.variant = artifact.variant(variant_for_this_machine(artifact, variant))
+        self.temperature = self.variant.temperature or artifact.manifest.decision.temperature
         longest, path = artifact.manifest.max_length, artifact.tokenizer_path()
         self._engine = load_engine(artifact.model_path(self.variant_name), self.variant, threads)
         self._tokenizer = load_tokenizer(path, longest)
@@ -198,7 +199,7 @@ class Predictor:
     def _predicted(self, answer: Answer, threshold: float | None, cached: bool) -> Prediction:
         decision = self.artifact.manifest.decision
         negative, positive = self.artifact.manifest.labels
-        positive_score = positive_probability(answer.logits, decision.temperature)
+        positive_score = positive_probability(answer.logits, self.temperature)
         scores = {negative: 1.0 - positive_score, positive: positive_score}
         cut = decision.threshold if threshold is None else threshold
         label = positive if positive_score >= cut else negative

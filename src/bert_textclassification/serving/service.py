@@ -116,7 +116,8 @@ class Service:
         self._model = {
             "version": self._version,
             "variant": predictor.variant_name,
-            **decision.model_dump(include={"threshold", "temperature", "review_band"}, exclude_none=True),
+            "temperature": predictor.temperature,
+            **decision.model_dump(include={"threshold", "review_band"}, exclude_none=True),
         }
         self._metrics = Metrics(predictor.artifact, predictor.variant_name, config.model_name)
         self._open = {*OPEN_TO_ALL, config.health_route}

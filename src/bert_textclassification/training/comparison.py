@@ -53,5 +53,6 @@ def _disagreements(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> t
 
 def _sentence(name: str, other: str, points: float, p_value: float, rows: int) -> str:
     if p_value < SIGNIFICANT:
-        return f"{name} is {'better' if points > 0 else 'worse'} than {other} ({points:+.2f} points of accuracy)."
+        said = f"{name} is {'better' if points > 0 else 'worse'} than {other} ({points:+.2f} points of accuracy)."
+        return said[0].upper() + said[1:]
     return f"Whether {name} is better or worse than {other} cannot be told with {rows} rows ({points:+.2f} points)."

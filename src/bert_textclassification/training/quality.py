@@ -43,7 +43,7 @@ def assess(
     metrics, targets = metrics_of_splits(truth, scores, config.seed, decision.threshold), truth["test"]
     others = baseline_scores(fit_baseline(splits, config.seed), splits.test["text"].tolist())
     comparisons = {
-        "baseline": compare(targets, scores["test"] >= decision.threshold, others >= 0.5, "The model", "the baseline"),
+        "baseline": compare(targets, scores["test"] >= decision.threshold, others >= 0.5, "the model", "the baseline"),
         "majority": _compared_with_majority(splits, targets, scores["test"] >= decision.threshold),
     }
     review = {name: review_yield(evaluated[name].targets, scores[name], decision, config) for name in REPORTED}
@@ -98,4 +98,4 @@ def bound_not_kept(objective: str, metrics: dict[str, Interval]) -> list[str]:
 
 def _compared_with_majority(splits: Splits, targets: Sequence[int], labels: NDArray[np.bool_]) -> Comparison:
     majority = np.mean(splits.targets(splits.train)) >= 0.5
-    return compare(targets, labels, np.full(len(targets), majority), "The model", NAMES["majority"])
+    return compare(targets, labels, np.full(len(targets), majority), "the model", NAMES["majority"])

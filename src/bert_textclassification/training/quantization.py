@@ -32,6 +32,7 @@ from bert_textclassification.artifact import (
 from bert_textclassification.serving.engine import Outputs, load_engine
 from bert_textclassification.serving.native_engine import NativeEngine, instructions, read_architecture
 from bert_textclassification.training.benchmark import sample_stream, single, time_interleaved
+from bert_textclassification.training.calibration import fit_temperature
 from bert_textclassification.training.comparison import SIGNIFICANT, compare, mcnemar, smallest_visible_loss
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprint
@@ -45,7 +46,7 @@ from bert_textclassification.training.quality import Logits, assess
 from bert_textclassification.training.report import model_card
 from bert_textclassification.training.understanding import with_understanding
 from bert_textclassification.training.unfinished import Unfinished
-from bert_textclassification.training.variants import FORMS, REFERENCE, Form, Models, obstacle, write
+from bert_textclassification.training.variants import FORMS, REFERENCE, Models, obstacle, write
 
 TIMED_TEXTS, TIMED_ROUNDS = 100, 5
 
@@ -64,6 +65,7 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     default, reason = choose_default(variants, len(jury.targets))
     chosen = Chosen(variants, default, reason, not_built)
     logits = _logits(folder / variants[default].file, variants[default], evaluated)
+    decision = decision.model_copy(update={"temperature": variants[default].temperature})
     quality = assess(fine_tuned.config, splits, evaluated, logits, decision)
     manifest = describe(fine_tuned, splits, folder / TOKENIZER, chosen, evaluated, logits, decision, quality)
     manifest = with_understanding(manifest, folder, fine_tuned, splits)
@@ -88,7 +90,7 @@ def measure_variants(
     for name in tqdm([name for name in FORMS if name not in not_built], desc="measuring variants", file=sys.stderr):
         path = write(FORMS[name], models, folder)
         variants[name] = unfinished.get(name) or unfinished.put(
-            name, measure_variant(path, FORMS[name], evaluated, decision, config.max_exit_loss)
+            name, measure_variant(name, path, evaluated, decision, config.max_exit_loss)
         )
     return judged(folder, variants, evaluated["validation"], config.max_accuracy_loss), not_built
 
@@ -109,9 +111,10 @@ def judges(evaluated: dict[str, Evaluated]) -> Evaluated:
 
 
 def measure_variant(
-    path: Path, form: Form, evaluated: dict[str, Evaluated], decision: Decision, max_exit_loss: float = 0
+    name: str, path: Path, evaluated: dict[str, Evaluated], decision: Decision, max_exit_loss: float = 0
 ) -> Variant:
-    """Run the variant at `path` with the engine that serves it and compare it with the torch model."""
+    """Run the variant `name` at `path` with the engine that serves it and compare it with the torch model."""
+    form = FORMS[name]
     margins = exit_margins(path, evaluated["validation"], decision, max_exit_loss) if form.exits_early else ()
     variant = Variant(
         **StoredFile.of(path).model_dump(),
@@ -125,28 +128,37 @@ def measure_variant(
     )
     engine = load_engine(path, variant)
     outputs = {name: engine.run(split.token_ids) for name, split in evaluated.items()}
-    return variant.model_copy(update=measurements(outputs, evaluated, decision))
+    return variant.model_copy(update=measurements(name, outputs, evaluated, decision))
 
 
-def measurements(outputs: dict[str, Outputs], evaluated: dict[str, Evaluated], decision: Decision) -> dict[str, Any]:
-    """Return what a variant's outputs are worth beside the torch model's, by the names of Variant's fields."""
-    labels = {name: labels_of(output.logits, decision) for name, output in outputs.items()}
-    references = {name: labels_of(split.reference, decision) for name, split in evaluated.items()}
+def measurements(
+    name: str, outputs: dict[str, Outputs], evaluated: dict[str, Evaluated], decision: Decision
+) -> dict[str, Any]:
+    """Return what a variant's outputs are worth beside the torch model's, by the names of Variant's fields.
+
+    `decision` is the torch model's. Each variant has a temperature of its own: an early exit is less sure than the last
+    layer, and the threshold means the same only on calibrated scores.
+    """
     jury = judges_of(evaluated)
-    truth = [target for name in jury for target in evaluated[name].targets]
-    own, theirs = (np.concatenate([found[name] for name in jury]) for found in (labels, references))
+    truth = [target for split in jury for target in evaluated[split].targets]
+    temperature = fit_temperature(truth, np.concatenate([outputs[split].logits for split in jury]))
+    own_decision = decision.model_copy(update={"temperature": temperature})
+    labels = {split: labels_of(output.logits, own_decision) for split, output in outputs.items()}
+    references = {split: labels_of(found.reference, decision) for split, found in evaluated.items()}
+    own, theirs = (np.concatenate([found[split] for split in jury]) for found in (labels, references))
     return {
-        "accuracy": {name: accuracy(split.targets, labels[name]) for name, split in evaluated.items()},
-        "agreement": {name: agreement(references[name], labels[name]) for name in evaluated},
+        "accuracy": {split: accuracy(found.targets, labels[split]) for split, found in evaluated.items()},
+        "agreement": {split: agreement(references[split], labels[split]) for split in evaluated},
         "largest_score_change": {
-            name: largest_score_change(split.reference, outputs[name].logits) for name, split in evaluated.items()
+            split: largest_score_change(found.reference, outputs[split].logits) for split, found in evaluated.items()
         },
         "mean_layers": {
-            name: float(np.mean(output.layers)) for name, output in outputs.items() if output.layers is not None
+            split: float(np.mean(output.layers)) for split, output in outputs.items() if output.layers is not None
         },
+        "temperature": temperature,
         "loss_points": 100 * (accuracy(truth, theirs) - accuracy(truth, own)),
         "p_value": mcnemar(truth, theirs, own),
-        "compared": compare(evaluated["test"].targets, labels["test"], references["test"], "It", "the FP32 model"),
+        "compared": compare(evaluated["test"].targets, labels["test"], references["test"], name, "the FP32 model"),
     }
 
 

@@ -35,7 +35,6 @@ def model_card(manifest: Manifest) -> str:
             f"{variant.mean_layers['test']:.1f}" if variant.mean_layers else "all",
             "" if variant.milliseconds is None else f"{variant.milliseconds:.2f}",
             variant.verdict,
-            "" if variant.compared is None else variant.compared.sentence,
         ]
         for name, variant in manifest.variants.items()
     ]
@@ -60,7 +59,7 @@ Tells `{positive}` from `{negative}` in texts of up to {manifest.max_length} tok
 
 {markdown_table(["metric, % (95 % interval)", "validation", "test"], metrics)}
 
-{"".join(f"- {one.sentence}{chr(10)}" for one in manifest.comparisons.values())}{_seeds(manifest)}
+{_comparisons(manifest)}{_seeds(manifest)}
 ## Decision
 
 The positive class is `{positive}`; a text gets it from a score of {manifest.decision.threshold:.4g} on. Objective:
@@ -98,7 +97,6 @@ the wrong way or too little, one of minimum functionality got the wrong label.
                 "layers a text",
                 "ms a text",
                 "as the default",
-                "on test",
             ],
             variants,
         )
@@ -118,6 +116,11 @@ the wrong way or too little, one of minimum functionality got the wrong label.
 The numbers hold for texts like the ones above. Longer texts are cut, and the reply says so. The score is the
 model's own estimate: read the worst mistakes in notebook 02 before acting on it without a person.
 """
+
+
+def _comparisons(manifest: Manifest) -> str:
+    variants = [one.compared for name, one in manifest.variants.items() if one.compared and one.precision != "fp32"]
+    return "".join(f"- {one.sentence}\n" for one in (*manifest.comparisons.values(), *variants))
 
 
 def _calibration(manifest: Manifest) -> list[list[str]]:
