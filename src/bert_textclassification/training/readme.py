@@ -16,40 +16,12 @@ from bert_textclassification.errors import UserError
 from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.training.ladder_tables import LADDER, ladder_section
 from bert_textclassification.training.load_report import TARGETS
-from bert_textclassification.training.tables import markdown_table, percent, with_interval
+from bert_textclassification.training.results_tables import quality_table, speed_table
+from bert_textclassification.training.tables import markdown_table, percent
 
 RESULTS = Path("notebooks/results")
 FINE_TUNING = RESULTS / "fine_tuning"
 README = Path("README.md")
-
-
-def results_table(results: dict[str, dict[str, Any]]) -> str:
-    """Return the README's table: one row for each published run, by name."""
-    header = [
-        "data", "rows (train / test)", "TF-IDF baseline, %", "FP32, % (95 % interval)", "served", "served, %",
-        "agreement, %", "torch FP32 p50, ms", "served p50, ms", "speed-up (min–max)", "HTTP p50, ms",
-    ]  # fmt: skip
-    rows = []
-    for name, result in results.items():
-        table, name_of_served = (result["quantization_benchmark"][key] for key in ("table", "default_variant"))
-        fp32, served = table["torch fp32"], table[name_of_served]
-        balance = result["exploration"]["balance"]
-        rows.append(
-            [
-                name,
-                f"{balance['train']['rows']:,} / {balance['test']['rows']:,}",
-                percent(result["exploration"]["baseline_test"]["accuracy"]["value"]),
-                with_interval(result["fine_tuning"]["test"]["accuracy"]),
-                name_of_served,
-                percent(served["accuracy"]),
-                percent(served["agreement"]),
-                f"{fp32['p50_ms']:.1f}",
-                f"{served['p50_ms']:.2f}",
-                f"{served['speedup']:.2f}x ({served['speedup_low']:.2f}–{served['speedup_high']:.2f})",
-                f"{result['deployment']['latency_ms']['p50']:.2f}",
-            ]
-        )
-    return markdown_table(header, rows)
 
 
 def read_results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
@@ -147,7 +119,8 @@ def settings_table() -> str:
 def blocks() -> dict[str, str]:
     """Return what belongs between each pair of markers."""
     return {
-        "results": results_table(read_results()),
+        "quality": quality_table(read_results()),
+        "results": speed_table(read_results()),
         "ladder": ladder_block(),
         "fine-tuning": fine_tuning_tables(),
         "load": load_tables(),

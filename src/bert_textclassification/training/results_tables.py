@@ -1,0 +1,66 @@
+"""The README's tables of published runs: how good the models are, and how fast."""
+
+from typing import Any
+
+from bert_textclassification.training.tables import markdown_table, percent, with_interval
+
+
+def quality_table(results: dict[str, dict[str, Any]]) -> str:
+    """Return one row for each published run whose file has them: baseline, FP32, served, threshold, calibration."""
+    header = [
+        "data", "rows (train / test)", "TF-IDF baseline, %", "FP32, %", "served", "served, %", "F1, %",
+        "average precision, %", "threshold", "calibration error, % (before → after)", "warnings",
+    ]  # fmt: skip
+    rows = [
+        _quality_row(name, result) for name, result in results.items() if "quality" in result["quantization_benchmark"]
+    ]
+    return markdown_table(header, rows)
+
+
+def _quality_row(name: str, result: dict[str, Any]) -> list[str]:
+    quality = result["quantization_benchmark"]["quality"]
+    metrics, calibration = quality["metrics"]["test"], quality["calibration"]["test"]
+    return [
+        name,
+        _rows(result),
+        with_interval(quality["baseline"]["accuracy"]),
+        with_interval(result["fine_tuning"]["test"]["accuracy"]),
+        result["quantization_benchmark"]["default_variant"],
+        with_interval(metrics["accuracy"]),
+        with_interval(metrics["f1"]),
+        with_interval(metrics["average_precision"]),
+        f"{quality['decision']['threshold']:.2f}",
+        f"{percent(calibration['error_before'])} → {percent(calibration['error_after'])}",
+        str(len(quality["warnings"])),
+    ]
+
+
+def speed_table(results: dict[str, dict[str, Any]]) -> str:
+    """Return one row for each published run: what is served beside torch."""
+    header = [
+        "data", "rows (train / test)", "served", "FP32, %", "served, %", "agreement, %", "torch FP32 p50, ms",
+        "served p50, ms", "speed-up (min–max)", "HTTP p50, ms",
+    ]  # fmt: skip
+    return markdown_table(header, [_speed_row(name, result) for name, result in results.items()])
+
+
+def _speed_row(name: str, result: dict[str, Any]) -> list[str]:
+    table, name_of_served = (result["quantization_benchmark"][key] for key in ("table", "default_variant"))
+    fp32, served = table["torch fp32"], table[name_of_served]
+    return [
+        name,
+        _rows(result),
+        name_of_served,
+        percent(result["fine_tuning"]["test"]["accuracy"]["value"]),
+        percent(served["accuracy"]),
+        percent(served["agreement"]),
+        f"{fp32['p50_ms']:.1f}",
+        f"{served['p50_ms']:.2f}",
+        f"{served['speedup']:.2f}x ({served['speedup_low']:.2f}–{served['speedup_high']:.2f})",
+        f"{result['deployment']['latency_ms']['p50']:.2f}",
+    ]
+
+
+def _rows(result: dict[str, Any]) -> str:
+    balance = result["exploration"]["balance"]
+    return f"{balance['train']['rows']:,} / {balance['test']['rows']:,}"
