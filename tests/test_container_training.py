@@ -40,10 +40,9 @@ def laid_out(base: Path, data: Path, hyperparameters: dict[str, str]) -> Path:
 
 def start(image: str, base: Path, tiny_base: Path, *options: str) -> str:
     """Start a job in the background; its data are mounted read-only, as FastFile mode does."""
-    mounts = ("--volume", f"{base}:/opt/ml", "--volume", f"{base / 'input'}:/opt/ml/input:ro")
-    run = docker(
-        "run", "--detach", *mounts, "--volume", f"{tiny_base}:{BASE}:ro", *options, f"{images}:latest", "train"
-    )
+    mounts = (f"{base}:/opt/ml", f"{base / 'input'}:/opt/ml/input:ro", f"{tiny_base}:{BASE}:ro")
+    volumes = [f"--volume={mount}" for mount in mounts]
+    run = docker("run", "--detach", "--env=OMP_NUM_THREADS=1", *volumes, *options, f"{image}:latest", "train")
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 
@@ -87,7 +86,7 @@ def test_a_refused_job_ends_with_status_1_and_a_failure_file(images, tmp_path):
 
 
 def test_docker_stop_leaves_a_checkpoint_and_the_next_start_goes_on(images, base, tiny_base):
-    long = TINY | {"epochs": "40", "early_stopping_patience": "100"}
+    long = TINY | {"epochs": "10", "early_stopping_patience": "100"}
     (base / "input/config/hyperparameters.json").write_text(json.dumps(long))
     job = start(images, base, tiny_base)
     wait_until(lambda: has_checkpoint(base), 90)
@@ -131,7 +130,7 @@ def bases(tiny_data, tmp_path):
 
 
 def on(network: str, name: str) -> tuple[str, ...]:
-    return ("--network", network, "--network-alias", name, "--hostname", name, "--env", "OMP_NUM_THREADS=1")
+    return ("--network", network, "--network-alias", name, "--hostname", name)
 
 
 def losses(base: Path) -> list[float]:

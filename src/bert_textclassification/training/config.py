@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bert_textclassification.errors import ConfigurationError
 
+_ROOM_BYTES = 1_000_000
 DEFAULT_BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 FINDINGS = (
     "leakage", "conflict", "repeat", "near_leakage", "encoding", "html", "too_long", "language", "label_error",
@@ -162,6 +164,11 @@ class SageMakerFolders:
         content = _read_object(self.hyperparameters, '{"epochs": "3"}')
         own = {name: _unquoted(value) for name, value in content.items() if not name.startswith("_tuning")}
         return TrainingConfig.of({**own, "data": str(self.data)})
+
+    def are_full(self) -> bool:
+        """Whether there is no room left in a folder that the job writes to."""
+        written_to = (self.model, self.output.parent, self.checkpoints)
+        return any(shutil.disk_usage(folder).free < _ROOM_BYTES for folder in written_to if folder.exists())
 
     def _refuse_pipes(self) -> None:
         channels = _read_object(self.input_data_config, '{"train": {"TrainingInputMode": "File"}}')

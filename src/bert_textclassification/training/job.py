@@ -39,7 +39,7 @@ def main() -> int:
         return _failed(folders, f"{problem}")
     except Exception as problem:  # the platform shows the failure file, not the log
         traceback.print_exc()
-        return _failed(folders, _in_words(problem))
+        return _failed(folders, _in_words(problem, folders))
     return 0
 
 
@@ -93,9 +93,10 @@ def report_findings(splits: Splits, folder: Path) -> None:
     rows_table(splits).to_csv(folder / "findings.csv", index=False)
 
 
-def _in_words(problem: Exception) -> str:
+def _in_words(problem: Exception, folders: SageMakerFolders) -> str:
     words = f"{type(problem).__name__}: {problem}"
-    if getattr(problem, "errno", None) == errno.ENOSPC or "No space left" in words:
+    # torch says nothing of the disk: its writer fails with "unexpected pos" of a file.
+    if getattr(problem, "errno", None) == errno.ENOSPC or "No space left" in words or folders.are_full():
         return f"The disk is full ({words}); give the job a larger volume and start it again: it goes on."
     return f"Internal error, see the log: {words}"
 
