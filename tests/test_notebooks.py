@@ -105,7 +105,10 @@ def test_the_score_is_the_same_in_the_notebook_over_http_and_in_python(tiny_run)
 
 def test_a_run_leaves_figures_and_a_packed_artifact(tiny_run):
     run, _ = tiny_run
-    names = {"lengths", "history", "confusion", "slices", "accuracy_latency", "http_latency"}
+    names = {"lengths", "history", "confusion", "slices", "accuracy_latency", "http_latency"} | {
+        "reliability",
+        "coverage",
+    }
     assert {path.stem for path in run.figures.glob("*.png")} == names
     assert run.archive.stat().st_size > 1000
 

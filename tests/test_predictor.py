@@ -49,9 +49,18 @@ def test_a_prediction_says_what_the_model_found(predictor):
     assert (found.tokens, found.truncated) == (len(predictor.tokenise(["hello there"])[0].ids), False)
 
 
-def test_the_scores_are_the_softmax_of_the_logits(predictor):
+def test_a_variant_without_a_temperature_of_its_own_takes_the_decisions(copied_artifact):
+    path = copied_artifact / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["decision"]["temperature"] = 3
+    manifest["variants"]["int8"]["temperature"] = None
+    path.write_text(json.dumps(manifest))
+    assert Predictor.load(copied_artifact, "int8").temperature == 3
+
+
+def test_the_scores_are_the_softmax_of_the_logits_over_the_temperature(predictor):
     for found in predictor.predict(TEXTS):
-        odds = np.exp(np.array(found.logits) - max(found.logits))
+        odds = np.exp((np.array(found.logits) - max(found.logits)) / predictor.temperature)
         np.testing.assert_allclose(list(found.scores.values()), odds / odds.sum(), atol=1e-6)
 
 
@@ -256,7 +265,12 @@ def test_one_string_is_not_taken_for_a_list_of_letters(predictor):
 
 def _with_decision(folder, **decision):
     path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"decision": decision}))
+    manifest = json.loads(path.read_text())
+    manifest["decision"] |= decision
+    if "temperature" in decision:
+        for variant in manifest["variants"].values():
+            variant["temperature"] = decision["temperature"]
+    path.write_text(json.dumps(manifest))
     return Predictor.load(folder)
 
 

@@ -99,8 +99,8 @@ def _made_from(config: TrainingConfig, splits: Splits, space: SearchSpace) -> di
     rows = "".join(fingerprint(frame) for name, frame in splits.items() if name != "test")
     return {
         "data set": hashlib.sha256(rows.encode()).hexdigest(),
-        "set of settings": config.model_dump(exclude={"data"}),
-        "search space": space.model_dump(),
+        "set of settings": config.model_dump(mode="json", exclude={"data"}),
+        "search space": space.model_dump(mode="json"),
         "processor": machine()["processor"],
     }
 
