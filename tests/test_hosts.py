@@ -14,8 +14,9 @@ from test_job import TINY, base_dir, run_job  # noqa: F401 - the fixture is used
 from test_resume import has_checkpoint, wait_for
 
 from bert_textclassification.errors import ConfigurationError, HostError
-from bert_textclassification.training import hosts
+from bert_textclassification.training import hosts, trainer
 from bert_textclassification.training.hosts import Hosts, wait_for_address
+from bert_textclassification.training.model import find_base_model
 
 NAMES = ["127.0.0.1", "127.0.0.2"]  # two addresses of this machine
 
@@ -87,15 +88,20 @@ def test_after_sigterm_both_go_on_from_the_same_checkpoint(bases, hyperparameter
     assert (bases[0] / "model/manifest.json").exists()
 
 
-def test_hosts_with_other_data_are_told_so(bases, hyperparameters):
-    path = bases[1] / "input/data/train/part-0.csv"
-    path.write_text("\n".join(path.read_text().splitlines()[:100]) + "\n")
-    jobs = [start(base, hyperparameters, "29515") for base in bases]
-    for job in jobs:
-        job.communicate(timeout=100)
-    failures = [(base / "output/failure").read_text() for base in bases]
+def test_hosts_with_other_data_are_told_so(bases):
+    code = """
+import sys; from pathlib import Path; from bert_textclassification.training import hosts, trainer
+hosts.PORT, config = 29515, Path(sys.argv[1])
+own = hosts.Hosts.of(config); own.join(); own.require_same("training texts", own.own)
+"""
+    command = [sys.executable, "-c", code]
+    jobs = [
+        subprocess.Popen([*command, base / "input/config/resourceconfig.json"], stderr=subprocess.PIPE, text=True)
+        for base in bases
+    ]
+    errors = [job.communicate(timeout=100)[1] for job in jobs]
     assert [job.returncode for job in jobs] == [1, 1]
-    assert "has other training texts than 127.0.0.2; give every host all of it" in failures[0]
+    assert "127.0.0.1 has other training texts than 127.0.0.2; give every host all of it" in errors[0]
 
 
 def test_a_host_that_never_comes_is_named(bases, hyperparameters, monkeypatch):
@@ -126,8 +132,8 @@ def test_a_wrong_resource_config_is_refused(tmp_path, content):
         Hosts.of(path)
 
 
-def test_a_batch_that_hosts_cannot_share_is_refused(bases, hyperparameters):
-    jobs = [start(base, {**hyperparameters, "batch_size": "15"}, "29517") for base in bases]
-    for job in jobs:
-        job.communicate(timeout=100)
-    assert "batch_size 15 cannot be shared by 2 hosts" in (bases[0] / "output/failure").read_text()
+def test_a_batch_that_hosts_cannot_share_is_refused(tiny_config, tiny_splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(hosts, "count", lambda: 2)
+    base, config = find_base_model(tiny_config.base_model), tiny_config.model_copy(update={"batch_size": 15})
+    with pytest.raises(ConfigurationError, match="batch_size 15 cannot be shared by 2 hosts"):
+        trainer.make(config, tiny_splits, base.classifier(0.1), base.tokenizer(), tmp_path, trainer.FineTuningTrainer)
