@@ -121,16 +121,29 @@ def test_a_finished_run_is_not_trained_again(config, tiny_splits, tmp_path):
     short = config.model_copy(update={"epochs": 0.5})
     first = resumed(short, tiny_splits, tmp_path)
     shutil.rmtree(tmp_path / "model")
+    decided = short.model_copy(update={"threshold_for": "f1"})
     again = fine_tune(
-        short, tiny_splits, tmp_path / "model", checkpoints=tmp_path / "checkpoints", callbacks=[KillAt(1)]
+        decided, tiny_splits, tmp_path / "model", checkpoints=tmp_path / "checkpoints", callbacks=[KillAt(1)]
     )
     assert again.facts == first.facts
+    assert again.config.threshold_for == "f1"
     assert not list(only_folder(tmp_path).glob("checkpoint-*"))
+
+
+def what_it_is(config, splits):
+    base = find_base_model(config.base_model)
+    return made_from(base.classifier(0.1, config.exit_layers), base, config, splits)
+
+
+def test_a_choice_of_a_later_stage_trains_nothing_again(config, tiny_splits):
+    for later in ({"threshold_for": "f1"}, {"review_cost": 0.1}, {"student_layers": 1}, {"behaviours": "a.yaml"}):
+        assert what_it_is(config.model_copy(update=later), tiny_splits) == what_it_is(config, tiny_splits)
+    assert what_it_is(config.model_copy(update={"epochs": 7}), tiny_splits) != what_it_is(config, tiny_splits)
 
 
 def test_a_checkpoint_whose_best_is_lost_is_not_gone_on_from(config, tiny_splits, tmp_path):
     interrupted(config, tiny_splits, tmp_path)
-    kept = Checkpoints.of(tmp_path / "checkpoints", made_from(find_base_model(config.base_model), config, tiny_splits))
+    kept = Checkpoints.of(tmp_path / "checkpoints", what_it_is(config, tiny_splits))
     best = json.loads((kept.latest() / "trainer_state.json").read_text())["best_global_step"]
     shutil.rmtree(kept.folder / f"checkpoint-{best}")
     assert kept.latest() is None or kept.latest().name != f"checkpoint-{STOPPED_AT}"

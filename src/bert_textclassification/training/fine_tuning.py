@@ -38,6 +38,10 @@ from bert_textclassification.training.model import (
 from bert_textclassification.training.trainer import FineTuningTrainer, class_weights, encode
 
 TRAINING_RECORD = "training.json"
+_OF_LATER_STAGES = {
+    "data", "behaviours", "threshold_for", "false_positive_cost", "false_negative_cost", "review_cost",
+    "max_accuracy_loss", "max_exit_loss", "student_layers", "seeds",
+}  # fmt: skip
 STUDENT = "student"  # the folder of the student, inside its teacher's
 
 
@@ -131,7 +135,7 @@ def train(
 ) -> FineTuned:
     """Train `model`, which came from `base`, and write the best checkpoint to `folder`."""
     with _or_temporary(checkpoints) as root:
-        kept = Checkpoints.of(root, made_from(base, config, splits))
+        kept = Checkpoints.of(root, made_from(model, base, config, splits))
         if not kept.is_finished():
             one = trainer.make(config, splits, model, base.tokenizer(), kept.folder, make_trainer, callbacks)
             latest = kept.latest()
@@ -142,13 +146,20 @@ def train(
             write_record(kept.finished, config, one.state.log_history, facts)
             kept.finish()
         shutil.copytree(kept.finished, folder, dirs_exist_ok=True)
+        trained = FineTuned.load(kept.finished)
+        write_record(folder, config, trained.history, trained.facts)  # settings of later stages may be new
     return FineTuned.load(folder)
 
 
-def made_from(base: BaseModel, config: TrainingConfig, splits: Splits) -> list[str]:
+def made_from(model: TextClassifier, base: BaseModel, config: TrainingConfig, splits: Splits) -> list[str]:
     """Return what determines a fine-tuning: one that was interrupted goes on only if all of it is the same."""
-    settings = config.model_dump_json(exclude={"data"})
-    return [base.source().sha256, settings, str(hosts.count()), *(fingerprint(frame) for _, frame in splits.items())]
+    return [
+        base.source().sha256,
+        str(model.encoder.config.num_hidden_layers),
+        config.model_dump_json(exclude=_OF_LATER_STAGES),
+        str(hosts.count()),
+        *(fingerprint(frame) for _, frame in splits.items()),
+    ]
 
 
 def evaluate_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits) -> dict[str, Evaluated]:
