@@ -163,6 +163,8 @@ class SageMakerFolders:
         self._refuse_pipes()
         content = _read_object(self.hyperparameters, '{"epochs": "3"}')
         own = {name: _unquoted(value) for name, value in content.items() if not name.startswith("_tuning")}
+        if own.get("behaviours"):
+            own["behaviours"] = str(self.data / str(own["behaviours"]))  # in a channel, unless it is absolute
         return TrainingConfig.of({**own, "data": str(self.data)})
 
     def are_full(self) -> bool:
