@@ -49,8 +49,8 @@ benchmark: .venv/installed system-packages  ## the ladder, from the usual recipe
 benchmark-training: .venv/installed  ## fine-tuning against the Trainer's defaults: make benchmark-training NAME=mine DATA=mine.csv
 	@$(PYTHON) -m bert_textclassification.training.fine_tuning_benchmark --name "$(NAME)" --data "$(DATA)" $(SETTINGS)
 
-test: .venv/installed system-packages  ## every test
-	@$(PYTHON) -m pytest
+test: .venv/installed system-packages  ## every test, two files at a time
+	@$(PYTHON) -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed  ## style, types, and notebooks without outputs
 	@$(PYTHON) -m ruff check .

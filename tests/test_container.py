@@ -4,6 +4,7 @@ What goes wrong in them, and what they do then, is in `test_container_faults.py`
 """
 
 import contextlib
+import fcntl
 import functools
 import http.client
 import json
@@ -33,7 +34,10 @@ def docker(*arguments: str | Path, timeout: int = 300) -> subprocess.CompletedPr
 
 @functools.cache
 def build() -> str:
-    built = subprocess.run(["make", "image", f"IMAGE={IMAGE}"], cwd=ROOT, capture_output=True, text=True, timeout=1500)
+    command = ["make", "image", f"IMAGE={IMAGE}"]
+    with (ROOT / "Makefile").open() as one_at_a_time:  # another process of pytest may want the images too
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
     return IMAGE
 
