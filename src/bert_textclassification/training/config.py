@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.wrong_values import one_sentence
 
 _ROOM_BYTES = 1_000_000
 DEFAULT_BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -137,7 +138,7 @@ class TrainingConfig(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as problem:
-            raise ConfigurationError(_one_sentence(problem, cls)) from None
+            raise ConfigurationError(one_sentence(problem, cls)) from None
 
 
 class SageMakerFolders:
@@ -211,18 +212,3 @@ def _unquoted(value: Any) -> Any:
         except ValueError:
             return value
     return value
-
-
-def _one_sentence(problem: ValidationError, config: type[BaseModel]) -> str:
-    return "Mend these settings: " + "; ".join(_explain(error, config) for error in problem.errors()) + "."
-
-
-def _explain(error: Any, config: type[BaseModel]) -> str:
-    name = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, config.model_fields, n=1)
-        return f"there is no {name!r}" + (f", did you mean {near[0]!r}?" if near else "")
-    if error["type"] == "missing":
-        return f"{name} is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{name}={error['input']!r}: {message}" if name else message

@@ -1,0 +1,56 @@
+"""Read a file of `ops/config`: YAML, checked against a model of its settings, with `${NAME}` from the environment."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.wrong_values import one_sentence
+
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+class Settings(BaseModel):
+    """Settings of a file in `ops/config`: names that it does not know are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def read(path: str | Path, model: type[S]) -> S:
+    """Return the settings that are written at `path`.
+
+    `${NAME}` stands for a variable of the environment and `${NAME:-value}` for one that may be missing.
+
+    Raises:
+        ConfigurationError: it cannot be read, names a variable that is not set, or has wrong names or values.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return model.model_validate(_expand(values) if values is not None else {})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise ConfigurationError(f"{path} cannot be read: {' '.join(str(problem).split())}.") from None
+    except ValidationError as problem:
+        raise ConfigurationError(f"{path}: {one_sentence(problem, model)}") from None
+    except KeyError as missing:
+        raise ConfigurationError(f"{path} needs the variable {missing.args[0]}; export it, or write a value.") from None
+
+
+def _expand(value: Any) -> Any:
+    """Replace the variables in every string of `value`; KeyError names one that is not set."""
+    if isinstance(value, dict):
+        return {name: _expand(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_expand(one) for one in value]
+    return _VARIABLE.sub(_of_environment, value) if isinstance(value, str) else value
+
+
+def _of_environment(found: re.Match[str]) -> str:
+    name, default = found.groups()
+    return os.environ[name] if default is None else os.environ.get(name) or default

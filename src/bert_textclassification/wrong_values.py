@@ -1,0 +1,35 @@
+"""Say in one sentence what is wrong with settings that pydantic has refused."""
+
+import difflib
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+
+def one_sentence(problem: ValidationError, model: type[BaseModel]) -> str:
+    """Return every wrong name, with the nearest right one, and every wrong value of what should have been a `model`."""
+    return "Mend these settings: " + "; ".join(_explain(error, model) for error in problem.errors()) + "."
+
+
+def _explain(error: Any, model: type[BaseModel]) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        *inside, last = error["loc"]
+        near = difflib.get_close_matches(str(last), _names(model, inside), n=1)
+        return f"there is no {name!r}" + (f", did you mean {near[0]!r}?" if near else "")
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name}={error['input']!r}: {message}" if name else message
+
+
+def _names(model: type[BaseModel], inside: list[Any]) -> list[str]:
+    """Return the names that the part of `model` at the place `inside` has."""
+    for part in inside:
+        field = model.model_fields.get(str(part))
+        kinds = [field.annotation, *get_args(field.annotation)] if field else []
+        models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not models:
+            return []
+        model = models[0]
+    return list(model.model_fields)
