@@ -111,7 +111,7 @@ compiler:  ## install a C compiler and Python's headers where they are missing (
 	@$(PYTHON3) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; set PYTHON3 to one.")'
 	$(PYTHON3) -m venv .venv
 	echo "installing the package with its extras into .venv (about two minutes)" >&2
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint container/constraints.txt --editable ".[serve,train,notebooks,search,dev]" 2> .venv/install.log || { cat .venv/install.log >&2; exit 1; }
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint container/constraints.txt --editable ".[serve,train,notebooks,search,cloud,dev]" 2> .venv/install.log || { cat .venv/install.log >&2; exit 1; }
 	touch .venv/installed
 
 .PHONY: help demo notebooks search lab publish readme serve load benchmark benchmark-training test lint image system-packages compiler constraints clean
