@@ -7,7 +7,7 @@ python -m ops.endpoint --config ops/config/endpoint.yaml --delete --yes
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ops import config_file, plan
@@ -15,13 +15,13 @@ from ops.aws import explained
 from ops.hosting.alarms import alarm_requests, delete_alarms, put_alarms
 from ops.hosting.autoscaling import autoscaling_step
 from ops.hosting.configuration import configuration_request
+from ops.hosting.creation import creation, unless
 from ops.hosting.deletion import deletion_steps
 from ops.hosting.deployment import Deployment
 from ops.hosting.model import model_request
 from ops.hosting.settings import EndpointSettings
 from ops.plan import Step
 from ops.sagemaker_settings import Clients
-from ops.waiting import delete_if_there, found
 
 
 def steps(clients: Clients, settings: EndpointSettings) -> list[Step]:
@@ -36,29 +36,12 @@ def steps(clients: Clients, settings: EndpointSettings) -> list[Step]:
         clients, settings, configuration["EndpointConfigName"], [alarm["AlarmName"] for alarm in alarms]
     )
     making = [
-        _creation(clients, "model", "ModelName", model, deployment),
-        _creation(clients, "endpoint_config", "EndpointConfigName", configuration, deployment),
+        creation(clients, "model", "ModelName", model, deployment.is_used),
+        creation(clients, "endpoint_config", "EndpointConfigName", configuration, deployment.is_used),
         _alarms(clients, alarms, deployment),
         deployment.step(),
     ]
     return [*making, *([autoscaling_step(clients, settings, settings.autoscaling)] if settings.autoscaling else [])]
-
-
-def _creation(clients: Clients, kind: str, key: str, request: dict[str, Any], deployment: Deployment) -> Step:
-    """Return the step that makes a model or a configuration, which AWS knows by name and never changes."""
-    name, title = {key: request[key]}, f"create the {kind.replace('_', ' ')} {request[key]}"
-
-    def run() -> None:
-        with explained(title):
-            getattr(clients.sagemaker, f"create_{kind}")(**request)
-
-    def is_done() -> bool:
-        return found(getattr(clients.sagemaker, f"describe_{kind}"), **name) is not None
-
-    def undo() -> None:
-        delete_if_there(getattr(clients.sagemaker, f"delete_{kind}"), **name)
-
-    return Step(title, run, request, is_done, _unless_used(deployment, undo))
 
 
 def _alarms(clients: Clients, requests: list[dict[str, Any]], deployment: Deployment) -> Step:
@@ -75,12 +58,7 @@ def _alarms(clients: Clients, requests: list[dict[str, Any]], deployment: Deploy
             delete_alarms(clients.cloudwatch, requests)
 
     title = f"make the alarms {', '.join(names)}"
-    return Step(title, run, {"PutMetricAlarm": requests}, undo=_unless_used(deployment, undo))
-
-
-def _unless_used(deployment: Deployment, undo: Callable[[], None]) -> Callable[[], None]:
-    """Keep what an endpoint needs that was left on its way by an interruption."""
-    return lambda: None if deployment.is_used() else undo()
+    return Step(title, run, {"PutMetricAlarm": requests}, undo=unless(deployment.is_used, undo))
 
 
 def run(config: str, yes: bool, delete: bool) -> None:

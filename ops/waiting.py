@@ -10,6 +10,9 @@ import botocore.exceptions as aws
 from ops.aws import CloudError, explained
 
 _ABSENT = ("could not find", "not found", "does not exist")
+_BUSY = (
+    "Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting", "InProgress", "Pending", "Stopping",
+)  # fmt: skip
 _SAY_AGAIN_S = 60
 _TAIL_LINES = 30
 
@@ -49,33 +52,37 @@ def _is_absent(problem: aws.ClientError) -> bool:
     return any(words in message for words in _ABSENT)
 
 
+def is_busy(status: str) -> bool:
+    """Whether AWS is still at work on something with this status."""
+    return status in _BUSY
+
+
 def until_settled(
     look: Callable[[], Mapping[str, Any] | None],
-    status_of: Callable[[Mapping[str, Any]], str],
+    key: str,
     what: str,
     poll_seconds: float,
     timeout_s: float,
 ) -> Mapping[str, Any] | None:
-    """Look until the status no longer ends in `ing`, as in Creating; return the last look, None when it has gone.
+    """Look until the status, which is at `key`, is a final one; return the last look, None when it has gone.
 
     Raises:
         CloudError: it takes longer than `timeout_s` seconds.
     """
-    start, said, status = time.monotonic(), -_SAY_AGAIN_S * 1.0, ""
-    while True:
-        now, seconds = look(), time.monotonic() - start
-        if now is None:
-            return None
-        if status_of(now) != status or seconds - said >= _SAY_AGAIN_S:
-            status, said = status_of(now), seconds
-            print(f"   {what}: {status} after {seconds // 60:.0f} min {seconds % 60:02.0f} s", flush=True)
-        if not status.endswith("ing"):
+    start, said, shown = time.monotonic(), 0.0, ""
+    while (now := look()) is not None:
+        seconds, detail = time.monotonic() - start, now.get("SecondaryStatus", now[key])
+        if detail != shown or seconds - said >= _SAY_AGAIN_S:
+            shown, said = detail, seconds
+            print(f"   {what}: {detail} after {seconds // 60:.0f} min {seconds % 60:02.0f} s", flush=True)
+        if not is_busy(now[key]):
             return now
         if seconds > timeout_s:
             raise CloudError(
-                f"{what} is still {status} after {timeout_s / 60:.0f} minutes; run the same command again to go on."
+                f"{what} is still {now[key]} after {timeout_s / 60:.0f} minutes; run the same command again to go on."
             )
         time.sleep(poll_seconds)
+    return None
 
 
 def print_log_tail(logs: Any, group: str, prefix: str | None = None) -> None:

@@ -7,7 +7,7 @@ from ops.aws import CloudError, explained
 from ops.hosting.settings import EndpointSettings
 from ops.plan import Step
 from ops.sagemaker_settings import Clients
-from ops.waiting import delete_if_there, found, print_log_tail, until_settled
+from ops.waiting import delete_if_there, found, is_busy, print_log_tail, until_settled
 
 _SLACK_S = 1800  # what providing machines may take beside the deployment
 
@@ -118,7 +118,7 @@ class Deployment:
         now = self._look()
         if now is None:
             return
-        if now["EndpointStatus"].endswith("ing"):  # AWS refuses any change meanwhile
+        if is_busy(now["EndpointStatus"]):  # AWS refuses any change meanwhile
             print(f"   {self._settings.name} is still {now['EndpointStatus']}; run the same command again to go on.")
         elif self._creates:
             self.delete()
@@ -141,8 +141,8 @@ class Deployment:
         settings = self._settings
         return until_settled(
             self._look,
-            lambda now: str(now["EndpointStatus"]),
-            f"the endpoint {settings.name}",
+            "EndpointStatus",
+            f"The endpoint {settings.name}",
             settings.poll_seconds,
             settings.rollout.max_s + _SLACK_S,
         )

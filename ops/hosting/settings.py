@@ -99,11 +99,20 @@ class Rollout(Settings):
     max_latency_ms: float = Field(default=200, gt=0, description="p99 latency of the container that takes it back")
 
 
-class EndpointSettings(SageMakerSettings):
-    """Settings of ops/config/endpoint.yaml, serverless.yaml and asynchronous.yaml."""
+class ModelSettings(SageMakerSettings):
+    """Settings of what answers with a model."""
 
     model_data: S3 = Field(description="The model.tar.gz of a training job; another model has another address")
     environment: dict[str, str] = Field(default={}, max_length=100, description="Settings of the server; no secrets")
+
+    def isolates(self) -> bool:
+        """Whether the container has no network."""
+        return self.network_isolation
+
+
+class EndpointSettings(ModelSettings):
+    """Settings of ops/config/endpoint.yaml, serverless.yaml and asynchronous.yaml."""
+
     instances: Instances = Instances()
     serverless: Serverless | None = Field(default=None, description="Makes the endpoint serverless")
     asynchronous: Asynchronous | None = Field(default=None, description="Makes the endpoint asynchronous")
@@ -122,3 +131,7 @@ class EndpointSettings(SageMakerSettings):
         elif self.rollout.canary_percent and self.instances.count == 1:
             raise ValueError("instances.count: a canary needs two instances; or set rollout.canary_percent to 0")
         return self
+
+    def isolates(self) -> bool:
+        """Whether the container has no network: serverless endpoints do not offer it."""
+        return self.network_isolation and not self.serverless
