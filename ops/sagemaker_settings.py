@@ -19,7 +19,7 @@ class SageMakerSettings(AwsSettings):
 
     name: str = Field(
         pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$",
-        max_length=40,
+        max_length=36,
         description="Name of the endpoint, or what the names of jobs begin with",
     )
     role: str = Field(
