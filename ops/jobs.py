@@ -40,7 +40,7 @@ class Job:
 
     Attributes:
         name: what their names begin with: the same settings, the same name.
-        start: starts one more.
+        start: starts one more, and returns its name.
         request: what `start` sends, for the plan.
         max_s: seconds that a job may take.
         again: whether one that is complete is no reason not to start another.
@@ -49,7 +49,7 @@ class Job:
     clients: Clients
     kind: Kind
     name: str
-    start: Callable[[], None]
+    start: Callable[[], str]
     request: Mapping[str, Any]
     poll_seconds: float
     max_s: float
@@ -73,23 +73,23 @@ class Job:
             listed = self._ask("list", "s", NameContains=self.name, SortBy="CreationTime", SortOrder="Descending")
             names = [one[f"{self.kind.word}Name"] for one in listed[f"{self.kind.word}Summaries"]]
             own = [name for name in names if name.startswith(self.name)]
-            return dict(self._describe(own[0])) if own else None
+            return self._describe(own[0]) if own else None
 
     def _run(self) -> None:
         now = self.latest()
-        if now is None or not is_busy(self._status(now)):
-            with explained(f"start the {self.kind.noun} {self.name}"):
-                self.start()
-        self._wait()
+        if now is not None and is_busy(self._status(now)):
+            return self._wait(now[f"{self.kind.word}Name"])
+        with explained(f"start the {self.kind.noun} {self.name}"):
+            name = self.start()
+        self._wait(name)
 
-    def _wait(self) -> None:
-        what = f"The {self.kind.noun} {self.name}"
-        status_key = f"{self.kind.word}Status"
-        now = until_settled(self.latest, status_key, what, self.poll_seconds, self.max_s + _SLACK_S)
+    def _wait(self, name: str) -> None:
+        what, key = f"The {self.kind.noun} {name}", f"{self.kind.word}Status"
+        now = until_settled(lambda: self._look(name), key, what, self.poll_seconds, self.max_s + _SLACK_S)
         if now is None:
             raise CloudError(f"{what} cannot be found; run the same command again.")
         if self._status(now) != "Completed":
-            print_log_tail(self.clients.logs, self.kind.log_group, now[f"{self.kind.word}Name"])
+            print_log_tail(self.clients.logs, self.kind.log_group, name)
             reason = now.get("FailureReason", "AWS gives no reason").rstrip(".")
             raise CloudError(f"{what} is {self._status(now)}: {reason}; see its log above.")
 
@@ -103,8 +103,12 @@ class Job:
             with explained(f"stop the {self.kind.noun} {self.name}"):
                 self._ask("stop", **{f"{self.kind.word}Name": now[f"{self.kind.word}Name"]})
 
-    def _describe(self, name: str) -> Any:
-        return self._ask("describe", **{f"{self.kind.word}Name": name})
+    def _look(self, name: str) -> Mapping[str, Any]:
+        with explained(f"look at the {self.kind.noun} {name}"):
+            return self._describe(name)
+
+    def _describe(self, name: str) -> Mapping[str, Any]:
+        return dict(self._ask("describe", **{f"{self.kind.word}Name": name}))
 
     def _status(self, now: Mapping[str, Any]) -> str:
         return str(now[f"{self.kind.word}Status"])

@@ -24,7 +24,7 @@ class SageMakerSettings(AwsSettings):
     )
     role: str = Field(
         pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$",
-        description="ARN of the execution role, with the policy of ops/policies",
+        description="ARN of the execution role, with ops/policies/sagemaker_execution.json",
     )
     image: str = Field(min_length=1, description="Image in ECR, with a tag that never moves, or a digest")
     kms_key: str | None = Field(default=None, description="KMS key of volumes and of what is written to S3")

@@ -23,8 +23,10 @@ def training_job(clients: Clients, settings: TrainingSettings, again: bool = Fal
     name = job_name(settings, plain)
     request = with_checkpoints(plain, settings, name)
 
-    def start() -> None:
-        model_trainer(settings, name, request).train(wait=False, logs=False)
+    def start() -> str:
+        trainer = model_trainer(settings, name, request)
+        trainer.train(wait=False, logs=False)
+        return str(trainer._latest_training_job.training_job_name)  # as the SDK's documentation reads it
 
     longest = settings.max_wait_s if settings.spot else settings.max_s
     return Job(clients, TRAINING, name, start, request, settings.poll_seconds, longest, again)

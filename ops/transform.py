@@ -67,9 +67,10 @@ def transform_job(clients: Clients, settings: TransformSettings, again: bool = F
     request = job_request(settings, model_request(settings)["ModelName"])
     name = with_digest(settings.name, request)
 
-    def start() -> None:
+    def start() -> str:
         numbered = f"{name}-{time.strftime('%y%m%d%H%M%S')}"
         clients.sagemaker.create_transform_job(TransformJobName=numbered, **request, Tags=settings.tag_list())
+        return numbered
 
     return Job(clients, TRANSFORM, name, start, request, settings.poll_seconds, settings.max_s, again)
 

@@ -24,9 +24,10 @@ def tuning_job(clients: Clients, settings: TuningSettings, again: bool = False) 
     request = tuning_request(settings)
     name = with_digest(settings.name, {key: value for key, value in request.items() if key != "Tags"})
 
-    def start() -> None:
+    def start() -> str:
         numbered = f"{name}-{int(time.time()):x}"  # 32 characters are allowed
         tuner(settings, name, request).tune(job_name=numbered, wait=False)
+        return numbered
 
     return Job(clients, TUNING, name, start, request, settings.poll_seconds, settings.stop_after_s, again)
 

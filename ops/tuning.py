@@ -60,7 +60,7 @@ def tuning_request(settings: TuningSettings) -> dict[str, Any]:
     """Return the request of CreateHyperParameterTuningJob without the name of the job."""
     training = job_request(settings)
     tags = {"Tags": training.pop("Tags")} if "Tags" in training else {}
-    # A job that is compared starts from nothing: checkpoints of another would be another model's.
+    # No checkpoints: jobs that run at the same time would fetch one another's at every start.
     training["StaticHyperParameters"] = training.pop("HyperParameters")
     kind = "Minimize" if settings.objective.endswith("loss") else "Maximize"
     config = {

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 from conftest import ROOT
-from test_endpoint import write_log
+from test_endpoint import interrupt, write_log
 
 from ops import train
 from ops.config_file import read
@@ -88,13 +88,23 @@ def test_the_same_settings_train_once_and_say_where_the_model_is(aws, command, c
 
 
 def test_an_interruption_leaves_the_job_running_and_the_next_command_waits_for_it(aws, command, ends_as, monkeypatch):
-    def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
-
     ends_as("InProgress")
     monkeypatch.setattr("ops.waiting.time.sleep", interrupt)
     assert [command("--yes"), command("--yes")] == [130, 130]
     assert len(aws.requests("CreateTrainingJob")) == 1
+
+
+def test_a_running_job_is_stopped_when_told(aws, command, ends_as, monkeypatch):
+    from moto.core.responses import EmptyResult
+    from moto.sagemaker.responses import SageMakerResponse
+
+    # the server does not know this operation
+    monkeypatch.setattr(SageMakerResponse, "stop_training_job", lambda _: EmptyResult(), raising=False)
+    monkeypatch.setattr("ops.waiting.time.sleep", interrupt)
+    ends_as("InProgress")
+    assert [command("--yes"), command("--stop", "--yes")] == [130, 0]
+    name = aws.request("CreateTrainingJob")["TrainingJobName"]
+    assert aws.request("StopTrainingJob") == {"TrainingJobName": name}
 
 
 def test_a_failed_job_shows_the_end_of_its_log(command, ends_as, capsys):

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 from conftest import ROOT
+from test_endpoint import interrupt
 
 from ops import transform
 from ops.config_file import read
@@ -65,9 +66,6 @@ def test_the_same_settings_run_once_and_again_when_told(aws, command):
 
 
 def test_a_job_that_runs_is_waited_for_and_not_started_twice(aws, command, ends_as, monkeypatch):
-    def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
-
     ends_as("InProgress")
     monkeypatch.setattr("ops.waiting.time.sleep", interrupt)
     assert [command("--yes"), command("--yes")] == [130, 130]

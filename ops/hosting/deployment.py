@@ -122,7 +122,7 @@ class Deployment:
             print(f"   {self._settings.name} is still {now['EndpointStatus']}; run the same command again to go on.")
         elif self._creates:
             self.delete()
-        elif self._before and now["EndpointConfigName"] != self._before:
+        elif self._before and _serves(now, self._configuration):
             self._update(self._before)
 
     def delete(self) -> None:
