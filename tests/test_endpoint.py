@@ -253,6 +253,18 @@ def test_an_interrupted_creation_goes_on_with_the_same_command(aws, command, ser
     assert len(aws.requests("CreateEndpoint")) == 1
 
 
+def test_an_interrupted_update_goes_on_and_keeps_what_it_needs(aws, command, served, updates, monkeypatch):
+    command("--yes")
+    aws.clear()
+    updates.update(endpoint_status="Updating")
+    monkeypatch.setattr("ops.waiting.time.sleep", interrupt)
+    assert command("--yes", environment={"CACHE_TEXTS": "0"}) == 130
+    assert not [name for name in aws.operations() if name.startswith("Delete")]
+    monkeypatch.setattr("ops.waiting.time.sleep", lambda _: vars(served["tickets"]).update(endpoint_status="InService"))
+    assert command("--yes", environment={"CACHE_TEXTS": "0"}) == 0
+    assert len(aws.requests("UpdateEndpoint")) == 1
+
+
 def test_an_endpoint_that_failed_before_is_made_anew(aws, command, served):
     command("--yes")
     served["tickets"].endpoint_status = "Failed"
