@@ -1,9 +1,12 @@
 """A tiny real BERT, trained once a session on a few of the shipped messages: no test needs a mock of the model."""
 
+import copy
 import os
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,3 +107,52 @@ def tiny_server(tiny_artifact) -> Iterator["LocalServer"]:  # noqa: F821
 
     with LocalServer(ROOT / "container/serve", tiny_artifact.folder) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def moto_address() -> Iterator[str]:
+    """The address of a server that speaks the AWS protocol and executes nothing."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def aws(moto_address: str, monkeypatch: pytest.MonkeyPatch) -> "AwsCalls":
+    """An empty AWS account; what every client of boto3 asks of it is recorded."""
+    import botocore.handlers
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_address)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    calls, handlers = AwsCalls(), botocore.handlers.BUILTIN_HANDLERS
+    monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", [*handlers, ("before-parameter-build", calls.record)])
+    urllib.request.urlopen(urllib.request.Request(f"{moto_address}/moto-api/reset", method="POST")).close()
+    return calls
+
+
+class AwsCalls(list[tuple[str, str, dict[str, Any]]]):
+    """Service, operation and request of every call, in order."""
+
+    def record(self, params: dict[str, Any], model: Any, **kwargs: Any) -> None:
+        self.append((model.service_model.service_name, model.name, copy.deepcopy(params)))
+
+    def requests(self, operation: str) -> list[dict[str, Any]]:
+        return [request for _, name, request in self if name == operation]
+
+    def request(self, operation: str) -> dict[str, Any]:
+        (one,) = self.requests(operation)
+        return one
+
+    def operations(self) -> list[str]:
+        return [name for _, name, _ in self]
