@@ -28,7 +28,7 @@ class Api:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(handler) -> None:  # noqa: N805 - it has two of them
+            def do_POST(handler) -> None:
                 body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
                 reply = self.answer(handler.path, dict(handler.headers), body)
                 if reply is None:  # a server that dies on a request
@@ -43,7 +43,7 @@ class Api:
 
             do_GET = do_POST
 
-            def log_message(handler, *_: Any) -> None:  # noqa: N805
+            def log_message(handler, *_: Any) -> None:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -112,7 +112,7 @@ class SageMaker(Api):
 
     def __init__(self, server) -> None:
         super().__init__()
-        self._server = server
+        self._container = server
         self.calls: list[dict[str, str]] = []
         self.fault: Any = None
 
@@ -122,7 +122,7 @@ class SageMaker(Api):
             return self.fault()
         assert path == "/endpoints/tickets/invocations"
         names = ("Content-Type", "Accept", "X-Amzn-SageMaker-Custom-Attributes")
-        status, reply = self._server.request(
+        status, reply = self._container.request(
             "POST", "/invocations", body, {name: headers[name] for name in names if name in headers}
         )
         if status == 200:
@@ -321,6 +321,6 @@ def test_nothing_is_tried_again_without_time_for_the_answer(gateway, sagemaker):
 def test_an_endpoint_where_nobody_listens_is_unreachable():
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
         address = f"127.0.0.1:{closed.server_port}"
-        with function(address) as runtime:
-            status, answer, line = answered(runtime, event('"a"'))
+    with function(address) as runtime:
+        status, answer, line = answered(runtime, event('"a"'))
     assert (status, answer["error"]["code"], line["Attempts"]) == (502, "endpoint_unreachable", 3)

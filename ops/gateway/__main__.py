@@ -1,0 +1,92 @@
+"""Put an HTTP API in front of the model: API Gateway and a Lambda, as one CloudFormation stack.
+
+python -m ops.gateway                     print the plan
+python -m ops.gateway --yes               create the stack, or change it to what the file says
+python -m ops.gateway --delete --yes      delete it
+
+The settings are in ops/config/gateway.yaml. With `endpoint`, the Lambda calls that SageMaker endpoint; with `image`,
+the model runs in the Lambda itself (`model_in_lambda/build.sh` builds the image).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ops.aws import client
+from ops.config_file import read
+from ops.gateway.code import Code
+from ops.gateway.settings import GatewaySettings
+from ops.gateway.stack import GONE, NEVER_MADE, Stack
+from ops.plan import Step, carry_out, exit_status
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    """Create, change or delete the stack of the file."""
+    asked = arguments()
+    settings = read(asked.config, GatewaySettings)
+    stack = Stack(client("cloudformation", settings.aws), settings.stack)
+    carry_out(deletion(settings, stack) if asked.delete else creation(settings, stack), asked.yes)
+    if asked.yes and not asked.delete:
+        for name, value in stack.outputs().items():
+            print(f"{name}: {value}")
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ops.gateway", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default="ops/config/gateway.yaml", help="file of settings (default: %(default)s)")
+    parser.add_argument("--yes", action="store_true", help="do it; without this the plan is only printed")
+    parser.add_argument("--delete", action="store_true", help="delete the stack")
+    return parser.parse_args()
+
+
+def creation(settings: GatewaySettings, stack: Stack) -> list[Step]:
+    """Return what has to be done: the code first, where there is code, then the stack."""
+    code = code_of(settings)
+    parameters = settings.parameters(code.key if code else "none")
+    is_new: list[bool] = []
+
+    def apply() -> None:
+        is_new.append(stack.status() in NEVER_MADE)
+        stack.apply(change(settings, parameters))
+
+    def undo() -> None:
+        if is_new == [True]:  # a change of a stack that was there is rolled back by CloudFormation
+            stack.delete()
+
+    title = f"create or change the stack {settings.stack}"
+    request = {"Parameters": parameters, "Tags": settings.tags}
+    return [*([code.upload()] if code else []), Step(title, apply, request, undo=undo)]
+
+
+def deletion(settings: GatewaySettings, stack: Stack) -> list[Step]:
+    """Return what takes everything away again."""
+    code = code_of(settings)
+    title = f"delete the stack {stack.name}"
+    return [Step(title, stack.delete, is_done=lambda: stack.status() == GONE), *([code.removal()] if code else [])]
+
+
+def code_of(settings: GatewaySettings) -> Code | None:
+    """Return the function's code; None where the function is an image."""
+    if settings.code_bucket is None:
+        return None
+    return Code(client("s3", settings.aws), settings.code_bucket, settings.stack)
+
+
+def change(settings: GatewaySettings, parameters: dict[str, str]) -> dict[str, Any]:
+    """Return what CloudFormation is asked for."""
+    return {
+        "TemplateBody": (HERE / "template.yaml").read_text(encoding="utf-8"),
+        "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+        "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        "Tags": [{"Key": name, "Value": value} for name, value in settings.tags.items()],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
