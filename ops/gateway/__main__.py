@@ -20,7 +20,7 @@ from ops.gateway.settings import GatewaySettings
 from ops.gateway.stack import GONE, NEVER_MADE, Stack
 from ops.plan import Step, carry_out, exit_status
 
-HERE = Path(__file__).resolve().parent
+TEMPLATE = Path(__file__).resolve().parent / "template.yaml"
 
 
 def main() -> None:
@@ -81,7 +81,7 @@ def code_of(settings: GatewaySettings) -> Code | None:
 def change(settings: GatewaySettings, parameters: dict[str, str]) -> dict[str, Any]:
     """Return what CloudFormation is asked for."""
     return {
-        "TemplateBody": (HERE / "template.yaml").read_text(encoding="utf-8"),
+        "TemplateBody": TEMPLATE.read_text(encoding="utf-8"),
         "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         "Tags": [{"Key": name, "Value": value} for name, value in settings.tags.items()],
