@@ -1,7 +1,6 @@
 """Lambda's Runtime API, as small as a function needs it, and events of an HTTP API."""
 
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -56,15 +55,32 @@ class Api:
 
 
 class Runtime(Api):
-    """Lambda's Runtime API, and a function that asks it for events."""
+    """Lambda's Runtime API, and a function that asks it for events.
 
-    def __init__(self, folder: Path, handler: str, **environment: str) -> None:
+    Args:
+        command: starts the function; `{api}` in it stands for the address of the Runtime API.
+        options: of the process.
+    """
+
+    def __init__(self, command: list[str], **options: Any) -> None:
         super().__init__()
         self._events: queue.Queue[bytes | None] = queue.Queue()
         self._answers: queue.Queue[tuple[str, Any]] = queue.Queue()
-        self._command = [sys.executable, "-m", "awslambdaric", handler]
-        self._options = {"cwd": folder, "env": os.environ | environment | {"AWS_LAMBDA_RUNTIME_API": self.address}}
+        self._command = [word.format(api=self.address) for word in command]
+        self._options = options
         self.time_s = 28.0
+
+    @classmethod
+    def of_folder(cls, folder: Path, handler: str, **environment: str) -> Self:
+        """Run the code in `folder` under the runtime client of this installation."""
+        variables = [f"{name}={value}" for name, value in environment.items()]
+        command = ["env", "AWS_LAMBDA_RUNTIME_API={api}", *variables, sys.executable, "-m", "awslambdaric", handler]
+        return cls(command, cwd=folder)
+
+    @classmethod
+    def of_image(cls, image: str, *options: str) -> Self:
+        """Run an image."""
+        return cls(["docker", "run", "--env", "AWS_LAMBDA_RUNTIME_API={api}", *options, image])
 
     def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes] | None:
         if not path.endswith("/invocation/next"):
@@ -89,7 +105,7 @@ class Runtime(Api):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
+        self._process.terminate()
         self._process.communicate()
         self._events.put(None)
         super().__exit__()

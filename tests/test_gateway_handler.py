@@ -58,7 +58,7 @@ def function(endpoint: str, **environment: str) -> Runtime:
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
     }
-    return Runtime(ROOT / "ops/gateway", "handler.handler", **settings | environment)
+    return Runtime.of_folder(ROOT / "ops/gateway", "handler.handler", **settings | environment)
 
 
 @pytest.fixture(scope="module")
