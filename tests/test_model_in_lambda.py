@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from conftest import ROOT
 from lambda_runtime import JSON, Runtime, event
-from test_container import IMAGE, docker, images  # noqa: F401 - a fixture
+from test_container import IMAGE, SCRATCH, images  # noqa: F401 - a fixture
 
 FOLDER = ROOT / "ops/gateway/model_in_lambda"
 BODY = '{"instances": ["smoke is coming out of the dryer", "thanks"]}'
@@ -64,17 +64,8 @@ def test_the_image_answers_as_lambda_runs_it(images, tiny_artifact, tiny_server)
     built = build(tiny_artifact.folder, f"{IMAGE}:lambda", SERVE_IMAGE=f"{images}:serve")
     assert built.returncode == 0, built.stderr
     # A user of Lambda's own, one writable folder, and the host's network, where the Runtime API of this test listens.
-    options = [
-        "--rm",
-        "--init",
-        "--read-only",
-        "--tmpfs",
-        f"{SCRATCH}:rw,size=64m",
-        "--user",
-        "993:990",
-        "--network",
-        "host",
-    ]
+    scratch = ("--read-only", "--tmpfs", f"{SCRATCH}:rw,size=64m")
+    options = ("--rm", "--init", *scratch, "--user", "993:990", "--network", "host")
     with Runtime.of_image(f"{IMAGE}:lambda", *options) as runtime:
         answer = runtime.invoke(event(BODY))
     assert json.loads(answer["body"]) == json.loads(tiny_server.request("POST", "/invocations", BODY.encode(), JSON)[1])
