@@ -6,7 +6,6 @@ locals {
 }
 
 resource "aws_sagemaker_model" "this" {
-  name_prefix              = "${var.name}-"
   execution_role_arn       = aws_iam_role.endpoint.arn
   enable_network_isolation = true
   tags                     = var.tags
@@ -42,8 +41,12 @@ resource "aws_sagemaker_endpoint_configuration" "this" {
     model_name             = aws_sagemaker_model.this.name
     instance_type          = var.instance_type
     initial_instance_count = var.min_instances
-    # Instances in service later than this are given up, as when the model cannot be loaded.
+    # Instances that are not ready by then are given up, as when the model cannot be loaded.
     container_startup_health_check_timeout_in_seconds = 300
+
+    routing_config {
+      routing_strategy = "LEAST_OUTSTANDING_REQUESTS"
+    }
   }
 
   lifecycle {
@@ -56,19 +59,23 @@ resource "aws_sagemaker_endpoint" "this" {
   endpoint_config_name = aws_sagemaker_endpoint_configuration.this.name
   tags                 = var.tags
 
-  # New instances take over a tenth of the traffic first, and all of it goes back when an alarm rings.
+  # New instances take over a tenth of the traffic first, where there are several, and all of it goes back when an alarm
+  # rings.
   deployment_config {
     blue_green_update_policy {
       termination_wait_in_seconds          = 300
       maximum_execution_timeout_in_seconds = 3600
 
       traffic_routing_configuration {
-        type                     = "CANARY"
+        type                     = var.min_instances > 1 ? "CANARY" : "ALL_AT_ONCE"
         wait_interval_in_seconds = 300
 
-        canary_size {
-          type  = "CAPACITY_PERCENT"
-          value = 10
+        dynamic "canary_size" {
+          for_each = var.min_instances > 1 ? [10] : []
+          content {
+            type  = "CAPACITY_PERCENT"
+            value = canary_size.value
+          }
         }
       }
     }

@@ -23,10 +23,14 @@ data "aws_iam_policy_document" "assumed_by" {
       identifiers = ["${each.key}.amazonaws.com"]
     }
 
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [local.account]
+    # Lambda says not for whom it assumes a role.
+    dynamic "condition" {
+      for_each = each.key == "sagemaker" ? [local.account] : []
+      content {
+        test     = "StringEquals"
+        variable = "aws:SourceAccount"
+        values   = [condition.value]
+      }
     }
   }
 }
