@@ -3,10 +3,10 @@ it gets the template that the transform makes.
 """
 
 import json
-import sys
 
 import boto3
 import pytest
+from botocore.client import BaseClient
 from conftest import ROOT
 from moto.server import ThreadedMotoServer
 from test_gateway_template import translated
@@ -18,8 +18,8 @@ from ops.gateway import __main__ as command
 from ops.gateway import stack as stacks
 from ops.gateway.settings import GatewaySettings
 from ops.gateway.stack import Stack
-from ops.plan import exit_status
 
+ACTIONS = {"ListObjectsV2": "ListBucket"}  # where the permission has another name than the call
 # It makes role, function and logs, and says of the rest that it cannot.
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
 
@@ -44,14 +44,13 @@ def aws(tmp_path_factory):
 
 
 @pytest.fixture
-def run(aws, tmp_path, monkeypatch):
+def run(aws, tmp_path):
     """Run the command with more lines in its file; return its exit status."""
 
     def _run(*options: str, more: str = "") -> int:
         path = tmp_path / "gateway.yaml"
         path.write_text("stack: api\nendpoint: tickets\ncode_bucket: code\n" + more)  # the last one counts
-        monkeypatch.setattr(sys, "argv", ["gateway", "--config", str(path), *options])
-        return exit_status(command.main)
+        return command.main(["--config", str(path), *options])
 
     yield _run
     _run("--delete", "--yes")
@@ -101,6 +100,23 @@ def test_what_was_made_is_deleted_and_may_be_gone_already(run, aws):
     run("--yes")
     assert [run("--delete", "--yes"), run("--delete", "--yes")] == [0, 0]
     assert (functions(aws), keys(aws)) == ([], [])
+
+
+def test_the_policy_that_ships_allows_each_call(run, monkeypatch):
+    called, call = set(), BaseClient._make_api_call
+
+    def recorded(client, operation, request):
+        service = client.meta.service_model.service_name
+        called.add(f"{service}:{ACTIONS.get(operation, operation)}")
+        return call(client, operation, request)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", recorded)
+    run("--yes")
+    run("--yes")
+    run("--delete", "--yes")
+    statements = json.loads((ROOT / "ops/policies/gateway.json").read_text())["Statement"]
+    direct = [one["Action"] for one in statements if "aws:CalledVia" not in str(one.get("Condition"))]
+    assert called <= {action for actions in direct for action in actions}
 
 
 def test_a_bucket_that_is_not_there_is_named(run, capsys):

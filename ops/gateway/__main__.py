@@ -8,8 +8,8 @@ The settings are in ops/config/gateway.yaml. With `endpoint`, the Lambda calls t
 the model runs in the Lambda itself (`model_in_lambda/build.sh` builds the image).
 """
 
-import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +18,29 @@ from ops.config_file import read
 from ops.gateway.code import Code
 from ops.gateway.settings import GatewaySettings
 from ops.gateway.stack import GONE, NEVER_MADE, Stack
-from ops.plan import Step, carry_out, exit_status
+from ops.plan import Step, arguments, carry_out, exit_status
 
 TEMPLATE = Path(__file__).resolve().parent / "template.yaml"
 
 
-def main() -> None:
-    """Create, change or delete the stack of the file."""
-    asked = arguments()
-    settings = read(asked.config, GatewaySettings)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    given = arguments(__doc__, "ops/config/gateway.yaml", argv, delete="delete the stack and the function's code")
+    return exit_status(lambda: run(given.config, given.yes, given.delete))
+
+
+def run(config: str, yes: bool, delete: bool) -> None:
+    """Create, change or delete the stack of the file.
+
+    Raises:
+        UserError: the settings are wrong, AWS refuses, or a resource of the stack fails.
+    """
+    settings = read(config, GatewaySettings)
     stack = Stack(client("cloudformation", settings.aws), settings.stack)
-    carry_out(deletion(settings, stack) if asked.delete else creation(settings, stack), asked.yes)
-    if asked.yes and not asked.delete:
+    carry_out(deletion(settings, stack) if delete else creation(settings, stack), yes)
+    if yes and not delete:
         for name, value in stack.outputs().items():
             print(f"{name}: {value}")
-
-
-def arguments() -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ops.gateway", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", default="ops/config/gateway.yaml", help="file of settings (default: %(default)s)")
-    parser.add_argument("--yes", action="store_true", help="do it; without this the plan is only printed")
-    parser.add_argument("--delete", action="store_true", help="delete the stack")
-    return parser.parse_args()
 
 
 def creation(settings: GatewaySettings, stack: Stack) -> list[Step]:
@@ -89,4 +87,4 @@ def change(settings: GatewaySettings, parameters: dict[str, str]) -> dict[str, A
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    sys.exit(main())
