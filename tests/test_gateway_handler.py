@@ -210,6 +210,12 @@ def test_nothing_is_tried_again_without_time_for_the_answer(gateway, sagemaker):
     assert answered(gateway, event('"a"'))[2]["Attempts"] == 1
 
 
+def test_an_answer_that_lambda_could_not_return_is_refused(gateway, sagemaker):
+    sagemaker.fault = lambda: (200, {"Content-Type": "application/json"}, b'"' * 4_600_000)
+    status, answer, _ = answered(gateway, event('"a"'))
+    assert (status, answer["error"]["code"]) == (413, "answer_too_large")
+
+
 def test_an_endpoint_where_nobody_listens_is_unreachable():
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
         address = f"127.0.0.1:{closed.server_port}"

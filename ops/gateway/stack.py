@@ -123,6 +123,7 @@ class Stack:
     def _follow(self, seen: str | None, success: tuple[str, ...], stack: str | None = None) -> None:
         """Tell of each event after the event `seen` until the stack has come to rest."""
         failed: list[Mapping[str, Any]] = []
+        before = seen
         while True:
             status = str(self._described(stack).get("StackStatus", GONE))
             for event in self._events_after(seen, stack):
@@ -130,9 +131,11 @@ class Stack:
                 self._tell(f"  {event['ResourceStatus']} {event['ResourceType']} {event['LogicalResourceId']}")
                 if event["ResourceStatus"].endswith("_FAILED"):
                     failed.append(event)
-            if status in success:
+            # Right after the request the stack may still have the status that it had before.
+            is_old = seen == before and status != GONE
+            if status in success and not is_old:
                 return
-            if not status.endswith("_IN_PROGRESS"):
+            if not status.endswith("_IN_PROGRESS") and not is_old:
                 raise CloudError(f"The stack {self.name} ended with {status}{_blamed(failed)}.")
             time.sleep(POLL_S)
 
