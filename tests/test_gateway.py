@@ -125,15 +125,14 @@ def test_a_bucket_that_is_not_there_is_named(run, capsys):
 
 
 class Failing:
-    """A CloudFormation that fails where moto cannot: each state is the stack's status and the event that led to it."""
+    """A CloudFormation that fails where moto cannot; it tells of each event (resource, status, reason) in order."""
 
-    def __init__(self, *states: tuple[str, str, str]) -> None:
-        self._states = [("REVIEW_IN_PROGRESS", "Stack", ""), *states]
-        self.deleted = False
+    def __init__(self, *events: tuple[str, str, str]) -> None:
+        self._events = events
+        self._told = 0
 
     def describe_stacks(self, StackName: str) -> dict:
-        status = self._states[0][0] if not self.deleted else "DELETE_COMPLETE"
-        return {"Stacks": [{"StackId": "id", "StackStatus": status}]}
+        return {"Stacks": [{"StackId": "id", "StackStatus": "REVIEW_IN_PROGRESS"}]}
 
     def create_change_set(self, **_: object) -> dict:
         return {"Id": "change"}
@@ -142,32 +141,27 @@ class Failing:
         return {"Status": "CREATE_COMPLETE"}
 
     def execute_change_set(self, **_: object) -> None:
-        self._states.pop(0)
-
-    def delete_stack(self, **_: object) -> None:
-        self.deleted = True
+        self._told = len(self._events)
 
     def get_paginator(self, _: str) -> "Failing":
         return self
 
     def paginate(self, **_: object) -> list[dict]:
+        names = ("LogicalResourceId", "ResourceStatus", "ResourceStatusReason")
         told = [
-            {
-                "EventId": str(number),
-                "ResourceStatus": status if resource == "Stack" else "CREATE_FAILED",
-                "ResourceType": "AWS::Thing",
-                "LogicalResourceId": resource,
-                "ResourceStatusReason": reason,
-            }
-            for number, (status, resource, reason) in enumerate(self._states)
+            {"EventId": str(number), "ResourceType": "AWS::Thing", **dict(zip(names, one, strict=True))}
+            for number, one in enumerate(self._events[: self._told])
         ]
         return [{"StackEvents": told[::-1]}]
 
 
 def test_the_resource_that_failed_first_is_named_with_its_reason():
     cloud = Failing(
-        ("ROLLBACK_COMPLETE", "Api", "Resource creation cancelled"),
-        ("ROLLBACK_COMPLETE", "EndpointFunction", "Your access has been denied by S3."),
+        ("api", "CREATE_IN_PROGRESS", "User Initiated"),
+        ("Api", "CREATE_FAILED", "Resource creation cancelled"),
+        ("EndpointFunction", "CREATE_FAILED", "Your access has been denied by S3."),
+        ("api", "ROLLBACK_IN_PROGRESS", "The following resource(s) failed to create"),
+        ("api", "ROLLBACK_COMPLETE", ""),
     )
     with pytest.raises(CloudError, match=r"ROLLBACK_COMPLETE: EndpointFunction \(AWS::Thing\) failed: Your access has"):
         Stack(cloud, "api", tell=lambda _: None).apply({})

@@ -12,6 +12,8 @@ POLL_S = 2.0
 GONE = "DELETE_COMPLETE"
 NEVER_MADE = {"REVIEW_IN_PROGRESS", GONE}  # as good as no stack
 HALF_MADE = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"}  # can only be deleted
+_UNFINISHED = ("CREATE_PENDING", "CREATE_IN_PROGRESS")
+_AT_REST = ("_COMPLETE", "_FAILED")
 _NO_CHANGE = ("didn't contain changes", "No updates are to be performed")
 _CANCELLED = ("cancelled", "canceled")  # what is stopped because another resource failed
 
@@ -61,7 +63,7 @@ class Stack:
         seen = self._last_event()
         with explained(f"change the stack {self.name}"):
             self._client.execute_change_set(ChangeSetName=change_set)
-        self._follow(seen, success=("CREATE_COMPLETE",) if is_new else ("UPDATE_COMPLETE",))
+        self._follow(seen, success="CREATE_COMPLETE" if is_new else "UPDATE_COMPLETE")
 
     def delete(self) -> None:
         """Delete the stack with its resources; nothing happens where there is none.
@@ -75,7 +77,7 @@ class Stack:
         stack, seen = str(self._described()["StackId"]), self._last_event()
         with explained(f"delete the stack {self.name}"):
             self._client.delete_stack(StackName=stack)
-        self._follow(seen, success=(GONE,), stack=stack)
+        self._follow(seen, success=GONE, stack=stack)
 
     def _described(self, stack: str | None = None) -> dict[str, Any]:
         with explained(f"describe the stack {self.name}"):
@@ -120,23 +122,22 @@ class Stack:
             f"Cannot change the stack {self.name}: {reason.rstrip('.')}; change the setting that it names."
         )
 
-    def _follow(self, seen: str | None, success: tuple[str, ...], stack: str | None = None) -> None:
-        """Tell of each event after the event `seen` until the stack has come to rest."""
+    def _follow(self, seen: str | None, success: str, stack: str | None = None) -> None:
+        """Tell of each event after the event `seen` until one of them says that the stack has come to rest."""
         failed: list[Mapping[str, Any]] = []
-        before = seen
-        while True:
-            status = str(self._described(stack).get("StackStatus", GONE))
+        status = ""
+        while status != success:
             for event in self._events_after(seen, stack):
                 seen = event["EventId"]
                 self._tell(f"  {event['ResourceStatus']} {event['ResourceType']} {event['LogicalResourceId']}")
-                if event["ResourceStatus"].endswith("_FAILED"):
+                if event["LogicalResourceId"] == self.name:
+                    status = str(event["ResourceStatus"])
+                elif event["ResourceStatus"].endswith("_FAILED"):
                     failed.append(event)
-            # Right after the request the stack may still have the status that it had before.
-            is_old = seen == before and status != GONE
-            if status in success and not is_old:
-                return
-            if not status.endswith("_IN_PROGRESS") and not is_old:
+            if status.endswith(_AT_REST) and status != success:
                 raise CloudError(f"The stack {self.name} ended with {status}{_blamed(failed)}.")
+            if success == GONE and self._described(stack).get("StackStatus", GONE) == GONE:
+                return
             time.sleep(POLL_S)
 
     def _events_after(self, seen: str | None, stack: str | None) -> list[Mapping[str, Any]]:
@@ -156,9 +157,6 @@ class Stack:
 
     def _last_event(self) -> str | None:
         return next((str(event["EventId"]) for event in self._events()), None)
-
-
-_UNFINISHED = ("CREATE_PENDING", "CREATE_IN_PROGRESS")
 
 
 def _blamed(failed: list[Mapping[str, Any]]) -> str:
