@@ -1,0 +1,70 @@
+"""The code of the function that calls the endpoint: a zip in a bucket, under a name that its content gives."""
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from ops.aws import explained
+from ops.plan import Step
+
+HANDLER = Path(__file__).resolve().parent / "handler.py"
+
+
+class Code:
+    """The zip of the function.
+
+    Args:
+        s3: a client of boto3.
+        bucket: where it is kept.
+        folder: the first part of its key.
+    """
+
+    def __init__(self, s3: Any, bucket: str, folder: str) -> None:
+        self._s3, self._bucket, self._folder = s3, bucket, folder
+        self._zip = zipped(HANDLER)
+        self.key = f"{folder}/{hashlib.sha256(self._zip).hexdigest()[:16]}.zip"
+
+    def upload(self) -> Step:
+        """Return the step that uploads it."""
+        request = {"Bucket": self._bucket, "Key": self.key}
+        return Step("upload the function's code", self._put, request, self._is_there, self._delete_own)
+
+    def removal(self) -> Step:
+        """Return the step that deletes it, and what earlier versions have left."""
+        title = f"delete the function's code in s3://{self._bucket}/{self._folder}/"
+        return Step(title, self._delete_all, is_done=lambda: not self._keys())
+
+    def _put(self) -> None:
+        with explained(f"upload the function's code to `code_bucket` {self._bucket}"):
+            self._s3.put_object(Bucket=self._bucket, Key=self.key, Body=self._zip, ServerSideEncryption="AES256")
+
+    def _is_there(self) -> bool:
+        return self.key in self._keys()
+
+    def _keys(self) -> list[str]:
+        with explained(f"list `code_bucket` {self._bucket}"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._folder}/")
+            return [str(one["Key"]) for page in pages for one in page.get("Contents", [])]
+
+    def _delete_own(self) -> None:
+        self._delete([self.key])
+
+    def _delete_all(self) -> None:
+        self._delete([key for key in self._keys() if key.endswith(".zip")])
+
+    def _delete(self, keys: list[str]) -> None:
+        with explained(f"delete the function's code in {self._bucket}"):
+            for key in keys:
+                self._s3.delete_object(Bucket=self._bucket, Key=key)
+
+
+def zipped(file: Path) -> bytes:
+    """Return a zip with one file, which is the same for the same content."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as code:
+        entry = zipfile.ZipInfo(file.name, (1980, 1, 1, 0, 0, 0))
+        entry.external_attr = 0o644 << 16
+        code.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
+    return archive.getvalue()
