@@ -30,11 +30,18 @@ class Step:
     undo: Callable[[], None] | None = None
 
 
-def arguments(description: str | None, config: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse what every command takes: `--config`, by default the file `config`, and `--yes`."""
+def arguments(
+    description: str | None, config: str, argv: Sequence[str] | None = None, **switches: str
+) -> argparse.Namespace:
+    """Parse what every command takes: `--config`, by default the file `config`, and `--yes`; `switches` are its own.
+
+    Each of `switches` is a name with its help.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default=config, help="file of settings (default: %(default)s)")
     parser.add_argument("--yes", action="store_true", help="do it; without this the plan is only printed")
+    for name, meaning in switches.items():
+        parser.add_argument(f"--{name}", action="store_true", help=meaning)
     return parser.parse_args(argv)
 
 
