@@ -6,15 +6,15 @@ from typing import Any
 
 import grpc
 from google.longrunning import operations_pb2
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, empty_pb2
 
 Answer = Callable[[Any, grpc.ServicerContext], Any]
 
 
-def operation(result: Any, name: str = "operations/1") -> Any:
-    """Return a long operation that has ended with `result`, a message of the library."""
+def operation(result: Any = None, name: str = "operations/1") -> Any:
+    """Return a long operation that has ended with `result`, a message of the library, or with nothing."""
     packed = any_pb2.Any()
-    packed.Pack(type(result).pb(result))
+    packed.Pack(empty_pb2.Empty() if result is None else type(result).pb(result))
     return operations_pb2.Operation(name=name, done=True, response=packed)
 
 
