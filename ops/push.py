@@ -41,13 +41,14 @@ class ImageSettings(Settings):
     model: Path = Field(default=Path("runs/demo/model"), description="Folder of the model artifact")
 
 
-def reference(image: ImageSettings) -> str:
-    """Return repository:tag.
+def reference(image: ImageSettings, with_model: bool = True) -> str:
+    """Return repository:tag; the tag of an image without the model says nothing of it.
 
     Raises:
         PushError: there is no model in the folder.
     """
-    return f"{image.repository}:{image.tag or f'{__version__}-{fingerprint(image.model)[:12]}'}"
+    tag = f"{__version__}-{fingerprint(image.model)[:12]}" if with_model else __version__
+    return f"{image.repository}:{image.tag or tag}"
 
 
 def fingerprint(model: Path) -> str:
@@ -64,39 +65,37 @@ def fingerprint(model: Path) -> str:
         ) from None
 
 
-def steps(image: ImageSettings, sign_in: str) -> list[Step]:
+def steps(image: ImageSettings, sign_in: str, with_model: bool = True) -> list[Step]:
     """Return the steps that build the image and push it; what is there already makes them short.
 
     Args:
         image: what is pushed, and where to.
         sign_in: the command that signs Docker in to the registry, for the message when it refuses.
+        with_model: False where the platform keeps the model itself, and mounts it.
 
     Raises:
         PushError: there is no model in the folder.
     """
-    wanted = reference(image)
-    build = ["build", "--quiet", "--tag", wanted, "--file", "-", str(image.model)]
-    return [
-        Step(
-            f"build {wanted}",
-            lambda: _built(build, image),
-            {"source": image.source, "model": str(image.model)},
-        ),
-        Step(f"push {wanted}", lambda: _pushed(wanted, sign_in)),
-    ]
+    wanted = reference(image, with_model)
+    if with_model:
+        what = {"source": image.source, "model": str(image.model)}
+        build = Step(f"build {wanted}", lambda: _build(image, wanted), what)
+    else:
+        build = Step(f"tag {image.source} as {wanted}", lambda: _tag(image, wanted))
+    return [build, Step(f"push {wanted}", lambda: _push(wanted, sign_in))]
 
 
-def pinned(image: ImageSettings) -> str:
+def pinned(image: ImageSettings, with_model: bool = True) -> str:
     """Return repository@sha256:... of the image that was pushed: a tag can be moved, a digest cannot.
 
     Raises:
         PushError: it was not pushed from this machine.
     """
-    listed = docker("image", "inspect", "--format", "{{json .RepoDigests}}", reference(image))
+    listed = docker("image", "inspect", "--format", "{{json .RepoDigests}}", reference(image, with_model))
     for digest in json.loads(listed):
         if digest.startswith(f"{image.repository}@"):
             return str(digest)
-    raise PushError(f"{reference(image)} has no digest; push it first.")
+    raise PushError(f"{reference(image, with_model)} has no digest; push it first.")
 
 
 def docker(*arguments: str, input: str | None = None) -> str:
@@ -115,15 +114,25 @@ def docker(*arguments: str, input: str | None = None) -> str:
     return done.stdout.strip()
 
 
-def _built(build: list[str], image: ImageSettings) -> None:
+def _build(image: ImageSettings, wanted: str) -> None:
+    _check_source(image)
+    dockerfile = _DOCKERFILE.format(source=image.source)
+    docker("build", "--quiet", "--tag", wanted, "--file", "-", str(image.model), input=dockerfile)
+
+
+def _tag(image: ImageSettings, wanted: str) -> None:
+    _check_source(image)
+    docker("tag", image.source, wanted)
+
+
+def _check_source(image: ImageSettings) -> None:
     try:
         docker("image", "inspect", "--format", "{{.Id}}", image.source)
     except PushError as problem:
         raise PushError(f"{problem} Run `make image`, or set `source` to the image of another name.") from None
-    docker(*build, input=_DOCKERFILE.format(source=image.source))
 
 
-def _pushed(wanted: str, sign_in: str) -> None:
+def _push(wanted: str, sign_in: str) -> None:
     try:
         docker("push", "--quiet", wanted)
     except PushError as problem:
