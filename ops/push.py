@@ -17,7 +17,7 @@ from bert_textclassification.errors import UserError
 from ops.config_file import Settings
 from ops.plan import Step
 
-_DOCKERFILE = "FROM {source}\nCOPY --chown=10001 . /opt/ml/model/\n"
+DOCKERFILE = "FROM {source}\nCOPY --chown=10001 . /opt/ml/model/\n"
 
 
 class PushError(UserError):
@@ -116,7 +116,7 @@ def docker(*arguments: str, input: str | None = None) -> str:
 
 def _build(image: ImageSettings, wanted: str) -> None:
     _check_source(image)
-    dockerfile = _DOCKERFILE.format(source=image.source)
+    dockerfile = DOCKERFILE.format(source=image.source)
     docker("build", "--quiet", "--tag", wanted, "--file", "-", str(image.model), input=dockerfile)
 
 

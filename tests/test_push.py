@@ -1,10 +1,18 @@
 """Pushing the image: what Docker is asked, and what is said when it refuses."""
 
+import json
+
 import fake_docker
 import pytest
+import test_container
+from test_container import Container, docker
 
 from ops.plan import carry_out
-from ops.push import ImageSettings, PushError, pinned, reference, steps
+from ops.push import DOCKERFILE, ImageSettings, PushError, pinned, reference, steps
+from ops.push import docker as run_docker
+
+images = test_container.images
+model = test_container.model
 
 
 @pytest.fixture
@@ -58,3 +66,27 @@ def test_without_docker_the_sentence_says_so(image, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(PushError, match="Docker is not installed"):
         carry_out(steps(image, "docker login"), yes=True)
+
+
+@pytest.mark.container
+def test_the_built_image_serves_the_model_in_it_without_any_right(images, model):
+    dockerfile = DOCKERFILE.format(source=f"{images}:serve")
+    built = run_docker("build", "--quiet", "--file", "-", str(model), input=dockerfile)
+    no_rights = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+    try:
+        with Baked(built, *no_rights).ready() as container:
+            status, answer = container.predict("smoke is coming out of the dryer")
+            assert (status, len(json.loads(answer)["predictions"])) == (200, 1)
+    finally:
+        docker("image", "rm", built)
+
+
+class Baked(Container):
+    """A container as a pod runs it: nothing is mounted but the scratch folder."""
+
+    def __init__(self, image: str, *options: str) -> None:
+        scratch = ("--read-only", "--tmpfs", "/tmp:rw,size=64m,mode=1777")  # noqa: S108
+        run = docker("run", "--detach", *scratch, *options, image, "serve")
+        assert run.returncode == 0, run.stderr
+        self.id = run.stdout.strip()
+        self.host = self.inspect("{{.NetworkSettings.IPAddress}}")

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from ops import vertex
 from ops.config_file import read
-from ops.vertex import VertexSettings, deployed_request, endpoint_request, model_request
+from ops.vertex_client import VertexSettings, deployed_request, endpoint_request, model_request
 
 v1 = pytest.importorskip("google.cloud.aiplatform_v1")
 grpc = pytest.importorskip("grpc")
