@@ -96,14 +96,19 @@ def test_the_answers_are_the_predictors(container, platform, model):
 
 
 def test_the_largest_request_is_answered_in_time(container, platform):
-    body, headers = written(platform.format, ["hello".ljust(1000)] if platform.format == "csv" else ["hello"])
-    full = (
-        body * (platform.request_bytes // len(body)) if platform.format == "csv" else body.ljust(platform.request_bytes)
-    )
     started = time.monotonic()
-    status, reply = container.request("POST", platform.route, full, headers)
+    status, reply = container.request("POST", platform.route, *as_large_as_allowed(platform))
     assert status == 200, reply
     assert time.monotonic() - started < platform.answer_s
+
+
+def as_large_as_allowed(platform: Platform) -> tuple[bytes, dict[str, str]]:
+    """Return body and headers of a request: many records of CSV, and JSON filled up with blanks."""
+    if platform.format == "csv":
+        body, headers = written("csv", ["hello".ljust(1000)])
+        return body * (platform.request_bytes // len(body)), headers
+    body, headers = written(platform.format, ["hello"])
+    return body.ljust(platform.request_bytes), headers
 
 
 def test_it_ends_with_0_in_the_time_that_the_platform_gives(container, platform):

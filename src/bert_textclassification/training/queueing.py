@@ -1,8 +1,8 @@
 """How long callers wait for a core: Erlang's C formula with the measured variability of service times.
 
 Callers come independently of each other, the cores of an instance share one queue in order of arrival, and a text keeps
-one core busy: M/G/c. That a caller waits at all has the probability that Erlang gives for M/M/c; how long those wait who
-do is exponential, its mean scaled by (1 + squared coefficient of variation) / 2 (Allen and Cunneen, in: Allen,
+one core busy: M/G/c. That a caller waits at all has the probability that Erlang gives for M/M/c; the waits of those who
+do are exponential, their mean scaled by (1 + squared coefficient of variation) / 2 (Allen and Cunneen, in: Allen,
 Probability, Statistics and Queueing Theory, 1990). It is exact for exponential service times.
 """
 
