@@ -134,7 +134,7 @@ def test_the_served_model_passes_predict_and_ends_on_sigterm(images, model, requ
 
 @pytest.mark.container
 def test_a_job_without_data_ends_with_its_status(images, tmp_path):
-    (tmp_path / "input").mkdir()
+    (tmp_path / "input/data/train").mkdir(parents=True)
     done = run("train-local.sh", f"{images}:latest", tmp_path)
     assert done.returncode == 1
     assert "holds no training data" in done.stderr
