@@ -66,9 +66,12 @@ def model(tiny_artifact, tmp_path_factory) -> Path:
 class Container:
     """The serve image as a strict platform runs it: read-only, one scratch folder, the model mounted read-only."""
 
-    def __init__(self, images: str, model: Path, *options: str | Path) -> None:
+    def __init__(
+        self, images: str, model: Path, *options: str | Path, at: str = "/opt/ml/model", port: int = 8080
+    ) -> None:
+        self.port = port
         scratch = ("--read-only", "--tmpfs", f"{SCRATCH}:rw,size=64m,mode=1777")
-        mount = ("--volume", f"{model}:/opt/ml/model:ro")
+        mount = ("--volume", f"{model}:{at}:ro")
         run = docker("run", "--detach", *scratch, *mount, *options, f"{images}:serve")
         assert run.returncode == 0, run.stderr
         self.id = run.stdout.strip()
@@ -85,7 +88,7 @@ class Container:
         return docker("inspect", "--format", template, self.id).stdout.strip()
 
     def connect(self, timeout: float = 10) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self.host, 8080, timeout=timeout)
+        return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None

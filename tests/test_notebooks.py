@@ -68,7 +68,8 @@ def tiny_run(tiny_base, tiny_data, tmp_path_factory) -> tuple[RunFolder, str]:
     name = f"test-{tmp_path_factory.mktemp('run').name}-{os.getpid()}"
     settings = {
         "base_model": tiny_base, "epochs": 4, "learning_rate": 5e-3, "batch_size": 16, "precision": "fp32",
-        "max_accuracy_loss": 100, "benchmark_texts": 10, "ladder_texts": 0, "exit_layers": "none", "requests": 20,
+        "max_accuracy_loss": 100, "benchmark_texts": 10, "ladder_texts": 0, "exit_layers": "none",
+        "requests": 20, "load_seconds": 0.3,
     }  # fmt: skip
     command = [sys.executable, "-m", "bert_textclassification.training.pipeline", "--name", name, "--data", tiny_data]
     done = subprocess.run(
@@ -105,10 +106,10 @@ def test_the_score_is_the_same_in_the_notebook_over_http_and_in_python(tiny_run)
 
 def test_a_run_leaves_figures_and_a_packed_artifact(tiny_run):
     run, _ = tiny_run
-    names = {"lengths", "history", "confusion", "slices", "accuracy_latency", "http_latency"} | {
-        "reliability",
-        "coverage",
-    }
+    names = {
+        "lengths", "history", "confusion", "slices", "accuracy_latency", "http_latency", "reliability", "coverage",
+        "waiting",
+    }  # fmt: skip
     assert {path.stem for path in run.figures.glob("*.png")} == names
     assert run.archive.stat().st_size > 1000
 

@@ -89,14 +89,24 @@ def closed_loop(texts: Sequence[str], seconds: float, port: int, connections: in
 
 
 def open_loop(
-    texts: Sequence[str], seconds: float, port: int, rate: float, connections: int = SCHEDULE_CONNECTIONS
+    texts: Sequence[str],
+    seconds: float,
+    port: int,
+    rate: float,
+    connections: int = SCHEDULE_CONNECTIONS,
+    independent: bool = False,
 ) -> Outcome:
-    """Ask `rate` times a second; a latency counts from when its request was due, sent or not."""
+    """Ask `rate` times a second; a latency counts from when its request was due, sent or not.
+
+    Requests are due at equal intervals; `independent` makes them a Poisson process, as of callers who know nothing of
+    each other.
+    """
     requests = _requests(texts)
+    chance = random.Random(0)  # noqa: S311 - a sample, not a secret
+    gaps = [chance.expovariate(rate) if independent else 1 / rate for _ in range(max(1, round(rate * seconds)))]
 
     def run() -> None:
-        start = time.perf_counter()
-        due = deque(start + number / rate for number in range(max(1, round(rate * seconds))))
+        due = deque(itertools.accumulate(gaps[:-1], initial=time.perf_counter()))
         while due or client.busy:
             now = time.perf_counter()
             while due and due[0] <= now and client.free:

@@ -27,6 +27,7 @@ from bert_textclassification.training.run_folder import RunFolder
 NOTEBOOKS = ("01_exploration", "02_fine_tuning", "03_quantization_benchmark", "04_deployment")
 SHIPPED_DATA = Path("local_test/test_dir/input/data")
 SERVE = Path("container/serve")
+PRICES = Path("ops/config/prices.yaml")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,7 +57,8 @@ def run_notebooks(run: RunFolder, data: str, settings: dict[str, Any], numbers: 
         settings = settings | {"behaviours": str(Path(settings["behaviours"]).resolve())}
     declared = {name: _declared(name) for name in NOTEBOOKS}
     _check_settings(source, settings, set().union(*declared.values()))
-    values = {"serve_command": str(SERVE.resolve())} | settings | {"run_dir": str(run.root), "data": source}
+    files = {"serve_command": str(SERVE.resolve()), "prices": str(PRICES.resolve())}
+    values = files | settings | {"run_dir": str(run.root), "data": source}
     for number in numbers:
         name = NOTEBOOKS[number - 1]
         print(f"== {number} of {len(NOTEBOOKS)}: {name}", file=sys.stderr, flush=True)

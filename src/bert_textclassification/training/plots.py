@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from bert_textclassification.artifact import Decision, SliceResult
@@ -135,6 +135,20 @@ def plot_latencies(samples: Sequence[float], title: str) -> Figure:
         value = float(np.percentile(samples, share))
         axes.axvline(value, color=colour, linestyle="--", label=f"p{share} {value:.1f} ms")
     axes.set(xlabel="ms", ylabel="requests", title=title)
+    axes.legend()
+    return _finished(figure)
+
+
+def plot_waiting(curves: pd.DataFrame, measured: pd.DataFrame) -> Figure:
+    """Draw the p99 by utilisation that the model gives for each number of cores, and what a load test measured."""
+    figure, axes = plt.subplots(figsize=(7, 3.2))
+    for number, cores in enumerate(curves.columns):
+        shade = plt.get_cmap("Blues")(0.4 + 0.6 * number / len(curves.columns))
+        axes.plot(curves.index, curves[cores], color=shade, label=f"model, {cores} cores")
+    label = f"measured, {measured['cores'].iloc[0]} cores"
+    axes.plot(measured["utilisation"], measured["p99_ms"], "o", color=ORANGE, label=label)
+    axes.set(xlabel="share of the cores that is busy", ylabel="p99, ms", yscale="log", title="How long callers wait")
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.legend()
     return _finished(figure)
 

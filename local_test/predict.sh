@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Ask a running server in every content type and protocol, and check every status and answer.
+#
+#   local_test/predict.sh [URL] [FOLDER]      default: http://localhost:8080 local_test/requests
+#
+# FOLDER has the same messages in each format, the labels they should get, one a line, in labels.txt, and requests to
+# be refused, whose names begin with the status and the code of the error. API_TOKEN is sent where it is set.
+# Exit status 1 when something is not as it should be, with the difference.
+set -euo pipefail
+url=${1:-http://localhost:8080}
+folder=${2:-$(dirname "$0")/requests}
+name=${MODEL_NAME:-model}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+failures=0
+printf '%s' "${API_TOKEN:+Authorization: Bearer $API_TOKEN}" >"$scratch/authorization"
+
+# ask ROUTE TYPE FILE [CURL OPTION ...]: leave the reply in $scratch/reply and print the status.
+ask() {
+    local route=$1 type=$2 file=$3
+    shift 3
+    curl --silent --show-error --max-time 60 --output "$scratch/reply" --write-out '%{http_code}' \
+        --header "Content-Type: $type" --header "@$scratch/authorization" \
+        --data-binary "@$file" "$@" "$url$route" || true
+}
+
+# same TITLE EXPECTED FOUND: compare two files, and show in what they differ.
+same() {
+    if diff --unified=0 --label expected --label found "$2" "$3" >"$scratch/difference"; then
+        echo "ok      $1"
+    else
+        echo "FAILED  $1"
+        sed 's/^/        /' "$scratch/difference"
+        failures=$((failures + 1))
+    fi
+}
+
+# answers TITLE STATUS LABELS: the request was answered with the labels that its messages should have.
+answers() {
+    { echo 200; cat "$folder/labels.txt"; } >"$scratch/expected"
+    { echo "$2"; if [ "$2" = 200 ]; then $3 <"$scratch/reply"; else cat "$scratch/reply"; fi; } >"$scratch/found"
+    same "$1" "$scratch/expected" "$scratch/found"
+}
+
+of_json() { grep -o '"label":"[^"]*"' | cut -d '"' -f 4; }
+of_csv() { cut -d , -f 1; }
+of_text() { cut -f 1; }
+of_tensors() { sed 's/.*"name":"label"[^[]*\[[^[]*\["\([^]]*\)"\].*/\1/; s/","/\n/g' && echo; }
+
+status=$(curl --silent --output /dev/null --max-time 2 --write-out '%{http_code}' "$url/ping" || true)
+if [ "$status" != 200 ]; then
+    echo "error: $url/ping answered $status, not 200; start a server with local_test/serve-local.sh." >&2
+    exit 1
+fi
+
+answers "JSON" "$(ask /invocations application/json "$folder/messages.json")" of_json
+answers "JSON Lines" "$(ask /invocations application/jsonlines "$folder/messages.jsonl")" of_json
+answers "CSV" "$(ask /invocations text/csv "$folder/messages.csv")" of_csv
+answers "plain text" "$(ask /invocations text/plain "$folder/messages.txt")" of_text
+answers "KServe v1" "$(ask "/v1/models/$name:predict" application/json "$folder/messages.json")" of_json
+answers "Open Inference v2" "$(ask "/v2/models/$name/infer" application/json "$folder/open_inference.json")" of_tensors
+gzip --stdout "$folder/messages.json" >"$scratch/messages.json.gz"
+answers "gzip" \
+    "$(ask /invocations application/json "$scratch/messages.json.gz" --header 'Content-Encoding: gzip')" of_json
+
+# A text has one score, whatever it came in.
+ask /invocations application/json "$folder/messages.json" --header 'Accept: text/plain' >/dev/null
+cp "$scratch/reply" "$scratch/scores"
+for file in messages.jsonl:application/jsonlines messages.csv:text/csv messages.txt:text/plain; do
+    ask /invocations "${file#*:}" "$folder/${file%:*}" --header 'Accept: text/plain' >/dev/null
+    same "scores of ${file%:*} are those of JSON" "$scratch/scores" "$scratch/reply"
+done
+
+# 400_empty_text.json is to be answered with 400 and the code empty_text.
+for file in "$folder"/4??_*; do
+    verdict=$(basename "${file%.*}")
+    case ${file##*.} in json) type=application/json ;; csv) type=text/csv ;; *) type=application/xml ;; esac
+    printf '%s\n' "${verdict/_/ }" >"$scratch/expected"
+    status=$(ask /invocations "$type" "$file")
+    code=$(grep -o '"code":"[^"]*"' "$scratch/reply" | cut -d '"' -f 4 || true)
+    echo "$status $code" >"$scratch/found"
+    same "refused: $verdict" "$scratch/expected" "$scratch/found"
+done
+
+if [ "$failures" -gt 0 ]; then
+    echo "error: $failures of the checks failed; see above." >&2
+    exit 1
+fi
+echo "Every answer is as it should be."

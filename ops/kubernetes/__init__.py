@@ -1,0 +1,1 @@
+"""A service on Kubernetes, from the manifests beside this file."""

@@ -1,0 +1,24 @@
+"""A `docker` for tests of what comes after the push: it writes down how it was called, and knows a digest."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+DIGEST = "sha256:" + "5" * 64
+_PROGRAM = """#!{python}
+import json, sys
+open({log!r}, "a").write(" ".join(sys.argv[1:]) + "\\n")
+if "{{{{json .RepoDigests}}}}" in sys.argv:
+    print(json.dumps([sys.argv[-1].rpartition(":")[0] + "@{digest}"]))
+"""
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put it on the PATH; return the file that has a line for each call."""
+    log, program = folder / "docker.log", folder / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(_PROGRAM.format(python=sys.executable, log=str(log), digest=DIGEST))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    return log
