@@ -85,7 +85,7 @@ def test_the_plot_has_a_curve_for_each_number_of_cores_and_the_measured_points()
     measured = pd.DataFrame({"utilisation": [0.3], "cores": [2], "p99_ms": [12.0]})
     figure = plots.plot_waiting(capacity.curves(SERVICE, (1, 4)), measured)
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert labels == ["model, 1 cores", "model, 4 cores", "measured, 2 cores"]
+    assert labels == ["model, cores: 1", "model, cores: 4", "measured, cores: 2"]
 
 
 def test_a_notebook_shows_what_a_command_of_ops_prints(tmp_path):

@@ -144,8 +144,8 @@ def plot_waiting(curves: pd.DataFrame, measured: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 3.2))
     for number, cores in enumerate(curves.columns):
         shade = plt.get_cmap("Blues")(0.4 + 0.6 * number / len(curves.columns))
-        axes.plot(curves.index, curves[cores], color=shade, label=f"model, {cores} cores")
-    label = f"measured, {measured['cores'].iloc[0]} cores"
+        axes.plot(curves.index, curves[cores], color=shade, label=f"model, cores: {cores}")
+    label = f"measured, cores: {measured['cores'].iloc[0]}"
     axes.plot(measured["utilisation"], measured["p99_ms"], "o", color=ORANGE, label=label)
     axes.set(xlabel="share of the cores that is busy", ylabel="p99, ms", yscale="log", title="How long callers wait")
     axes.xaxis.set_major_formatter(PercentFormatter(1))

@@ -4,6 +4,10 @@ Callers come independently of each other, the cores of an instance share one que
 one core busy: M/G/c. That a caller waits at all has the probability that Erlang gives for M/M/c; the waits of those who
 do are exponential, their mean scaled by (1 + squared coefficient of variation) / 2 (Allen and Cunneen, in: Allen,
 Probability, Statistics and Queueing Theory, 1990). It is exact for exponential service times.
+
+The model knows of no other programs, no pauses and no work of the server beside its texts: take its p99 for the least
+there will be. In the published load test of SST-2, 2 cores at 74 %, p50 is 4.9 ms where the model says 4.5, and p99 is
+39 ms where it says 18.
 """
 
 from collections.abc import Mapping, Sequence
