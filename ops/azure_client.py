@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from ops.aws import CloudError
 from ops.config_file import Settings
+from ops.errors import CloudError
 
 _REMEDIES = {
     400: "change the setting that it names",

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 from google.longrunning import operations_pb2
 from google.protobuf import any_pb2, empty_pb2
+from google.rpc import status_pb2
 
 Answer = Callable[[Any, grpc.ServicerContext], Any]
 
@@ -16,6 +17,11 @@ def operation(result: Any = None, name: str = "operations/1") -> Any:
     packed = any_pb2.Any()
     packed.Pack(empty_pb2.Empty() if result is None else type(result).pb(result))
     return operations_pb2.Operation(name=name, done=True, response=packed)
+
+
+def failed_operation(message: str) -> Any:
+    """Return a long operation that has ended with an error."""
+    return operations_pb2.Operation(name="operations/1", done=True, error=status_pb2.Status(code=9, message=message))
 
 
 class FakeGoogle:

@@ -8,10 +8,10 @@ import yaml
 from conftest import ROOT
 
 from ops import azure
-from ops.aws import CloudError
 from ops.azure import AzureEndpointSettings, deployment_request, endpoint_request, model_request
 from ops.azure_client import Workspace, load
 from ops.config_file import read
+from ops.errors import CloudError
 
 pytest.importorskip("azure.ai.ml")
 errors = pytest.importorskip("azure.core.exceptions")

@@ -8,6 +8,8 @@ from conftest import ROOT
 from ops import cloud_run
 from ops.cloud_run import CloudRunSettings, request
 from ops.config_file import read
+from ops.errors import CloudError
+from ops.google_cloud import wait
 
 run_v2 = pytest.importorskip("google.cloud.run_v2")
 grpc = pytest.importorskip("grpc")
@@ -15,10 +17,10 @@ fake_google = pytest.importorskip("fake_google")
 
 
 class Services:
-    """The services of one project; a revision with a bad image does not become ready."""
+    """The services of one project; a revision with as many cores as `fails_with` does not become ready."""
 
     def __init__(self):
-        self.there, self.refuses = {}, None
+        self.there, self.refuses, self.fails_with = {}, None, None
 
     def get(self, asked, context):
         return self.there.get(asked.name) or context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
@@ -30,6 +32,8 @@ class Services:
         service.name = service.name or f"{asked.parent}/services/{asked.service_id}"
         service.uri = "https://tickets.run.app"
         self.there[service.name] = service
+        if service.template.containers[0].resources.limits["cpu"] == self.fails_with:
+            return fake_google.failed_operation("the startup probe failed")
         return fake_google.operation(service)
 
     def delete(self, asked, context):
@@ -101,6 +105,34 @@ def test_the_service_is_created_with_the_digest_and_then_changed(write, google, 
     ]
     (service,) = services.there.values()
     assert service.template.containers[0].resources.limits["cpu"] == "4"
+
+
+def test_a_change_that_fails_puts_the_earlier_service_back(write, google, services, capsys):
+    cloud_run.main(["--config", write(google.address), "--yes"])
+    services.fails_with = "4"
+    assert cloud_run.main(["--config", write(google.address, cores=4), "--yes"]) == 1
+    (service,) = services.there.values()
+    assert service.template.containers[0].resources.limits["cpu"] == "2"
+    assert "the startup probe failed" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_first_service_that_fails_is_deleted(write, google, services):
+    services.fails_with = "2"
+    assert cloud_run.main(["--config", write(google.address), "--yes"]) == 1
+    assert services.there == {}
+
+
+class Unfinished:
+    """A long operation that goes on."""
+
+    def done(self):
+        return False
+
+
+def test_a_wait_tells_that_it_goes_on_and_ends(capsys):
+    with pytest.raises(CloudError, match=r"Cannot create the service within 0 s; raise `timeout_s`"):
+        wait(Unfinished(), "create the service", seconds=0.02, pause_s=0.01)
+    assert capsys.readouterr().out == "  create the service: 0 s\n"
 
 
 def test_it_is_deleted_and_that_twice(write, google, services):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ops.aws import CloudError
+from ops.errors import CloudError
 from ops.kubernetes.manifests import Manifest
 
 _MANAGER = "bert-textclassification-ops"

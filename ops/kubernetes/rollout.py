@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ops.aws import CloudError
+from ops.errors import CloudError
 from ops.kubernetes.manifests import Manifest
 
 
