@@ -64,6 +64,9 @@ image: .venv/installed  ## build the images: IMAGE:serve (small) and IMAGE:lates
 	docker build --file container/Dockerfile --target serve --tag "$(IMAGE):serve" .
 	docker build --file container/Dockerfile --target train --tag "$(IMAGE):latest" .
 
+lambda-image: image  ## the serve image with a model inside, for AWS Lambda: make lambda-image MODEL=runs/demo/model
+	@SERVE_IMAGE="$(IMAGE):serve" ops/gateway/model_in_lambda/build.sh "$(MODEL)" "$(IMAGE):lambda"
+
 system-packages:  ## install nginx where it is missing (apt-get or Homebrew; asks nothing)
 	@command -v nginx >/dev/null && exit 0
 	if command -v apt-get >/dev/null; then
@@ -114,4 +117,4 @@ compiler:  ## install a C compiler and Python's headers where they are missing (
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint container/constraints.txt --editable ".[serve,train,notebooks,search,cloud,dev]" 2> .venv/install.log || { cat .venv/install.log >&2; exit 1; }
 	touch .venv/installed
 
-.PHONY: help demo notebooks search lab publish readme serve load benchmark benchmark-training test lint image system-packages compiler constraints clean
+.PHONY: lambda-image help demo notebooks search lab publish readme serve load benchmark benchmark-training test lint image system-packages compiler constraints clean

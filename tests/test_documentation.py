@@ -41,7 +41,11 @@ def test_every_module_and_top_level_entry_is_in_the_tree():
     tree = tree_of_the_readme()
     files = tracked_files()
     top = {path.split("/")[0] + ("/" if "/" in path else "") for path in files}
-    modules = {path for path in files if re.match(r"(src/.*\.py|notebooks/[^/]+\.ipynb|container/[^/]+)$", path)}
+    modules = {
+        path
+        for path in files
+        if re.match(r"(src/.*\.py|notebooks/[^/]+\.ipynb|container/[^/]+|ops/[^/]+\.py|local_test/[^/]+\.sh)$", path)
+    }
     wanted = {path for path in top | modules if not path.startswith(".") and not path.endswith("__init__.py")}
     assert not wanted - tree
 
