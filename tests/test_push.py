@@ -85,6 +85,7 @@ class Baked(Container):
     """A container as a pod runs it: nothing is mounted but the scratch folder."""
 
     def __init__(self, image: str, *options: str) -> None:
+        self.port = 8080
         scratch = ("--read-only", "--tmpfs", "/tmp:rw,size=64m,mode=1777")  # noqa: S108
         run = docker("run", "--detach", *scratch, *options, image, "serve")
         assert run.returncode == 0, run.stderr
