@@ -74,8 +74,8 @@ def test_the_built_image_serves_the_model_in_it_without_any_right(images, model)
     built = run_docker("build", "--quiet", "--file", "-", str(model), input=dockerfile)
     no_rights = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges")
     try:
-        with Baked(built, *no_rights).ready() as container:
-            status, answer = container.predict("smoke is coming out of the dryer")
+        with Baked(built, *no_rights) as container:
+            status, answer = container.ready().predict("smoke is coming out of the dryer")
             assert (status, len(json.loads(answer)["predictions"])) == (200, 1)
     finally:
         docker("image", "rm", built)
