@@ -17,8 +17,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ops.azure_client import AzureSettings, Workspace
-from ops.config_file import Settings, read
-from ops.plan import Step, arguments, carry_out, exit_status
+from ops.command import deploy_or_delete
+from ops.config_file import Settings
+from ops.plan import Step
 from ops.push import ImageSettings, fingerprint, pinned, reference
 from ops.push import steps as push
 
@@ -46,13 +47,15 @@ class AzureEndpointSettings(Settings):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Create, change or delete the endpoint as the command line says; return the exit status."""
-    asked = arguments(__doc__, CONFIG, argv, delete="delete the endpoint instead; the registered models stay")
-
-    def run() -> None:
-        settings = read(asked.config, AzureEndpointSettings)
-        carry_out(deletion(settings) if asked.delete else deployment(settings), asked.yes)
-
-    return exit_status(run)
+    return deploy_or_delete(
+        argv,
+        __doc__,
+        CONFIG,
+        AzureEndpointSettings,
+        deployment,
+        deletion,
+        "delete the endpoint instead; the registered models stay",
+    )
 
 
 def model_request(settings: AzureEndpointSettings) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from bert_textclassification.serving.config import ServingConfig
-from ops.config_file import Settings, read
+from ops.command import deploy_or_delete
+from ops.config_file import Settings
 from ops.google_cloud import GoogleSettings, client, explained, found, library, wait
-from ops.plan import Step, arguments, carry_out, exit_status
+from ops.plan import Step
 from ops.push import ImageSettings, pinned, reference
 from ops.push import steps as push
 
@@ -51,13 +52,7 @@ class CloudRunSettings(Settings):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Create, change or delete the service as the command line says; return the exit status."""
-    asked = arguments(__doc__, CONFIG, argv, delete="delete the service instead")
-
-    def run() -> None:
-        settings = read(asked.config, CloudRunSettings)
-        carry_out(deletion(settings) if asked.delete else deployment(settings), asked.yes)
-
-    return exit_status(run)
+    return deploy_or_delete(argv, __doc__, CONFIG, CloudRunSettings, deployment, deletion, "delete the service instead")
 
 
 def request(settings: CloudRunSettings, image: str) -> dict[str, Any]:
@@ -95,7 +90,6 @@ def deployment(settings: CloudRunSettings) -> list[Step]:
     Raises:
         PushError: there is no model.
     """
-    host = settings.image.repository.partition("/")[0]
     before: list[Any] = []
 
     def run() -> None:
@@ -113,7 +107,7 @@ def deployment(settings: CloudRunSettings) -> list[Step]:
 
     planned = request(settings, reference(settings.image))
     step = Step(f"create or change the service {settings.name} in {settings.google.region}", run, planned, undo=undo)
-    return [*push(settings.image, f"gcloud auth configure-docker {host}"), step]
+    return [*push(settings.image, f"gcloud auth configure-docker {settings.image.host}"), step]
 
 
 def deletion(settings: CloudRunSettings) -> list[Step]:

@@ -5,11 +5,10 @@ import re
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.wrong_values import one_sentence
+from bert_textclassification.training.settings_file import read_settings
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
@@ -32,12 +31,7 @@ def read(path: str | Path, model: type[S]) -> S:
         ConfigurationError: it cannot be read, names a variable that is not set, or has wrong names or values.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        return model.model_validate(_expand(values) if values is not None else {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise ConfigurationError(f"{path} cannot be read: {' '.join(str(problem).split())}.") from None
-    except ValidationError as problem:
-        raise ConfigurationError(f"{path}: {one_sentence(problem, model)}") from None
+        return read_settings(path, model, _expand)
     except KeyError as missing:
         raise ConfigurationError(f"{path} needs the variable {missing.args[0]}; export it, or write a value.") from None
 

@@ -40,6 +40,11 @@ class ImageSettings(Settings):
     )
     model: Path = Field(default=Path("runs/demo/model"), description="Folder of the model artifact")
 
+    @property
+    def host(self) -> str:
+        """The registry that Docker signs in to."""
+        return self.repository.partition("/")[0]
+
 
 def reference(image: ImageSettings, with_model: bool = True) -> str:
     """Return repository:tag; the tag of an image without the model says nothing of it.

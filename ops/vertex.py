@@ -12,8 +12,8 @@ Settings: ops/config/vertex.yaml.
 import sys
 from collections.abc import Sequence
 
-from ops.config_file import read
-from ops.plan import Step, arguments, carry_out, exit_status
+from ops.command import deploy_or_delete
+from ops.plan import Step
 from ops.push import pinned, reference
 from ops.push import steps as push
 from ops.vertex_client import Vertex, VertexSettings, deployed_request, endpoint_request, model_request
@@ -23,13 +23,9 @@ CONFIG = "ops/config/vertex.yaml"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Create, change or delete the endpoint as the command line says; return the exit status."""
-    asked = arguments(__doc__, CONFIG, argv, delete="delete the endpoint and its models instead")
-
-    def run() -> None:
-        settings = read(asked.config, VertexSettings)
-        carry_out(deletion(settings) if asked.delete else deployment(settings), asked.yes)
-
-    return exit_status(run)
+    return deploy_or_delete(
+        argv, __doc__, CONFIG, VertexSettings, deployment, deletion, "delete the endpoint and its models instead"
+    )
 
 
 def deployment(settings: VertexSettings) -> list[Step]:
@@ -39,9 +35,8 @@ def deployment(settings: VertexSettings) -> list[Step]:
         PushError: there is no model.
     """
     vertex, name = Vertex(settings), settings.name
-    host = settings.image.repository.partition("/")[0]
     return [
-        *push(settings.image, f"gcloud auth configure-docker {host}"),
+        *push(settings.image, f"gcloud auth configure-docker {settings.image.host}"),
         Step(
             f"register the model {name}",
             lambda: vertex.upload(pinned(settings.image)),

@@ -97,6 +97,14 @@ def test_a_notebook_shows_what_a_command_of_ops_prints(tmp_path):
     assert deployment.run_command("", tmp_path).endswith("set target to: hello.")
 
 
+def test_a_command_that_is_a_package_can_be_chosen(tmp_path):
+    package = tmp_path / "ops" / "gateway"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("print('planned')")
+    assert deployment.run_command("gateway", tmp_path) == "planned\n"
+
+
 def test_an_unknown_target_and_a_command_that_fails_are_told_in_one_sentence():
     with pytest.raises(UserError, match=r"no command 'imge' in ops; set target to one of: .*image"):
         deployment.run_command("imge", ROOT)

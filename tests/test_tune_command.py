@@ -74,7 +74,7 @@ def test_the_best_settings_are_one_line():
         ({"hyperparameters": {"epochs": 3}}, "epochs is in the search space too"),
         ({"objective": "accuracy"}, "objective='accuracy' is no metric of a job; there are train_loss"),
         ({"objective": "test_f1"}, "test is for the last word"),
-        ({"space": "none.yaml"}, "The search space none.yaml cannot be read"),
+        ({"space": "none.yaml"}, "none.yaml cannot be read"),
         ({"name": "much-too-long-a-name"}, "String should have at most 12 characters"),
     ],
 )

@@ -13,12 +13,12 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 
-from ops.config_file import read
+from ops.command import deploy_or_delete
 from ops.kubernetes.cluster import Cluster, label
 from ops.kubernetes.manifests import Manifest, manifests
 from ops.kubernetes.rollout import progress
 from ops.kubernetes.settings import KubernetesSettings
-from ops.plan import Step, arguments, carry_out, exit_status
+from ops.plan import Step
 from ops.push import pinned, reference
 from ops.push import steps as push
 
@@ -28,13 +28,9 @@ Connect = Callable[[], Cluster]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Create, change or delete the service as the command line says; return the exit status."""
-    asked = arguments(__doc__, CONFIG, argv, delete="delete the service instead")
-
-    def run() -> None:
-        settings = read(asked.config, KubernetesSettings)
-        carry_out(deletion(settings) if asked.delete else deployment(settings), asked.yes)
-
-    return exit_status(run)
+    return deploy_or_delete(
+        argv, __doc__, CONFIG, KubernetesSettings, deployment, deletion, "delete the service instead"
+    )
 
 
 def deployment(settings: KubernetesSettings) -> list[Step]:
@@ -46,8 +42,11 @@ def deployment(settings: KubernetesSettings) -> list[Step]:
     cluster = _cluster(settings)
     planned = manifests(settings, reference(settings.image))
     applied = [_application(settings, cluster, number, one) for number, one in enumerate(planned)]
-    host = settings.image.repository.partition("/")[0]
-    return [*push(settings.image, f"docker login {host}"), *applied, _waiting(settings, cluster, planned[0])]
+    return [
+        *push(settings.image, f"docker login {settings.image.host}"),
+        *applied,
+        _waiting(settings, cluster, planned[0]),
+    ]
 
 
 def deletion(settings: KubernetesSettings) -> list[Step]:

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving.resources import available_cores
 from bert_textclassification.training.load_test import figures, run_load
 from bert_textclassification.training.queueing import Service, latency_ms
-from bert_textclassification.wrong_values import one_sentence
+from bert_textclassification.training.settings_file import read_settings
 
 HOURS_PER_MONTH = 730
 UTILISATIONS = (0.3, 0.5, 0.7)
@@ -97,12 +96,7 @@ def read_prices(path: str | Path) -> Prices:
     Raises:
         ConfigurationError: it cannot be read, or has wrong names or values.
     """
-    try:
-        return Prices.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise ConfigurationError(f"{path} cannot be read: {' '.join(str(problem).split())}.") from None
-    except ValidationError as problem:
-        raise ConfigurationError(f"{path}: {one_sentence(problem, Prices)}") from None
+    return read_settings(path, Prices)
 
 
 def plan(service: Service, traffic: Traffic, prices: Prices) -> pd.DataFrame:

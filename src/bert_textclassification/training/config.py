@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.wrong_values import one_sentence
+from bert_textclassification.training.wrong_values import one_sentence
 
 _ROOM_BYTES = 1_000_000
 DEFAULT_BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"

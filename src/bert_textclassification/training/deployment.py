@@ -32,5 +32,6 @@ def run_command(target: str, root: str | Path) -> str:
 
 
 def _commands(root: Path) -> list[str]:
-    modules = sorted((root / "ops").glob("*.py"))
-    return [path.stem for path in modules if '__name__ == "__main__"' in path.read_text(encoding="utf-8")]
+    modules = [path for path in (root / "ops").glob("*.py") if '__name__ == "__main__"' in path.read_text("utf-8")]
+    packages = [path.parent for path in (root / "ops").glob("*/__main__.py")]
+    return sorted(path.stem for path in (*modules, *packages))

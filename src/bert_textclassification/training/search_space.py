@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bert_textclassification.errors import ConfigurationError, UserError
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.settings_file import read_settings
 
 if TYPE_CHECKING:
     import optuna
@@ -107,12 +107,7 @@ def read_space(path: str | Path) -> SearchSpace:
     Raises:
         ConfigurationError: it cannot be read, or names something that is no setting or no value of it.
     """
-    try:
-        space = SearchSpace.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise ConfigurationError(f"The search space {path} cannot be read: {' '.join(str(problem).split())}.") from None
-    except ValidationError as problem:
-        raise ConfigurationError(f"The search space {path}: {_what_is_wrong(problem)}.") from None
+    space = read_settings(path, SearchSpace)
     for name, value in space.extremes():
         _check(path, space, name, value)
     return space
@@ -145,11 +140,6 @@ def _check(path: str | Path, space: SearchSpace, name: str, value: Any) -> None:
         raise ConfigurationError(f"The search space {path}: {problem}") from None
     if name in space.continuous and TrainingConfig.model_fields[name].annotation is int:
         raise ConfigurationError(f"The search space {path}: {name} takes whole numbers; put it under integer.")
-
-
-def _what_is_wrong(problem: ValidationError) -> str:
-    parts = [(".".join(str(part) for part in one["loc"]), one["msg"]) for one in problem.errors()]
-    return "; ".join(f"{where}: {message}" if where else message for where, message in parts)
 
 
 def main(arguments: list[str]) -> int:
