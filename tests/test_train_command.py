@@ -87,6 +87,12 @@ def test_the_same_settings_train_once_and_say_where_the_model_is(aws, command, c
     assert "model_data: s3://" in capsys.readouterr().out.splitlines()[-1]
 
 
+def test_a_complete_job_is_followed_by_another_when_told(aws, command):
+    assert [command("--yes"), command("--again", "--yes")] == [0, 0]
+    names = [one["TrainingJobName"] for one in aws.requests("CreateTrainingJob")]
+    assert len(set(names)) == 2
+
+
 def test_an_interruption_leaves_the_job_running_and_the_next_command_waits_for_it(aws, command, ends_as, monkeypatch):
     ends_as("InProgress")
     monkeypatch.setattr("ops.waiting.time.sleep", interrupt)
