@@ -81,7 +81,7 @@ def test_what_is_served_is_what_was_chosen_and_measured(decided, tiny_splits):
 
 
 def test_the_threshold_keeps_its_bound_on_the_rows_it_was_chosen_on(decided):
-    assert decided.manifest.metrics["validation"]["recall"]["value"] >= 0.97  # chosen on FP32, served in int8
+    assert decided.manifest.metrics["validation"]["recall"]["value"] >= 0.99
 
 
 def test_the_temperature_lowers_the_log_loss_on_validation(decided):
