@@ -32,7 +32,7 @@ class ImageError(UserError):
     """An image cannot be built or pushed."""
 
 
-class ImageSettings(Settings):
+class EcrSettings(Settings):
     """Which images are built, and where they go."""
 
     aws: AwsSettings = AwsSettings()
@@ -70,10 +70,10 @@ class Image:
 def main(argv: Sequence[str] | None = None) -> int:
     """Build and push as the command line asks; return the exit status."""
     asked = arguments(__doc__, CONFIG, argv)
-    return exit_status(lambda: carry_out(plan(read(asked.config, ImageSettings)), asked.yes))
+    return exit_status(lambda: carry_out(plan(read(asked.config, EcrSettings)), asked.yes))
 
 
-def plan(settings: ImageSettings) -> list[Step]:
+def plan(settings: EcrSettings) -> list[Step]:
     """Return the steps from this commit to its images in the registry.
 
     Raises:
@@ -95,7 +95,7 @@ def plan(settings: ImageSettings) -> list[Step]:
     return [_repository_step(ecr, settings), login, *pushes, logout]
 
 
-def _images(settings: ImageSettings, version: str, platforms: Sequence[str]) -> list[Image]:
+def _images(settings: EcrSettings, version: str, platforms: Sequence[str]) -> list[Image]:
     return [
         Image(target, platform, "-".join([version, *(["serve"] if target == "serve" else []), platform.split("/")[1]]))
         for target in settings.targets
@@ -103,7 +103,7 @@ def _images(settings: ImageSettings, version: str, platforms: Sequence[str]) -> 
     ]
 
 
-def _repository_step(ecr: Any, settings: ImageSettings) -> Step:
+def _repository_step(ecr: Any, settings: EcrSettings) -> Step:
     name = settings.repository
     own_key = {"encryptionType": "KMS", "kmsKey": settings.kms_key}
     request = {
@@ -134,7 +134,7 @@ def _repository_step(ecr: Any, settings: ImageSettings) -> Step:
     return Step(f"create the repository {name}", create, request, exists, delete)
 
 
-def _push_step(ecr: Any, settings: ImageSettings, image: Image, repository: str, has_buildx: bool) -> Step:
+def _push_step(ecr: Any, settings: EcrSettings, image: Image, repository: str, has_buildx: bool) -> Step:
     uri = f"{repository}:{image.tag}"
     build = ["--file", str(settings.dockerfile), "--target", image.target, "--tag", uri]
 

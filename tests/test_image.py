@@ -84,7 +84,7 @@ def needs_docker() -> None:
 
 
 def test_the_file_that_ships_has_the_default_of_every_setting():
-    assert read(ROOT / image.CONFIG, image.ImageSettings) == image.ImageSettings()
+    assert read(ROOT / image.CONFIG, image.EcrSettings) == image.EcrSettings()
 
 
 def test_changes_that_are_not_committed_are_refused(config, checkout, capsys):
@@ -222,6 +222,6 @@ def put_image(ecr, tag: str) -> None:
 
 def test_a_key_of_ones_own_encrypts_the_repository(config, ecr, monkeypatch):
     monkeypatch.setattr(image, "_platform_of_the_engine", lambda: "linux/amd64")
-    create = image.plan(read(config(kms_key="arn:aws:kms:eu-central-1:123456789012:key/1"), image.ImageSettings))[0]
+    create = image.plan(read(config(kms_key="arn:aws:kms:eu-central-1:123456789012:key/1"), image.EcrSettings))[0]
     create.run()
     assert ecr.describe_repositories()["repositories"][0]["encryptionConfiguration"]["encryptionType"] == "KMS"

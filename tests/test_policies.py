@@ -13,9 +13,11 @@ import yaml
 from conftest import ROOT
 from test_endpoint import updates  # noqa: F401
 
-from ops import endpoint, train, transform, tune
+from ops import endpoint, image, train, transform, tune
+from ops.plan import carry_out
 
 CALLER = ROOT / "ops/policies/sagemaker_caller.json"
+PUSHER = ROOT / "ops/policies/image.json"
 EXECUTION = ROOT / "ops/policies/sagemaker_execution.json"
 FILLED_IN = {
     "REGION": "eu-central-1",
@@ -38,6 +40,18 @@ BEHIND = {
     "sagemaker:UpdateEndpointWeightsAndCapacities",  # RegisterScalableTarget
     "sagemaker:AddTags",  # every Create with tags
     "cloudwatch:TagResource",  # PutMetricAlarm with tags
+}
+# What `docker push` asks ECR for, and ECR of the key, for the caller.
+PUSHED = {
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:CompleteLayerUpload",
+    "ecr:InitiateLayerUpload",
+    "ecr:PutImage",
+    "ecr:UploadLayerPart",
+    "kms:CreateGrant",
+    "kms:DescribeKey",
+    "kms:RetireGrant",
 }
 NOUNS = {
     "EndpointName": "endpoint",
@@ -119,6 +133,20 @@ def test_the_caller_may_do_what_the_commands_do_and_nothing_else(asked):
     assert used == {action for one in policy for action in listed(one["Action"])}
 
 
+def test_who_pushes_images_may_do_what_the_command_does_and_nothing_else(aws, monkeypatch):
+    settings = image.EcrSettings(repository="bert", platforms=["linux/amd64"], allow_dirty=True)
+    monkeypatch.setattr("ops.image._has_buildx", lambda: True)
+    monkeypatch.setattr("ops.image._docker", lambda *words, password=None: None)  # what it asks for is in PUSHED
+    carry_out(image.plan(settings), yes=True)
+    image.plan(settings)[0].undo()
+    asked = {f"{service}:{operation}" for service, operation, _ in aws if service == "ecr"}
+    policy = statements(PUSHER)
+    for action in asked - {"ecr:GetAuthorizationToken"}:
+        assert allows(policy, action, "arn:aws:ecr:eu-central-1:123456789012:repository/bert")
+        assert not allows(policy, action, "arn:aws:ecr:eu-central-1:123456789012:repository/other")
+    assert asked | PUSHED == {action for one in policy for action in listed(one["Action"])}
+
+
 def test_the_caller_may_touch_nobody_elses_endpoint():
     policy = statements(CALLER)
     other = "arn:aws:sagemaker:eu-central-1:123456789012:endpoint/other"
@@ -126,7 +154,7 @@ def test_the_caller_may_touch_nobody_elses_endpoint():
     assert not allows(policy, "iam:PassRole", "arn:aws:iam::123456789012:role/admin")
 
 
-@pytest.mark.parametrize("path", [CALLER, EXECUTION], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [CALLER, EXECUTION, PUSHER], ids=lambda path: path.stem)
 def test_no_statement_allows_a_whole_service(path):
     for one in statements(path):
         assert one["Effect"] == "Allow"
