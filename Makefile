@@ -50,7 +50,7 @@ benchmark-training: .venv/installed  ## fine-tuning against the Trainer's defaul
 	@$(PYTHON) -m bert_textclassification.training.fine_tuning_benchmark --name "$(NAME)" --data "$(DATA)" $(SETTINGS)
 
 test: .venv/installed system-packages  ## every test, two files at a time
-	@$(PYTHON) -m pytest -n 2 --dist loadfile
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-clouds: .venv/installed  ## Vertex AI and Azure ML against their own libraries, which do not fit beside ours: in an environment of their own
 	@$(PYTHON) -m uv run --quiet --isolated --no-project --python "$(PYTHON)" --with ".[gcp,azure]" --with "pytest>=8.3,<10" pytest tests/test_vertex.py tests/test_azure.py

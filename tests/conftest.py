@@ -12,9 +12,16 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never asks a hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads of each worker would wait for one another most of the time
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED_DATA = ROOT / "local_test/test_dir/input/data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the notebooks come first: one worker runs them all, and takes longest."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
 
 
 @pytest.fixture(scope="session")
