@@ -13,7 +13,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never asks a hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads of each worker would wait for one another most of the time
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads of two workers on the same cores mostly wait
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED_DATA = ROOT / "local_test/test_dir/input/data"
