@@ -51,6 +51,15 @@ class TrainingConfig(BaseModel):
     epochs: float = Field(default=4, gt=0, le=100, description="Passes over train, at most")
     batch_size: int = Field(default=32, ge=1, le=1024, description="Texts in a training step")
     learning_rate: float = Field(default=1e-4, gt=0, lt=1, description="Peak learning rate of AdamW")
+    layer_decay: float = Field(
+        default=1, gt=0, le=1, description="Learning rate of a layer as a share of that of the layer above"
+    )
+    r_drop: float = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="Weight of R-Drop: each batch is read twice, and both readings should agree; twice the time",
+    )
     weight_decay: float = Field(default=0.01, ge=0, lt=1, description="Weight decay of AdamW")
     warmup_ratio: float = Field(default=0.06, ge=0, lt=1, description="Share of steps with rising rate")
     class_weights: Literal["auto", "none"] = Field(

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,46 @@ from bert_textclassification.training.checkpoints import MarkComplete
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.evaluation import compute_metrics, positive_scores
-from bert_textclassification.training.model import Answers, TextClassifier
+from bert_textclassification.training.learning_rates import groups
+from bert_textclassification.training.loss import ExitLoss
+from bert_textclassification.training.model import TextClassifier
 from bert_textclassification.training.stopping import StopWithCheckpoint
 
 _IMBALANCED_BELOW = 0.2
 
 
+@dataclass
+class FineTuningArguments(TrainingArguments):
+    """The Trainer's arguments, with those that it does not know."""
+
+    layer_decay: float = 1.0
+    reads_twice: bool = False
+
+
 class FineTuningTrainer(Trainer):
     """A Trainer whose batches hold texts of like length, the same ones after an interruption."""
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Return the optimizer, with learning rates by depth; the Trainer asks for it more than once."""
+        if self.optimizer is None:
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            args = self.args
+            self.optimizer = kind(
+                groups(self.model, args.learning_rate, args.weight_decay, args.layer_decay), **options
+            )
+        return self.optimizer
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the loss of a batch, which is read twice where the loss compares both readings."""
+        if model.training and self.args.reads_twice:
+            inputs = {name: torch.cat([one, one]) for name, one in inputs.items()}
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         lengths = self.train_dataset["length"]
@@ -64,7 +97,7 @@ def make(
         eval_dataset=_dataset(splits.validation, splits, tokenizer, config),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
-        compute_loss_func=_loss(class_weights(splits, config), model),
+        compute_loss_func=ExitLoss(model, class_weights(splits, config), config.r_drop),
         compute_metrics=_validation_metrics,
         callbacks=[
             EarlyStoppingCallback(config.early_stopping_patience),
@@ -106,7 +139,9 @@ def _arguments(config: TrainingConfig, rows: int, scratch: Path) -> TrainingArgu
     if config.batch_size % hosts.count():
         raise ConfigurationError(f"batch_size {config.batch_size} cannot be shared by {hosts.count()} hosts equally.")
     use_bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16())
-    return TrainingArguments(
+    return FineTuningArguments(
+        layer_decay=config.layer_decay,
+        reads_twice=config.r_drop > 0,
         output_dir=str(scratch),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size // hosts.count(),
@@ -148,28 +183,6 @@ def _dataset(
             "length": [len(row) for row in ids],
         }
     )
-
-
-def _loss(weights: list[float] | None, model: TextClassifier) -> Callable[..., torch.Tensor]:
-    """Return the cross-entropy, weighted by class, the mean over the rows of a batch.
-
-    With early exits it is the mean of all exits', weighted by their layers (Kaya et al. 2019).
-    """
-    weight = None if weights is None else torch.tensor(weights)
-    layers = (*model.exit_layers, int(model.encoder.config.num_hidden_layers))
-
-    def cross_entropy(outputs: Answers, labels: torch.Tensor, num_items_in_batch: int | None = None) -> torch.Tensor:
-        own_weight = None if weight is None else weight.to(labels.device)
-        early = outputs["early"].unbind(dim=1) if model.exit_layers else ()
-        losses = [
-            torch.nn.functional.cross_entropy(logits.float(), labels, weight=own_weight, reduction="sum")
-            for logits in (*early, outputs["logits"])
-        ]
-        weighted = [layer * loss for layer, loss in zip(layers, losses, strict=True)]
-        # The rows of all hosts: with the mean over its own, an odd rest would count for more on one of them.
-        return torch.stack(weighted).sum() / sum(layers) / (num_items_in_batch or len(labels))
-
-    return cross_entropy
 
 
 def _validation_metrics(prediction: Any) -> dict[str, float]:
