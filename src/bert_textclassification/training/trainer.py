@@ -47,6 +47,8 @@ class FineTuningArguments(TrainingArguments):
 class FineTuningTrainer(Trainer):
     """A Trainer whose batches hold texts of like length, the same ones after an interruption."""
 
+    optimizer: torch.optim.Optimizer | None
+
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Return the optimizer, with learning rates by depth; the Trainer asks for it more than once."""
         if self.optimizer is None:
