@@ -9,7 +9,7 @@ import os
 import platform
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,7 +55,7 @@ def sample_stream(items: Sequence[Item], texts: int, seed: int) -> list[Item]:
 
 
 def time_interleaved(
-    contenders: dict[str, Contender], stream: Sequence[list[int]], rounds: int
+    contenders: Mapping[str, Callable[[Item], Any]], stream: Sequence[Item], rounds: int
 ) -> dict[str, NDArray[np.float64]]:
     """Return milliseconds, shape [rounds, texts], of each contender on each text of `stream`, one at a time.
 
@@ -188,7 +188,7 @@ def _padded_logits(model: TextClassifier, ids: list[int], longest: int) -> torch
     return logits
 
 
-def _milliseconds(run: Contender, stream: Sequence[list[int]]) -> list[float]:
+def _milliseconds(run: Callable[[Item], Any], stream: Sequence[Item]) -> list[float]:
     taken = []
     for ids in stream:
         start = time.perf_counter_ns()

@@ -35,6 +35,33 @@ def _quality_row(name: str, result: dict[str, Any]) -> list[str]:
     ]
 
 
+def long_texts_table(results: dict[str, dict[str, Any]]) -> str:
+    """Return one row for each published run with test texts of more tokens than the model reads."""
+    header = [
+        "data", "tokens read", "longer test texts", "beginning, %", "windows, %", "beginning, ms", "windows, ms", "",
+    ]  # fmt: skip
+    return markdown_table(
+        header,
+        [
+            _long_texts_row(name, result["quantization_benchmark"])
+            for name, result in results.items()
+            if result["quantization_benchmark"].get("long_texts")
+        ],
+    )
+
+
+def _long_texts_row(name: str, result: dict[str, Any]) -> list[str]:
+    found = result["long_texts"]
+    return [
+        name,
+        str(found["max_length"]),
+        f"{found['rows']:,} ({found['share']:.0%}), {found['windows']:.1f} windows each",
+        *(with_interval(found["accuracy"][way]) for way in ("truncate", "windows")),
+        *(f"{found['milliseconds'][way]:.1f}" for way in ("truncate", "windows")),
+        found["comparison"]["sentence"],
+    ]
+
+
 def speed_table(results: dict[str, dict[str, Any]]) -> str:
     """Return one row for each published run: what is served beside torch."""
     header = [

@@ -1,0 +1,55 @@
+"""Texts longer than the model reads: their beginning alone against windows."""
+
+import dataclasses
+
+import pytest
+
+from bert_textclassification.serving.predictor import Predictor
+from bert_textclassification.training.long_texts import compare_long_texts
+from bert_textclassification.training.results_tables import long_texts_table
+
+
+@pytest.fixture(scope="module")
+def wordy(tiny_splits):
+    """The splits with a test split whose texts are each twenty times as long."""
+    test = tiny_splits.test.assign(text=[" ".join([text] * 20) for text in tiny_splits.test["text"]])
+    return dataclasses.replace(tiny_splits, test=test)
+
+
+@pytest.fixture(scope="module")
+def found(tiny_artifact, tiny_fine_tuned, wordy):
+    return compare_long_texts(tiny_artifact, tiny_fine_tuned, wordy, texts=5, rounds=2)
+
+
+def test_every_long_text_is_answered_in_both_ways(found, tiny_artifact, wordy):
+    assert (found.rows, found.share, found.comparison.rows) == (len(wordy.test), 1, len(wordy.test))
+    predictor, truth = Predictor(tiny_artifact), wordy.test["label"].tolist()
+    for way in ("truncate", "windows"):
+        predictions = predictor.predict(wordy.test["text"].tolist(), truncation=way)
+        right = [one.label == label for one, label in zip(predictions, truth, strict=True)]
+        assert found.accuracy[way]["value"] == pytest.approx(sum(right) / len(right))
+    assert found.windows == pytest.approx(sum(one.windows for one in predictions) / len(predictions))
+
+
+def test_windows_take_longer(found):
+    assert found.milliseconds["windows"] > found.milliseconds["truncate"] > 0
+
+
+def test_where_hardly_a_text_is_long_nothing_is_compared(tiny_artifact, tiny_fine_tuned, tiny_splits):
+    assert compare_long_texts(tiny_artifact, tiny_fine_tuned, tiny_splits) is None
+
+
+def test_texts_of_more_windows_than_the_server_takes_are_left_out(tiny_artifact, tiny_fine_tuned, wordy):
+    endless = wordy.test["text"].where(wordy.test.index != wordy.test.index[0], "word " * 10_000)
+    longer = dataclasses.replace(wordy, test=wordy.test.assign(text=endless))
+    assert compare_long_texts(tiny_artifact, tiny_fine_tuned, longer, texts=2, rounds=1).rows == len(wordy.test) - 1
+
+
+def test_a_published_run_with_long_texts_has_a_row(found):
+    results = {
+        "reviews": {"quantization_benchmark": {"long_texts": found.record()}},
+        "short": {"quantization_benchmark": {}},
+    }
+    lines = long_texts_table(results).splitlines()
+    assert len(lines) == 3
+    assert found.comparison.sentence in lines[2]
