@@ -11,8 +11,8 @@ from bert_textclassification.training.results_tables import long_texts_table
 
 @pytest.fixture(scope="module")
 def wordy(tiny_splits):
-    """The splits with a test split whose texts are each twenty times as long."""
-    test = tiny_splits.test.assign(text=[" ".join([text] * 20) for text in tiny_splits.test["text"]])
+    """The splits with a test split whose texts come to the point late."""
+    test = tiny_splits.test.assign(text=["Good morning to you all. " * 20 + text for text in tiny_splits.test["text"]])
     return dataclasses.replace(tiny_splits, test=test)
 
 
