@@ -7,12 +7,12 @@ import torch
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving import native_engine
 from bert_textclassification.serving.predictor import Predictor
-from bert_textclassification.training.decision import labels_of
+from bert_textclassification.training.decision import choose_decision, labels_of
 from bert_textclassification.training.distillation import distil, hidden_loss, score_loss, smaller
 from bert_textclassification.training.evaluation import agreement
 from bert_textclassification.training.fine_tuning import evaluate_splits, fine_tune, torch_logits
 from bert_textclassification.training.model import kept_layers
-from bert_textclassification.training.quantization import build_artifact
+from bert_textclassification.training.quantization import build_artifact, judges
 
 needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
 
@@ -98,16 +98,15 @@ def test_a_student_learns_its_teachers_scores_and_hidden_states(teacher, student
 def test_a_student_is_a_variant_and_is_judged_against_the_teacher(teacher, student, tiny_splits, tmp_path):
     artifact = build_artifact(teacher, tiny_splits, tmp_path)
     variant = artifact.manifest.variants["int8_student"]
-    test = evaluate_splits(teacher, teacher.model(), tiny_splits)["test"]
+    evaluated = evaluate_splits(teacher, teacher.model(), tiny_splits)
+    test, jury = evaluated["test"], judges(evaluated)
     served = Predictor(artifact, "int8_student").predict(tiny_splits.test["text"].tolist())
-    labels = np.array([one.label == tiny_splits.labels[1] for one in served])
-    assert variant.agreement["test"] == pytest.approx(np.mean(labels == (test.reference[:, 1] >= test.reference[:, 0])))
+    logits = np.array([one.logits for one in served])
+    yardstick = choose_decision(teacher.config, jury.targets, jury.reference, "")
+    labels = labels_of(logits, yardstick.model_copy(update={"temperature": variant.temperature}))
+    assert variant.agreement["test"] == pytest.approx(np.mean(labels == labels_of(test.reference, yardstick)))
     assert variant.size_bytes < artifact.manifest.variants["int8"].size_bytes
-    np.testing.assert_allclose(
-        [one.scores[tiny_splits.labels[1]] for one in served],
-        torch.softmax(torch.tensor(torch_logits(student.model(), test.token_ids)), dim=-1)[:, 1],
-        atol=0.1,
-    )
+    np.testing.assert_allclose(logits, torch_logits(student.model(), test.token_ids), atol=0.1)
 
 
 def test_without_a_student_the_manifest_says_so(tiny_artifact):

@@ -64,8 +64,9 @@ class Comparison(_Record):
 class Variant(StoredFile):
     """One servable form of the model with what was measured of it.
 
-    Accuracies and agreement are shares in [0, 1]; agreement is the share of texts that get the same label as
-    from the fine-tuned torch model; the largest score change is against the same.
+    Accuracies and agreement are shares in [0, 1], at the threshold that suits the fine-tuned torch model's scores;
+    agreement is the share of texts that get the same label as from that model; the largest score change is against the
+    same.
     """
 
     precision: Literal["fp32", "int8"]

@@ -47,6 +47,34 @@ def contenders(model: TextClassifier, artifact: Artifact, threads: int) -> dict[
     }
 
 
+def record(
+    artifact: Artifact, table: pd.DataFrame, stream: Sequence[Sequence[int]], threads: int, rounds: int
+) -> dict[str, Any]:
+    """Return what notebook 03 leaves in the results of a run: what was chosen, how good it is, and how fast.
+
+    Args:
+        artifact: the artifact that was made.
+        table: of the latencies, with a row for each contender.
+        stream: token ids of the texts that were timed.
+        threads: cores that each contender had.
+        rounds: times that each ran over the stream.
+    """
+    manifest = artifact.manifest
+    quality = {"decision", "metrics", "baseline", "comparisons", "calibration", "review", "seeds", "warnings"}
+    return {
+        "machine": machine(),
+        "threads": threads,
+        "texts": len(stream),
+        "mean_tokens": sum(map(len, stream)) / len(stream),
+        "rounds": rounds,
+        "default_variant": manifest.default_variant,
+        "default_reason": manifest.default_reason,
+        "quality": manifest.model_dump(include=quality),
+        "variants": {name: variant.model_dump() for name, variant in manifest.variants.items()},
+        "table": table.to_dict("index"),
+    }
+
+
 def sample_stream(items: Sequence[Item], texts: int, seed: int) -> list[Item]:
     """Return at most `texts` of the items, drawn by `seed`, in an order that mixes lengths as traffic does."""
     chosen = list(items)
