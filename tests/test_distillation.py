@@ -11,6 +11,7 @@ from bert_textclassification.training.decision import choose_decision, labels_of
 from bert_textclassification.training.distillation import distil, hidden_loss, score_loss, smaller
 from bert_textclassification.training.evaluation import agreement
 from bert_textclassification.training.fine_tuning import evaluate_splits, fine_tune, torch_logits
+from bert_textclassification.training.loss import ExitLoss
 from bert_textclassification.training.model import kept_layers
 from bert_textclassification.training.quantization import build_artifact, judges
 
@@ -107,6 +108,23 @@ def test_a_student_is_a_variant_and_is_judged_against_the_teacher(teacher, stude
     assert variant.agreement["test"] == pytest.approx(np.mean(labels == labels_of(test.reference, yardstick)))
     assert variant.size_bytes < artifact.manifest.variants["int8"].size_bytes
     np.testing.assert_allclose(logits, torch_logits(student.model(), test.token_ids), atol=0.1)
+
+
+def test_with_r_drop_teacher_and_student_read_every_row_twice(tiny_config, tiny_splits, tmp_path, monkeypatch):
+    halves, loss = [], ExitLoss.__call__
+
+    def watched(self, outputs, labels, num_items_in_batch=None):
+        if self._model.training:
+            halves.append(labels.chunk(2))
+        return loss(self, outputs, labels, num_items_in_batch)
+
+    monkeypatch.setattr(ExitLoss, "__call__", watched)
+    config = tiny_config.model_copy(update={"epochs": 0.3, "student_layers": 1, "r_drop": 1.0})
+    teacher = fine_tune(config, tiny_splits, tmp_path)
+    steps = len(halves)
+    distil(teacher, tiny_splits)
+    assert len(halves) == 2 * steps > 0
+    assert all(torch.equal(first, second) and len(first) == config.batch_size for first, second in halves)
 
 
 def test_without_a_student_the_manifest_says_so(tiny_artifact):

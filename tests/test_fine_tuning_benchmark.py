@@ -1,7 +1,9 @@
 """The comparison of fine-tuning with the Trainer's defaults: both to the end, on the same data, with the same steps."""
 
+import pytest
 from transformers import Trainer
 
+from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.fine_tuning import fine_tune
 from bert_textclassification.training.fine_tuning_benchmark import DEFAULTS, OURS, DefaultTrainer, compare
 from bert_textclassification.training.readme import fine_tuning_table
@@ -16,6 +18,12 @@ def test_both_run_as_many_steps_and_differ_in_what_bears_on_speed(tiny_config, t
     assert [run["seed"] for run in found["runs"]] == [42, 42, 43, 43]
     assert found["gain"]["low"] <= found["gain"]["value"] <= found["gain"]["high"]
     assert fine_tuning_table(found).count("\n") == 2 + 4 - 1
+
+
+@pytest.mark.parametrize("setting", [{"r_drop": 1.0}, {"layer_decay": 0.9}])
+def test_what_the_trainer_by_itself_does_not_do_is_refused(tiny_config, tiny_splits, setting):
+    with pytest.raises(ConfigurationError, match="leave both out to compare"):
+        compare(tiny_config.model_copy(update=setting), tiny_splits, seeds=1)
 
 
 def test_the_defaults_are_those_of_the_library(tiny_config, tiny_splits, tmp_path):

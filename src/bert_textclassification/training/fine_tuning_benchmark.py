@@ -15,7 +15,7 @@ from typing import Any
 
 from transformers import Trainer, TrainingArguments
 
-from bert_textclassification.errors import UserError
+from bert_textclassification.errors import ConfigurationError, UserError
 from bert_textclassification.training.benchmark import machine, median_with_range
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, load_splits
@@ -44,7 +44,13 @@ class DefaultTrainer(Trainer):
 
 
 def compare(config: TrainingConfig, splits: Splits, seeds: int) -> dict[str, Any]:
-    """Fine-tune with both, with `seeds` seeds, and return seconds, steps and test accuracy of every run."""
+    """Fine-tune with both, with `seeds` seeds, and return seconds, steps and test accuracy of every run.
+
+    Raises:
+        ConfigurationError: a setting asks for what the Trainer by itself does not do.
+    """
+    if config.r_drop or config.layer_decay != 1:
+        raise ConfigurationError("The Trainer's defaults know no r_drop and no layer_decay; leave both out to compare.")
     runs = []
     for seed in range(seeds):
         own = config.model_copy(update={"seed": config.seed + seed, "early_stopping_patience": _NEVER})

@@ -59,17 +59,14 @@ class FineTuningTrainer(Trainer):
             )
         return self.optimizer
 
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """Return the loss of a batch, which is read twice where the loss compares both readings."""
-        if model.training and self.args.reads_twice:
-            inputs = {name: torch.cat([one, one]) for name, one in inputs.items()}
-        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Learn from a batch, whose rows come twice where the loss compares two readings, and return its loss."""
+        if self.args.reads_twice:
+            inputs = {name: torch.cat([rows, rows]) for name, rows in inputs.items()}
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        return loss
 
     def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         lengths = self.train_dataset["length"]
