@@ -38,12 +38,25 @@ def test_metrics_are_those_worked_out_by_hand():
     assert tuple(expected) == METRICS
 
 
-def test_metrics_are_those_of_scikit_learn():
+@pytest.mark.parametrize("digits", [1, 16], ids=["with ties", "without ties"])
+def test_metrics_are_those_of_scikit_learn(digits):
     rng = np.random.default_rng(0)
-    targets, scores = rng.integers(0, 2, 500), rng.random(500)
+    targets, scores = rng.integers(0, 2, 500), rng.random(500).round(digits)
     ours, predicted = binary_metrics(targets, scores, 0.3), scores >= 0.3
     for name in ("accuracy", "f1", "precision", "recall"):
         assert ours[name] == pytest.approx(getattr(sklearn_metrics, f"{name}_score")(targets, predicted))
+    for name in ("average_precision", "roc_auc"):
+        assert ours[name] == pytest.approx(getattr(sklearn_metrics, f"{name}_score")(targets, scores))
+
+
+def test_intervals_are_those_of_scikit_learn_on_the_same_resamples(few_resamples):
+    rng = np.random.default_rng(1)
+    targets, scores = rng.integers(0, 2, 80), rng.random(80).round(1)
+    found = metrics_with_intervals(targets.tolist(), scores, seed=3)
+    rng, classes = np.random.default_rng(3), [np.flatnonzero(targets == value) for value in (0, 1)]
+    resamples = [np.concatenate([rng.choice(rows, len(rows)) for rows in classes]) for _ in range(50)]
+    areas = [sklearn_metrics.roc_auc_score(targets[rows], scores[rows]) for rows in resamples]
+    assert (found["roc_auc"]["low"], found["roc_auc"]["high"]) == pytest.approx(np.percentile(areas, [2.5, 97.5]))
 
 
 def test_a_threshold_moves_recall_but_not_the_ranking():
