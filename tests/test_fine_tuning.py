@@ -17,6 +17,7 @@ from bert_textclassification.training.fine_tuning import (
     torch_logits,
 )
 from bert_textclassification.training.model import find_base_model, load_classifier
+from bert_textclassification.training.trainer import FineTuningArguments
 
 
 def test_the_loss_falls(tiny_fine_tuned):
@@ -127,3 +128,10 @@ def test_a_changed_seed_changes_only_splits_made_here(tiny_config, tiny_splits):
     assert again.test.equals(tiny_splits.test)
     assert sorted(again.train["text"]) == sorted(tiny_splits.train["text"])
     assert again.train["text"].tolist() != tiny_splits.train["text"].tolist()
+
+
+def test_several_gpus_do_not_multiply_the_batch(tmp_path):
+    arguments = FineTuningArguments(output_dir=str(tmp_path), per_device_train_batch_size=32, use_cpu=True)
+    assert arguments.n_gpu == 0
+    arguments._n_gpu = 4  # as the Trainer counts them on a machine that has four
+    assert (arguments.n_gpu, arguments.train_batch_size) == (1, 32)

@@ -43,6 +43,11 @@ class FineTuningArguments(TrainingArguments):
     layer_decay: float = 1.0
     reads_twice: bool = False
 
+    @property
+    def n_gpu(self) -> int:
+        """One GPU at most: on several, the Trainer would multiply the batch, and train another model in silence."""
+        return min(1, int(super().n_gpu))
+
 
 class FineTuningTrainer(Trainer):
     """A Trainer whose batches hold texts of like length, the same ones after an interruption."""
@@ -89,6 +94,8 @@ def make(
     Raises:
         ConfigurationError: the batch size cannot be shared equally by the hosts.
     """
+    if torch.cuda.device_count() > 1:
+        print(f"warning: of {torch.cuda.device_count()} GPUs here one is used; take one a host.", file=sys.stderr)
     trainer = make_trainer(
         model=model,
         args=_arguments(config, len(splits.train), folder),
