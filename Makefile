@@ -52,8 +52,8 @@ benchmark-training: .venv/installed  ## fine-tuning against the Trainer's defaul
 test: .venv/installed system-packages  ## every test, two files at a time
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-clouds: .venv/installed  ## Vertex AI and Azure ML against their own libraries, which do not fit beside ours: in an environment of their own
-	@$(PYTHON) -m uv run --quiet --isolated --no-project --python "$(PYTHON)" --with ".[gcp,azure]" --with "pytest>=8.3,<10" pytest tests/test_vertex.py tests/test_azure.py
+test-clouds: .venv/installed  ## Vertex AI, Azure ML and KServe against their own libraries, which do not fit beside ours: in an environment of their own
+	@$(PYTHON) -m uv run --quiet --isolated --no-project --python "$(PYTHON)" --with ".[gcp,azure]" --with "kserve>=0.15,<1" --with "pytest>=8.3,<10" pytest tests/test_vertex.py tests/test_azure.py tests/test_kserve.py
 
 lint: .venv/installed  ## style, types, and notebooks without outputs
 	@$(PYTHON) -m ruff check .
@@ -120,4 +120,4 @@ compiler:  ## install a C compiler and Python's headers where they are missing (
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint container/constraints.txt --editable ".[serve,train,notebooks,search,cloud,dev]" 2> .venv/install.log || { cat .venv/install.log >&2; exit 1; }
 	touch .venv/installed
 
-.PHONY: lambda-image help demo notebooks search lab publish readme serve load benchmark benchmark-training test lint image system-packages compiler constraints clean
+.PHONY: lambda-image help demo notebooks search lab publish readme serve load benchmark benchmark-training test test-clouds lint image system-packages compiler constraints clean

@@ -1,27 +1,75 @@
-"""The compose file: as closed as the manifests of Kubernetes, and read by Docker's plugin where that is installed."""
+"""The compose file: as closed as the manifests of Kubernetes, and brought up by Docker's plugin where that is there."""
 
+import json
+import os
+import socket
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Callable
 
 import pytest
+import test_container
 import yaml
 from conftest import ROOT
 
+from bert_textclassification import Predictor
 from bert_textclassification.serving.config import ServingConfig
+
+images = test_container.images
+model = test_container.model
 
 FILE = ROOT / "ops/compose.yaml"
 SERVICES = yaml.safe_load(FILE.read_text())["services"]
+Compose = Callable[..., subprocess.CompletedProcess]
 
 
-def test_compose_reads_the_file():
-    command = ["docker", "compose", "--file", str(FILE), "--profile", "metrics", "config", "--quiet"]
+@pytest.fixture
+def compose(monkeypatch) -> Compose:
+    """A function that runs a command of Docker's plugin on the file, in a project of its own."""
     try:
-        if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode != 0:
-            pytest.skip("the compose plugin of Docker is not installed")
+        found = subprocess.run(["docker", "compose", "version", "--short"], capture_output=True, text=True)
     except FileNotFoundError:
         pytest.skip("Docker is not installed")
-    done = subprocess.run(command, capture_output=True, text=True)
+    if found.returncode != 0:
+        pytest.skip("the compose plugin of Docker is not installed")
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", f"bert-textclassification-test-{os.getpid()}")
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        command = ["docker", "compose", "--file", str(FILE), "--project-directory", str(ROOT), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    return run
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def test_compose_reads_the_file_with_every_profile(compose):
+    done = compose("--profile", "metrics", "config", "--quiet")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.container
+def test_compose_brings_up_a_server_that_answers_and_takes_it_away(compose, images, model, monkeypatch):
+    port = free_port()
+    for name, value in {"IMAGE": f"{images}:serve", "MODEL": str(model), "PORT": str(port)}.items():
+        monkeypatch.setenv(name, value)
+    try:
+        up = compose("up", "--detach", "--wait", "--wait-timeout", "120")
+        assert up.returncode == 0, up.stderr
+        url, body = f"http://127.0.0.1:{port}/invocations", json.dumps(["my card was stolen"]).encode()
+        with urllib.request.urlopen(urllib.request.Request(url, body, test_container.JSON)) as reply:
+            (answer,) = json.load(reply)["predictions"]
+        (expected,) = Predictor.load(model).predict(["my card was stolen"])
+        assert (answer["label"], answer["score"]) == (expected.label, expected.score)
+    finally:
+        down = compose("down", "--volumes")
+    assert down.returncode == 0, down.stderr
+    assert compose("ps", "--all", "--quiet").stdout == ""
 
 
 @pytest.mark.parametrize("name", SERVICES)

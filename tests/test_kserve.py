@@ -1,0 +1,47 @@
+"""The InferenceService: every field is one that KServe's own library knows, down to the last."""
+
+import re
+
+import pytest
+
+from ops.kubernetes.manifests import manifests
+from ops.kubernetes.settings import KubernetesSettings
+
+kserve = pytest.importorskip("kserve", reason="`make test-clouds` runs these")
+kubernetes = pytest.importorskip("kubernetes")
+
+
+@pytest.fixture
+def service():
+    values = {"image": {"repository": "registry.example/acme"}, "kind": "inference_service", "token_secret": "tokens"}
+    (found,) = manifests(KubernetesSettings.model_validate(values), "registry.example/acme@sha256:1")
+    return found
+
+
+def unknown_fields(value, kind, path=""):
+    """Return the paths of what the class `kind`, such as list[V1Container], has no field for."""
+    of_each = re.fullmatch(r"(?:list\[|dict\(str, )(.+)[\])]", kind)
+    if of_each:
+        each = value.items() if isinstance(value, dict) else enumerate(value)
+        return [found for key, one in each for found in unknown_fields(one, of_each[1], f"{path}.{key}")]
+    model = getattr(kserve, kind, None) or getattr(kubernetes.client, kind, None)
+    if model is None:  # a string, a number
+        return []
+    kinds = {name: model.openapi_types[field] for field, name in model.attribute_map.items()}
+    unknown = [f"{path}.{key}" for key in value.keys() - kinds.keys()]
+    for key in value.keys() & kinds.keys():
+        unknown += unknown_fields(value[key], kinds[key], f"{path}.{key}")
+    return unknown
+
+
+def test_kserves_library_knows_every_field(service):
+    assert unknown_fields(service, "V1beta1InferenceService") == []
+
+
+def test_what_it_does_not_know_is_found(service):
+    service["spec"]["predictor"]["containers"][0]["readynessProbe"] = {}
+    service["spec"]["predictor"]["scaleTargets"] = 60
+    assert sorted(unknown_fields(service, "V1beta1InferenceService")) == [
+        ".spec.predictor.containers.0.readynessProbe",
+        ".spec.predictor.scaleTargets",
+    ]
