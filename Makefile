@@ -52,8 +52,10 @@ benchmark-training: .venv/installed  ## fine-tuning against the Trainer's defaul
 test: .venv/installed system-packages  ## every test, two files at a time
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-clouds: .venv/installed  ## Vertex AI, Azure ML and KServe against their own libraries, which do not fit beside ours: in an environment of their own
-	@$(PYTHON) -m uv run --quiet --isolated --no-project --python "$(PYTHON)" --with ".[gcp,azure]" --with "kserve>=0.15,<1" --with "pytest>=8.3,<10" pytest tests/test_vertex.py tests/test_azure.py tests/test_kserve.py
+test-clouds: .venv/installed  ## Vertex AI, Azure ML, KServe and Terraform against libraries that do not fit beside ours: in an environment of their own
+	@$(PYTHON) -m uv run --quiet --isolated --no-project --python "$(PYTHON)" --with ".[gcp,azure]" --with "kserve>=0.15,<1" \
+		--with cdktf-cdktf-provider-aws==21.22.1 --with "python-hcl2>=8,<9" --with "pytest>=8.3,<10" \
+		pytest tests/test_vertex.py tests/test_azure.py tests/test_kserve.py tests/test_terraform_schema.py
 
 lint: .venv/installed  ## style, types, and notebooks without outputs
 	@$(PYTHON) -m ruff check .
