@@ -20,6 +20,7 @@ import pytest
 from conftest import ROOT
 
 from bert_textclassification import Predictor
+from bert_textclassification.serving.local_server import LocalContainer
 
 pytestmark = pytest.mark.container
 IMAGE = "bert-textclassification-test"  # never a tag that somebody uses
@@ -166,6 +167,15 @@ def test_the_serve_image_answers_as_the_predictor_does(server, model):
     (found,) = json.loads(answer)["predictions"]
     (expected,) = Predictor.load(model).predict([text])
     assert (status, found["label"], found["score"]) == (200, expected.label, expected.score)
+
+
+def test_the_container_that_notebook_04_measures_answers_so_too_and_ends_with_0(images, model):
+    text = "smoke is coming out of the dryer"
+    with LocalContainer(f"{images}:serve", model, CACHE_TEXTS="0") as local:
+        (found,) = local.predict([text])
+        assert local.stop() == 0
+    (expected,) = Predictor.load(model).predict([text])
+    assert (found["label"], found["score"]) == (expected.label, expected.score)
 
 
 def test_only_python_and_nginx_run_and_neither_a_shell_nor_root(server):

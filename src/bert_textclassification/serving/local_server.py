@@ -1,4 +1,4 @@
-"""Start the serving stack of the container on this machine, for notebook 04 and the tests.
+"""Start the serving stack on this machine, as a process or as a container, for notebook 04 and the tests.
 
 with LocalServer("container/serve", "runs/demo/model") as server:
     server.predict(["my boiler is leaking gas"])
@@ -23,6 +23,7 @@ import orjson
 from bert_textclassification.errors import UserError
 
 READY_WITHIN_S = 60
+_CLOSED = ["--rm", "--read-only", "--tmpfs", "/tmp:size=64m,mode=1777"]  # noqa: S108 - the container's own folder
 
 
 class LocalServer:
@@ -30,7 +31,7 @@ class LocalServer:
 
     def __init__(self, command: str | Path, model_dir: str | Path, **environment: str) -> None:
         """Prepare to run `command`; more settings of the server go in `environment`."""
-        self._command = Path(command).resolve()
+        self._command = [sys.executable, str(Path(command).resolve())]
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._scratch = tempfile.TemporaryDirectory(prefix="serve-")
@@ -48,12 +49,12 @@ class LocalServer:
             UserError: it ended or did not get ready in time; the message has the end of its log.
         """
         self._log = (Path(self._scratch.name) / "log").open("ab")  # several processes write to it
-        self.process = subprocess.Popen(
-            [sys.executable, self._command],
-            env=os.environ | self._environment,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
+        try:
+            self.process = subprocess.Popen(
+                self._command, env=os.environ | self._environment, stdout=self._log, stderr=subprocess.STDOUT
+            )
+        except FileNotFoundError:
+            raise UserError(f"{self._command[0]} is not installed, or not on the PATH.") from None
         atexit.register(self.stop)
         deadline = time.monotonic() + READY_WITHIN_S
         while not self._ready():
@@ -111,6 +112,19 @@ class LocalServer:
         self.stop()
         self._log.close()
         self._scratch.cleanup()
+
+
+class LocalContainer(LocalServer):
+    """The same in the serving image, closed as a platform would: nothing can be written but its scratch folder."""
+
+    def __init__(self, image: str, model_dir: str | Path, **environment: str) -> None:
+        """Prepare to run `image` with Docker; more settings of the server go in `environment`."""
+        super().__init__(image, model_dir)
+        mounted = ["--volume", f"{Path(model_dir).resolve()}:/opt/ml/model:ro"]
+        published = ["--publish", f"127.0.0.1:{self.port}:8080"]
+        settings = [f"--env={name}={value}" for name, value in environment.items()]
+        self._command = ["docker", "run", *_CLOSED, *mounted, *published, *settings, image, "serve"]
+        self._environment = {}
 
 
 def _free_port() -> int:
