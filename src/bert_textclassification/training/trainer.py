@@ -205,7 +205,7 @@ class Progress(TrainerCallback):
         """Open the bar."""
         self._bar = tqdm(
             total=state.max_steps, initial=state.global_step, desc="fine-tuning", unit="step", file=sys.stderr,
-            mininterval=1.0,
+            mininterval=1.0 if sys.stderr.isatty() else 10.0,  # in a log every step of the bar is a line
         )  # fmt: skip
         self._shown: dict[str, str] = {}
 
