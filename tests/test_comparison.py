@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bert_textclassification.training.comparison import compare, mcnemar, smallest_visible_loss
+from bert_textclassification.training.comparison import compare, largest_loss, mcnemar, smallest_visible_loss
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,14 @@ def test_the_smallest_visible_loss_is_the_first_that_mcnemar_sees(rows):
     for lost, seen in ((fewest, True), (fewest - 1, False)):
         found = mcnemar([1] * rows, [1] * rows, [0] * lost + [1] * (rows - lost))
         assert (found < 0.05) is seen
+
+
+def test_the_largest_loss_is_that_of_the_normal_approximation():
+    targets, first, second = differing(won=60, lost=50, same=1890)
+    spread = 100 * np.sqrt(110 / 2000**2)
+    assert largest_loss(targets, first, second) == pytest.approx(0.5 + 1.645 * spread, abs=0.06)
+    assert largest_loss(targets, second, first) == pytest.approx(-0.5 + 1.645 * spread, abs=0.06)
+    assert largest_loss(targets, first, first) == 0
 
 
 def differing(won, lost, same):

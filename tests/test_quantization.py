@@ -102,6 +102,13 @@ def test_a_variant_may_lose_neither_much_nor_significantly(loss, p_value, expect
     assert verdict(variant(loss_points=loss, p_value=p_value), max_accuracy_loss=0.5) == expected
 
 
+@pytest.mark.parametrize(("at_most", "passes"), [(0.5, True), (0.51, False)])
+def test_of_a_student_it_must_be_shown_that_it_loses_no_more(at_most, passes):
+    found = variant(loss_points=-0.3, p_value=0.9, loss_at_most=at_most)
+    assert (verdict(found, max_accuracy_loss=0.5, is_student=True) == PASSED) is passes
+    assert verdict(found, max_accuracy_loss=0.5) == PASSED
+
+
 def test_the_fastest_that_passed_becomes_the_default():
     found = {
         "fp32": variant(milliseconds=4.0),

@@ -87,6 +87,9 @@ class Variant(StoredFile):
         default=0, description="Accuracy lost against the torch model, in points, on the rows that judge"
     )
     p_value: float | None = Field(default=None, description="McNemar's exact test against the torch model, same rows")
+    loss_at_most: float | None = Field(
+        default=None, description="Points that the same rows do not rule out to be lost, one-sided 95 %"
+    )
     compared: Comparison | None = Field(default=None, description="with the torch model, on test")
     verdict: str = Field(default="", description="Whether this may be the default, and why")
 

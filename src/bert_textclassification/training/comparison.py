@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
 from bert_textclassification.artifact import Comparison
@@ -19,8 +19,7 @@ def compare(targets: ArrayLike, labels: ArrayLike, others: ArrayLike, name: str,
     test, two-sided. Which rows are resampled is drawn from a fixed seed.
     """
     won, lost, rows = _disagreements(targets, others, labels)
-    drawn = np.random.default_rng(0).multinomial(rows, [won / rows, lost / rows, 1 - (won + lost) / rows], _RESAMPLES)
-    low, high = np.percentile(100 * (drawn[:, 0] - drawn[:, 1]) / rows, [2.5, 97.5])
+    low, high = np.percentile(_resampled_points(won, lost, rows), [2.5, 97.5])
     p_value = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
     points = 100 * (won - lost) / rows
     return Comparison(
@@ -39,9 +38,23 @@ def mcnemar(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> float:
     return float(binomtest(lost, lost + won, alternative="greater").pvalue) if lost + won else 1.0
 
 
+def largest_loss(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> float:
+    """Return the largest loss of accuracy of the second labels that the rows do not rule out, in points.
+
+    The end of a one-sided 95 % percentile bootstrap over paired rows: what a test of non-inferiority looks at.
+    """
+    return float(np.percentile(-_resampled_points(*_disagreements(targets, first, second)), 95))
+
+
 def smallest_visible_loss(rows: int, significance: float = SIGNIFICANT) -> float:
     """Return the smallest loss of accuracy that `mcnemar` can tell from chance: nothing won, every difference lost."""
     return math.ceil(math.log(significance) / math.log(0.5)) / rows
+
+
+def _resampled_points(won: int, lost: int, rows: int) -> NDArray[np.float64]:
+    """Return the difference of accuracy, in points, in each resample of the rows."""
+    drawn = np.random.default_rng(0).multinomial(rows, [won / rows, lost / rows, 1 - (won + lost) / rows], _RESAMPLES)
+    return 100.0 * (drawn[:, 0] - drawn[:, 1]) / rows
 
 
 def _disagreements(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> tuple[int, int, int]:

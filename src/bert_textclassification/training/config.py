@@ -79,7 +79,8 @@ class TrainingConfig(BaseModel):
         default=0.5,
         ge=0,
         le=100,
-        description="Points of validation accuracy that a variant may lose and still be the default",
+        description="Points of validation accuracy that a variant may lose and still be the default; of a student it "
+        "must be shown that it loses no more",
     )
     exit_layers: str = Field(
         default="auto",
