@@ -6,7 +6,8 @@ from safetensors.torch import load_file
 
 from bert_textclassification.training.fine_tuning import FineTuned
 from bert_textclassification.training.quantization import build_artifact
-from bert_textclassification.training.seeds import fine_tune_seeds, mean_with_interval
+from bert_textclassification.training.results_tables import luck_table
+from bert_textclassification.training.seeds import fine_tune_seeds, mean_with_interval, seeds_table
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +40,12 @@ def test_the_interval_is_that_of_students_t():
     found = mean_with_interval([0.90, 0.91, 0.92])
     assert found["value"] == pytest.approx(0.91)
     assert found["high"] - found["value"] == pytest.approx(4.3027 * 0.01 / np.sqrt(3), rel=1e-4)
+
+
+def test_a_published_run_with_several_seeds_has_a_row():
+    accuracies = [{"validation": 0.9, "test": 0.91}, {"validation": 0.88, "test": 0.89}]
+    facts = {"seeds": seeds_table(accuracies), "accuracies": accuracies}
+    found = luck_table({"lucky": {"fine_tuning": {"facts": facts}}, "once": {"fine_tuning": {"facts": {}}}})
+    (row,) = found.splitlines()[2:]
+    assert row.startswith("| lucky | 2 | 89.00 (")
+    assert row.endswith("| 91.00, 89.00 |")

@@ -16,7 +16,7 @@ from bert_textclassification.errors import UserError
 from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.training.ladder_tables import LADDER, ladder_section
 from bert_textclassification.training.load_report import TARGETS
-from bert_textclassification.training.results_tables import long_texts_table, quality_table, speed_table
+from bert_textclassification.training.results_tables import long_texts_table, luck_table, quality_table, speed_table
 from bert_textclassification.training.tables import markdown_table, percent
 
 RESULTS = Path("notebooks/results")
@@ -120,6 +120,7 @@ def blocks() -> dict[str, str]:
     """Return what belongs between each pair of markers."""
     return {
         "quality": quality_table(read_results()),
+        "seeds": luck_table(read_results()),
         "long-texts": long_texts_table(read_results()),
         "results": speed_table(read_results()),
         "ladder": ladder_block(),

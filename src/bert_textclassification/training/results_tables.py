@@ -35,6 +35,28 @@ def _quality_row(name: str, result: dict[str, Any]) -> list[str]:
     ]
 
 
+def luck_table(results: dict[str, dict[str, Any]]) -> str:
+    """Return one row for each published run with several seeds: the mean over them, and how far luck goes."""
+    header = ["data", "seeds", "validation, % (mean)", "test, % (mean)", "test of each seed, %"]
+    return markdown_table(
+        header,
+        [
+            _luck_row(name, result["fine_tuning"]["facts"])
+            for name, result in results.items()
+            if "seeds" in result["fine_tuning"]["facts"]
+        ],
+    )
+
+
+def _luck_row(name: str, facts: dict[str, Any]) -> list[str]:
+    return [
+        name,
+        str(len(facts["accuracies"])),
+        *(with_interval(facts["seeds"][f"{split}_accuracy"]) for split in ("validation", "test")),
+        ", ".join(percent(one["test"]) for one in facts["accuracies"]),
+    ]
+
+
 def long_texts_table(results: dict[str, dict[str, Any]]) -> str:
     """Return one row for each published run with test texts of more tokens than the model reads."""
     header = [
