@@ -127,6 +127,12 @@ class LocalContainer(LocalServer):
         self._environment = {}
 
 
+def local_stack(source: str | Path, model_dir: str | Path, **environment: str) -> LocalServer:
+    """Return the stack, not started yet: of the command `source` as a process, or of that image as a container."""
+    kind = LocalServer if Path(source).is_file() else LocalContainer
+    return kind(str(source), model_dir, **environment)
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

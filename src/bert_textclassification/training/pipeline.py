@@ -57,7 +57,7 @@ def run_notebooks(run: RunFolder, data: str, settings: dict[str, Any], numbers: 
         settings = settings | {"behaviours": str(Path(settings["behaviours"]).resolve())}
     declared = {name: _declared(name) for name in NOTEBOOKS}
     _check_settings(source, settings, set().union(*declared.values()))
-    files = {"serve_command": str(SERVE.resolve()), "prices": str(PRICES.resolve())}
+    files = {"serve_with": str(SERVE.resolve()), "prices": str(PRICES.resolve())}
     values = files | settings | {"run_dir": str(run.root), "data": source}
     for number in numbers:
         name = NOTEBOOKS[number - 1]
