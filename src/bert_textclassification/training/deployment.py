@@ -7,8 +7,10 @@ from pathlib import Path
 
 from bert_textclassification.errors import UserError
 
+_REPOSITORY = Path(__file__).parents[3]  # the package is installed from it, in place
 
-def run_command(target: str, root: str | Path) -> str:
+
+def run_command(target: str, root: str | Path = _REPOSITORY) -> str:
     """Return what a command of `ops` prints: its plan and, with `--yes`, what it does.
 
     Args:
