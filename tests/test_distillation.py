@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from bert_textclassification.artifact import PASSED
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving import native_engine
 from bert_textclassification.serving.predictor import Predictor
@@ -13,7 +14,7 @@ from bert_textclassification.training.evaluation import agreement
 from bert_textclassification.training.fine_tuning import evaluate_splits, fine_tune, torch_logits
 from bert_textclassification.training.loss import ExitLoss
 from bert_textclassification.training.model import kept_layers
-from bert_textclassification.training.quantization import build_artifact, judges
+from bert_textclassification.training.quantization import build_artifact, judged, judges
 
 needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
 
@@ -108,6 +109,17 @@ def test_a_student_is_a_variant_and_is_judged_against_the_teacher(teacher, stude
     assert variant.agreement["test"] == pytest.approx(np.mean(labels == labels_of(test.reference, yardstick)))
     assert variant.size_bytes < artifact.manifest.variants["int8"].size_bytes
     np.testing.assert_allclose(logits, torch_logits(student.model(), test.token_ids), atol=0.1)
+    assert variant.loss_at_most >= variant.loss_points
+
+
+@needs_kernels
+def test_a_student_must_be_shown_to_keep_the_accuracy_and_int8_need_not(teacher, student, tiny_splits, tmp_path):
+    made = build_artifact(teacher, tiny_splits, tmp_path).manifest.variants
+    unsure = {"loss_points": 0.0, "p_value": 1.0, "loss_at_most": 2.0}
+    variants = {name: made[name].model_copy(update=unsure) for name in ("int8", "int8_student")}
+    found = judged(tmp_path, variants, evaluate_splits(teacher, teacher.model(), tiny_splits)["validation"], 0.5)
+    assert found["int8"].verdict == PASSED
+    assert found["int8_student"].verdict.startswith("may lose up to 2.00 points")
 
 
 def test_with_r_drop_teacher_and_student_read_every_row_twice(tiny_config, tiny_splits, tmp_path, monkeypatch):

@@ -135,3 +135,9 @@ def test_several_gpus_do_not_multiply_the_batch(tmp_path):
     assert arguments.n_gpu == 0
     arguments._n_gpu = 4  # as the Trainer counts them on a machine that has four
     assert (arguments.n_gpu, arguments.train_batch_size) == (1, 32)
+
+
+def test_that_one_of_several_gpus_is_used_is_said(tiny_config, tiny_splits, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    fine_tune(tiny_config.model_copy(update={"epochs": 0.2}), tiny_splits, tmp_path)
+    assert "of 4 GPUs here one is used" in capsys.readouterr().err
