@@ -162,13 +162,26 @@ def is_listening(host: str) -> bool:
         return probe.connect_ex((name, int(port))) == 0
 
 
+def ask(registry: str, ecr, path: str) -> dict:
+    """Return what the registry has at a path of its repository; an image only in Docker's own format."""
+    token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    request = urllib.request.Request(f"http://{registry}/v2/bert-textclassification/{path}")
+    request.add_header("Authorization", f"Basic {token}")
+    request.add_header("Accept", "application/vnd.docker.distribution.manifest.v2+json")
+    with urllib.request.urlopen(request) as reply:
+        return json.load(reply)
+
+
 def tags(registry: str, ecr) -> list[str]:
     """Return the tags that the registry has."""
-    token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
-    request = urllib.request.Request(f"http://{registry}/v2/bert-textclassification/tags/list")
-    request.add_header("Authorization", f"Basic {token}")
-    with urllib.request.urlopen(request) as reply:
-        return sorted(json.load(reply)["tags"] or [])
+    return sorted(ask(registry, ecr, "tags/list")["tags"] or [])
+
+
+def architecture(registry: str, ecr, tag: str) -> str:
+    """Return the processor an image is for."""
+    manifest = ask(registry, ecr, f"manifests/{tag}")
+    assert manifest["mediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
+    return ask(registry, ecr, f"blobs/{manifest['config']['digest']}")["architecture"]
 
 
 def logged_in(folder: Path) -> bool:
@@ -183,8 +196,9 @@ def forget(registry: str, *found: str) -> None:
 def test_the_images_are_pushed_to_a_private_repository_that_is_made(config, registry, ecr, tmp_path):
     path, commit = config(registry=registry), git("rev-parse", "HEAD")
     assert image.main(["--config", path, "--yes"]) == 0
-    pushed = tags(registry, ecr)
-    assert {f"{commit}-amd64", f"{commit}-serve-amd64"} <= set(pushed)
+    pushed, platforms = tags(registry, ecr), ["amd64", "arm64"] if image._has_buildx() else ["amd64"]
+    assert pushed == sorted(f"{commit}-{kind}{platform}" for kind in ("", "serve-") for platform in platforms)
+    assert all(tag.endswith(f"-{architecture(registry, ecr, tag)}") for tag in pushed)
     (made,) = ecr.describe_repositories()["repositories"]
     assert (made["imageTagMutability"], made["imageScanningConfiguration"]) == ("IMMUTABLE", {"scanOnPush": True})
     assert made["encryptionConfiguration"] == {"encryptionType": "AES256"}
