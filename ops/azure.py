@@ -153,6 +153,9 @@ def _deployment_steps(settings: AzureEndpointSettings, workspace: Workspace) -> 
             workspace.set_traffic(settings.name, one)
 
     def clean() -> None:
+        # From here on there is no way back: what would answer again is being deleted.
+        traffic.clear()
+        earlier.clear()
         workspace.undeploy(settings.name, workspace.deployments(settings.name) - {wanted()["name"]})
 
     planned = deployment_request(settings, reference(settings.image, with_model=False))

@@ -20,12 +20,13 @@ from ops.hosting.deletion import deletion_steps
 from ops.hosting.deployment import Deployment
 from ops.hosting.model import model_request
 from ops.hosting.settings import EndpointSettings
+from ops.hosting.unscaling import unscaling_step
 from ops.plan import Step
 from ops.sagemaker_settings import Clients
 
 
 def steps(clients: Clients, settings: EndpointSettings) -> list[Step]:
-    """Return the plan: model, configuration, alarms, endpoint, autoscaling.
+    """Return the plan: model, configuration, alarms, an end to other scaling, endpoint, autoscaling.
 
     Raises:
         ConfigurationError: autoscaling has no measured throughput.
@@ -39,6 +40,7 @@ def steps(clients: Clients, settings: EndpointSettings) -> list[Step]:
         creation(clients, "model", "ModelName", model, deployment.is_used),
         creation(clients, "endpoint_config", "EndpointConfigName", configuration, deployment.is_used),
         _alarms(clients, alarms, deployment),
+        unscaling_step(clients, settings, deployment.is_used),
         deployment.step(),
     ]
     return [*making, *([autoscaling_step(clients, settings, settings.autoscaling)] if settings.autoscaling else [])]

@@ -109,6 +109,11 @@ def explained(action: str) -> Iterator[None]:
         raise CloudError(
             f"Cannot {action}: nobody is signed in ({_short(problem)}); run `gcloud auth application-default login`."
         ) from None
+    except api.RetryError as problem:
+        raise CloudError(
+            f"Cannot {action}: Google does not answer ({_short(problem.cause or problem)}); check the network, or run "
+            "`gcloud auth application-default login`."
+        ) from None
     except api.GoogleAPICallError as problem:
         remedy = _REMEDIES.get(int(problem.code or 0), "run the same command again in a minute")
         raise CloudError(f"Cannot {action}: {_short(problem)}; {remedy}.") from None

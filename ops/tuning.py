@@ -27,7 +27,7 @@ class TuningSettings(TrainingSettings):
     )
     space: Path = Field(default=DEFAULT_SPACE, description="The search space, as make search reads it")
     objective: str = Field(default="validation_accuracy", description="Metric of a job that is compared")
-    strategy: Literal["Bayesian", "Random", "Hyperband"] = Field(default="Bayesian", description="Who chooses values")
+    strategy: Literal["Bayesian", "Random"] = Field(default="Bayesian", description="Who chooses values")
     jobs: int = Field(default=20, ge=1, le=750, description="Training jobs in all")
     parallel: int = Field(default=4, ge=1, le=100, description="Of these at the same time")
     early_stopping: bool = Field(default=True, description="Stop jobs that are clearly worse than those before")

@@ -184,6 +184,20 @@ def test_a_later_deployment_that_fails_leaves_the_earlier_one(write, client, tmp
     assert client.online_endpoints.there["bert-textclassification"].traffic == {earlier: 100}
 
 
+def test_an_interruption_while_the_earlier_one_is_deleted_leaves_the_new_one(write, client, tmp_path, monkeypatch):
+    azure.main(["--config", write(), "--yes"])
+    (earlier,) = client.online_deployments.there
+    (tmp_path / "model/manifest.json").write_text('{"newer": 1}')
+    monkeypatch.setattr(client.online_deployments, "begin_delete", interrupt)
+    assert azure.main(["--config", write(), "--yes"]) == 130
+    (new,) = client.online_deployments.there.keys() - {earlier}
+    assert client.online_endpoints.there["bert-textclassification"].traffic == {new: 100}
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_the_endpoint_is_deleted_and_that_twice(write, client):
     azure.main(["--config", write(), "--yes"])
     for _ in range(2):

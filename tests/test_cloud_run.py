@@ -9,10 +9,11 @@ from ops import cloud_run
 from ops.cloud_run import CloudRunSettings, request
 from ops.config_file import read
 from ops.errors import CloudError
-from ops.google_cloud import wait
+from ops.google_cloud import explained, wait
 
 run_v2 = pytest.importorskip("google.cloud.run_v2")
 grpc = pytest.importorskip("grpc")
+exceptions = pytest.importorskip("google.api_core.exceptions")
 fake_google = pytest.importorskip("fake_google")
 
 
@@ -162,3 +163,11 @@ def test_nobody_signed_in_is_one_sentence(write, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     assert cloud_run.main(["--config", write(), "--yes"]) == 1
     assert capsys.readouterr().err.splitlines()[-1].endswith("run `gcloud auth application-default login`.")
+
+
+def test_credentials_that_cannot_be_renewed_are_one_sentence():
+    cause = exceptions.ServiceUnavailable("Getting metadata from plugin failed with error: Reauthentication is needed")
+    problem = exceptions.RetryError("Timeout of 10.0s exceeded", cause=cause)
+    sentence = r"Reauthentication is needed\); check the network, or run `gcloud auth"
+    with pytest.raises(CloudError, match=sentence), explained("look for the service"):
+        raise problem

@@ -13,6 +13,7 @@ import yaml
 from conftest import ROOT
 
 from bert_textclassification.serving.config import ServingConfig
+from bert_textclassification.training.queueing import Service
 from ops import endpoint
 from ops.config_file import read
 from ops.hosting.settings import EndpointSettings
@@ -178,13 +179,13 @@ def test_an_asynchronous_endpoint_answers_to_s3_and_starts_from_no_instance(aws,
 
 def test_instances_are_added_at_a_share_of_the_measured_throughput(aws, command, tmp_path):
     measured = tmp_path / "load.json"
-    measured.write_text(json.dumps({"requests_per_second": 400}))
-    command("--yes", autoscaling={"load_test": str(measured), "utilisation": 0.5, "maximum": 6})
+    measured.write_text(json.dumps({"requests_per_second": 400, "threads": 4}))
+    command("--yes", autoscaling={"load_test": str(measured), "cores": 2, "utilisation": 0.5, "maximum": 6})
     target = aws.request("RegisterScalableTarget")
     assert target["ResourceId"] == "endpoint/tickets/variant/AllTraffic"
     assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 6)
     tracked = aws.request("PutScalingPolicy")["TargetTrackingScalingPolicyConfiguration"]
-    assert tracked["TargetValue"] == 400 * 0.5 * 60
+    assert tracked["TargetValue"] == 400 / 4 * 2 * 0.5 * 60
     assert tracked["PredefinedMetricSpecification"] == {
         "PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"
     }
@@ -206,6 +207,46 @@ def test_an_update_keeps_the_instances_that_traffic_has_asked_for(aws, command, 
     command("--yes", autoscaling=scaling)
     command("--yes", autoscaling=scaling, environment={"CACHE_TEXTS": "0"})
     assert aws.request("UpdateEndpoint")["RetainAllVariantProperties"] is True
+
+
+SCALED = {"requests_per_second": 100}
+
+
+def test_another_instance_type_is_not_refused_on_account_of_the_scaling(aws, command, updates):
+    command("--yes", autoscaling=SCALED)
+    aws.clear()
+    assert command("--yes", autoscaling=SCALED, instances={"type": "ml.c5.2xlarge"}) == 0
+    order = [name for name in changes(aws) if "Scal" in name or name == "UpdateEndpoint"]
+    assert order == ["DeregisterScalableTarget", "UpdateEndpoint", "RegisterScalableTarget", "PutScalingPolicy"]
+
+
+def test_a_type_that_is_rolled_back_is_scaled_as_before(aws, command, served, updates):
+    command("--yes", **FROM_ZERO)
+    before = [aws.requests(name) for name in ("RegisterScalableTarget", "PutScalingPolicy")]
+    updates.update(endpoint_config_name=served["tickets"].endpoint_config_name)
+    aws.clear()
+    assert command("--yes", **FROM_ZERO, instances={"type": "ml.c5.2xlarge"}) == 1
+    assert "DeregisterScalableTarget" in aws.operations()
+    assert [aws.requests(name) for name in ("RegisterScalableTarget", "PutScalingPolicy")] == before
+    assert aws.requests("PutMetricAlarm")[-1]["AlarmName"] == "tickets-waiting"
+
+
+def test_without_the_section_instances_are_no_longer_scaled(aws, command):
+    command("--yes", autoscaling=SCALED)
+    assert command("--yes") == 0
+    assert aws.request("DeregisterScalableTarget")["ResourceId"] == "endpoint/tickets/variant/AllTraffic"
+    aws.clear()
+    assert command("--yes") == 0
+    assert "DeregisterScalableTarget" not in aws.operations()
+
+
+def test_from_one_instance_on_nothing_starts_from_zero(aws, command):
+    command("--yes", **FROM_ZERO)
+    aws.clear()
+    assert command("--yes", **ASYNCHRONOUS, autoscaling={"minimum": 1}) == 0
+    assert "DeregisterScalableTarget" in aws.operations()  # with which AWS deletes the policies
+    assert [one["PolicyName"] for one in aws.requests("PutScalingPolicy")] == ["tickets-tracking"]
+    assert aws.request("DeleteAlarms") == {"AlarmNames": ["tickets-waiting"]}
 
 
 def test_an_update_that_was_rolled_back_is_an_error_and_leaves_what_served(aws, command, served, updates, capsys):
@@ -284,7 +325,7 @@ def test_when_scaling_is_refused_an_update_is_taken_back(aws, command, served, u
     command("--yes")
     before = served["tickets"].endpoint_config_name
     denied = botocore.exceptions.ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Register")
-    monkeypatch.setattr("ops.hosting.autoscaling._targets", raising(denied))
+    monkeypatch.setattr("ops.hosting.autoscaling.targets", raising(denied))
     assert command("--yes", environment={"CACHE_TEXTS": "0"}, autoscaling={"requests_per_second": 100}) == 1
     assert [one["EndpointConfigName"] for one in aws.requests("UpdateEndpoint")][-1] == before
 
@@ -320,7 +361,8 @@ def test_delete_without_yes_deletes_nothing_and_twice_is_no_error(aws, command, 
         ({"serverless": {}, "data_capture": {"to": "s3://kept"}}, "a serverless endpoint has no data_capture"),
         ({"autoscaling": {"minimum": 0}}, "only an asynchronous endpoint can do without an instance"),
         ({"autoscaling": {}}, "autoscaling needs requests_per_second, or load_test"),
-        ({"autoscaling": {"load_test": "none.json"}}, "says no requests_per_second"),
+        ({"autoscaling": {"load_test": "none.json", "cores": 1}}, "says no requests_per_second"),
+        ({"autoscaling": {"load_test": "none.json"}}, "autoscaling.load_test needs autoscaling.cores"),
         ({"instances": {"count": 1}}, "a canary needs two instances"),
     ],
 )
@@ -352,12 +394,17 @@ def test_the_files_that_ship_are_right(name, monkeypatch):
         monkeypatch.setenv(variable, value)
     monkeypatch.chdir(ROOT)
     settings = read(ROOT / f"ops/config/{name}.yaml", EndpointSettings)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")  # whose table of variables is made from the settings
     for variable, value in settings.environment.items():
-        assert variable.lower() in ServingConfig.model_fields
+        assert f"`{variable}`" in readme
         monkeypatch.setenv(variable, value)
     ServingConfig()
-    if settings.autoscaling and not settings.asynchronous:
-        assert settings.autoscaling.invocations_per_minute() > 1000
+    if settings.serverless:
+        assert ServingConfig().workers == 1
+    if settings.autoscaling and settings.autoscaling.load_test:
+        assert settings.instances.type == "ml.c7i.large"
+        service = Service.of_load_test(json.loads(settings.autoscaling.load_test.read_text()))
+        assert settings.autoscaling.invocations_per_minute() == pytest.approx(0.6 * 60 * service.rate_per_core, abs=0.1)
 
 
 def test_a_log_that_is_not_there_is_said_to_be_missing(capsys):

@@ -13,6 +13,7 @@ from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving.config import ServingConfig
 from ops.config_file import read
 from ops.kubernetes.__main__ import main
+from ops.kubernetes.cluster import Cluster
 from ops.kubernetes.manifests import manifests, pod_spec
 from ops.kubernetes.settings import KubernetesSettings
 
@@ -33,6 +34,8 @@ def write(tmp_path, monkeypatch):
         values = yaml.safe_load((ROOT / "ops/config/kubernetes.yaml").read_text())
         values["image"]["model"] = str(tmp_path / "model")
         path = tmp_path / "kubernetes.yaml"
+        if changes.get("kind") == "inference_service":
+            values |= {"token_secret": "tokens"}
         path.write_text(yaml.safe_dump(values | changes))
         return path
 
@@ -144,6 +147,18 @@ def test_more_at_least_than_at_most_is_refused(write):
         read(write(scaling={"smallest": 5, "largest": 2}), KubernetesSettings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"token_secret": None}, "token_secret: an inference_service is open to all without it; name a secret"),
+        ({"allowed_namespaces": ["monitoring"]}, "allowed_namespaces: an inference_service has no network policy"),
+    ],
+)
+def test_an_inference_service_that_would_be_open_is_refused(write, capsys, settings, sentence):
+    assert main(["--config", str(write(kind="inference_service", **settings))]) == 1
+    assert sentence in capsys.readouterr().err
+
+
 def test_no_kubeconfig_is_one_sentence(write, tmp_path, monkeypatch, capsys):
     fake_docker.install(tmp_path, monkeypatch)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
@@ -183,7 +198,7 @@ class ApiServer(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.objects, self.changes, self.works, self.refuses = {}, [], True, None
+        self.objects, self.changes, self.works, self.refuses, self.is_silent = {}, [], True, None, False
 
     def status(self, kind):
         if kind != "Deployment":
@@ -201,6 +216,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = self.path.partition("?")[0]
+        if self.server.is_silent:
+            self.close_connection = True
+            return None
         if (said := discovery(path)) is not None:
             return self.answer(200, said)
         if path.endswith("/pods"):
@@ -306,6 +324,18 @@ def test_a_refusal_is_one_sentence_with_the_remedy(cluster, write, capsys):
     assert cluster.names() == []
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: Cannot apply Service bert-textclassification: exceeded quota: pods (403);")
+
+
+def test_a_cluster_that_falls_silent_while_it_is_waited_for_is_one_sentence(cluster, write, monkeypatch, capsys):
+    wait = Cluster.wait
+
+    def wait_in_vain(*given):
+        cluster.is_silent = True
+        wait(*given)
+
+    monkeypatch.setattr(Cluster, "wait", wait_in_vain)
+    assert main(["--config", str(write()), "--yes"]) == 1
+    assert "it does not answer" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_cluster_without_kserve_says_so(cluster, write, capsys):

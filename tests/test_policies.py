@@ -36,7 +36,6 @@ BEHIND = {
     "iam:PassRole",  # every Create with a role
     "kms:CreateGrant",  # every Create with a key
     "iam:CreateServiceLinkedRole",  # the first RegisterScalableTarget of an account
-    "sagemaker:DescribeEndpointConfig",  # RegisterScalableTarget
     "sagemaker:UpdateEndpointWeightsAndCapacities",  # RegisterScalableTarget
     "sagemaker:AddTags",  # every Create with tags
     "cloudwatch:TagResource",  # PutMetricAlarm with tags

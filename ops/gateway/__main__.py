@@ -56,6 +56,8 @@ def creation(settings: GatewaySettings, stack: Stack) -> list[Step]:
     def undo() -> None:
         if is_new == [True]:  # a change of a stack that was there is rolled back by CloudFormation
             stack.delete()
+            if code:
+                code.delete_all()
 
     title = f"create or change the stack {settings.stack}"
     request = {"Parameters": parameters, "Tags": settings.tags}

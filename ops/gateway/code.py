@@ -29,12 +29,13 @@ class Code:
     def upload(self) -> Step:
         """Return the step that uploads it."""
         request = {"Bucket": self._bucket, "Key": self.key}
-        return Step("upload the function's code", self._put, request, self._is_there, self._delete_own)
+        # Undone with a new stack alone: one that was there may be reading it, and may need it to go back to.
+        return Step("upload the function's code", self._put, request, self._is_there)
 
     def removal(self) -> Step:
         """Return the step that deletes it, and what earlier versions have left."""
         title = f"delete the function's code in s3://{self._bucket}/{self._folder}/"
-        return Step(title, self._delete_all, is_done=lambda: not self._keys())
+        return Step(title, self.delete_all, is_done=lambda: not self._keys())
 
     def _put(self) -> None:
         with explained(f"upload the function's code to `code_bucket` {self._bucket}"):
@@ -48,16 +49,16 @@ class Code:
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._folder}/")
             return [str(one["Key"]) for page in pages for one in page.get("Contents", [])]
 
-    def _delete_own(self) -> None:
-        self._delete([self.key])
+    def delete_all(self) -> None:
+        """Delete it and what earlier versions have left.
 
-    def _delete_all(self) -> None:
-        self._delete([key for key in self._keys() if key.endswith(".zip")])
-
-    def _delete(self, keys: list[str]) -> None:
+        Raises:
+            CloudError: AWS refuses.
+        """
         with explained(f"delete the function's code in {self._bucket}"):
-            for key in keys:
-                self._s3.delete_object(Bucket=self._bucket, Key=key)
+            for key in self._keys():
+                if key.endswith(".zip"):
+                    self._s3.delete_object(Bucket=self._bucket, Key=key)
 
 
 def zipped(file: Path) -> bytes:

@@ -48,7 +48,7 @@ def tracking_request(settings: EndpointSettings, scaling: Autoscaling) -> dict[s
 def from_zero_request(settings: EndpointSettings, scaling: Autoscaling) -> dict[str, Any]:
     """Return the request of the step policy that starts the first instance: without one there is nothing to track."""
     return {
-        "PolicyName": f"{settings.name}-from-zero",
+        "PolicyName": from_zero_name(settings),
         **scalable_target(settings.name),
         "PolicyType": "StepScaling",
         "StepScalingPolicyConfiguration": {
@@ -58,6 +58,11 @@ def from_zero_request(settings: EndpointSettings, scaling: Autoscaling) -> dict[
             "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}],
         },
     }
+
+
+def from_zero_name(settings: EndpointSettings) -> str:
+    """Return the name of that policy."""
+    return f"{settings.name}-from-zero"
 
 
 def waiting_alarm(settings: EndpointSettings, policy_arn: str) -> dict[str, Any]:
@@ -97,7 +102,7 @@ def autoscaling_step(clients: Clients, settings: EndpointSettings, scaling: Auto
 
     def run() -> None:
         with explained(f"scale the endpoint {settings.name}"):
-            was_there.extend(_targets(clients, settings.name))
+            was_there.extend(targets(clients, settings.name))
             clients.autoscaling.register_scalable_target(**target)
             arns = [clients.autoscaling.put_scaling_policy(**policy)["PolicyARN"] for policy in policies]
             if scaling.minimum == 0:
@@ -118,12 +123,13 @@ def stop_scaling(clients: Clients, settings: EndpointSettings) -> None:
         CloudError: AWS refuses.
     """
     with explained(f"stop scaling {settings.name}"):
-        if _targets(clients, settings.name):
+        if targets(clients, settings.name):
             delete_if_there(clients.autoscaling.deregister_scalable_target, **scalable_target(settings.name))
         clients.cloudwatch.delete_alarms(AlarmNames=[waiting_alarm_name(settings)])
 
 
-def _targets(clients: Clients, name: str) -> list[Any]:
+def targets(clients: Clients, name: str) -> list[Any]:
+    """Return what Application Auto Scaling knows of the endpoint's instances: one target, or none."""
     target = scalable_target(name)
     answer = clients.autoscaling.describe_scalable_targets(
         ServiceNamespace=target["ServiceNamespace"],

@@ -46,7 +46,13 @@ class Autoscaling(Settings):
     minimum: int = Field(default=2, ge=0, description="Fewest instances; 0 with asynchronous only")
     maximum: int = Field(default=8, ge=1, description="Most instances")
     requests_per_second: float | None = Field(default=None, gt=0, description="What one instance answers, measured")
-    load_test: Path | None = Field(default=None, description="JSON of a load test that says `requests_per_second`")
+    load_test: Path | None = Field(default=None, description="Summary of `make load`, from any machine of this kind")
+    cores: int | None = Field(
+        default=None,
+        ge=1,
+        le=192,
+        description="Physical cores of an instance; each gives what one gave in the load test",
+    )
     utilisation: float = Field(default=0.6, gt=0, le=1, description="Share of that rate at which instances are added")
     backlog: float = Field(default=5, gt=0, description="Asynchronous: waiting requests an instance")
     scale_in_s: int = Field(default=300, ge=0, le=3600, description="Pause before instances are taken away again")
@@ -71,11 +77,16 @@ class Autoscaling(Settings):
             return self.requests_per_second
         if self.load_test is None:
             raise ConfigurationError("autoscaling needs requests_per_second, or load_test, the JSON of a load test.")
+        if self.cores is None:
+            raise ConfigurationError(
+                "autoscaling.load_test needs autoscaling.cores, the physical cores of an instance."
+            )
         try:
-            return float(json.loads(self.load_test.read_text(encoding="utf-8"))["requests_per_second"])
+            summary = json.loads(self.load_test.read_text(encoding="utf-8"))
+            return float(summary["requests_per_second"]) / int(summary["threads"]) * self.cores
         except (OSError, ValueError, KeyError, TypeError) as problem:
             raise ConfigurationError(
-                f"autoscaling.load_test={str(self.load_test)!r} says no requests_per_second: {problem!r}."
+                f"autoscaling.load_test={str(self.load_test)!r} says no requests_per_second and threads: {problem!r}."
             ) from None
 
 

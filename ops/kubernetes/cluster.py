@@ -121,7 +121,7 @@ class Cluster:
 
     def _troubles(self, pods: str) -> str:
         """Return why pods wait, and the end of the log of one, as further sentences."""
-        with contextlib.suppress(self._library.client.ApiException, OSError):  # what failed is told already
+        with contextlib.suppress(CloudError), self._explained("look at the pods"):  # what failed is told already
             found = self._core.list_namespaced_pod(self.namespace, label_selector=pods).items
             states = [one for pod in found for one in pod.status.container_statuses or [] if not one.ready]
             waiting = [state.state.waiting for state in states if state.state.waiting]

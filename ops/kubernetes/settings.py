@@ -38,9 +38,20 @@ class KubernetesSettings(Settings):
     memory_mib: int = Field(default=1024, ge=384, description="Most memory of a pod, in MiB; half of it is reserved")
     scaling: ScalingSettings = ScalingSettings()
     token_secret: str | None = Field(
-        default=None, description="Secret whose key `token` callers must send; without it the network policy protects"
+        default=None,
+        description="Secret whose key `token` callers must send; a Deployment without it has its network policy alone",
     )
     allowed_namespaces: list[str] = Field(
         default=[], description="Other namespaces whose pods may ask, as those of ingress and monitoring"
     )
     timeout_s: int = Field(default=600, ge=10, description="Longest wait until it is ready, in seconds")
+
+    @model_validator(mode="after")
+    def _somebody_is_kept_out(self) -> Self:
+        if self.kind == "inference_service":
+            # KServe routes traffic to it from outside the cluster, through pods of its own: no network policy fits.
+            if self.token_secret is None:
+                raise ValueError("token_secret: an inference_service is open to all without it; name a secret")
+            if self.allowed_namespaces:
+                raise ValueError("allowed_namespaces: an inference_service has no network policy; remove them")
+        return self

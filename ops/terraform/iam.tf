@@ -78,6 +78,13 @@ data "aws_iam_policy_document" "endpoint" {
     }
   }
 
+  # SageMaker looks at the alarm that takes an update back as this role.
+  statement {
+    sid       = "Rollback"
+    actions   = ["cloudwatch:DescribeAlarms"]
+    resources = [aws_cloudwatch_metric_alarm.model_errors.arn]
+  }
+
   dynamic "statement" {
     for_each = var.model_kms_key_arn[*]
     content {

@@ -4,8 +4,8 @@ variable "name" {
   default     = "text-classifier"
 
   validation {
-    condition     = can(regex("^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,39}$", var.name))
-    error_message = "The name has up to 40 letters, digits and hyphens."
+    condition     = length(var.name) <= 36 && can(regex("^[a-zA-Z0-9](-*[a-zA-Z0-9])*$", var.name))
+    error_message = "The name has up to 36 letters, digits and hyphens."
   }
 }
 
@@ -41,7 +41,7 @@ variable "model_environment" {
 # --- the endpoint -------------------------------------------------------------------------------------------------------
 
 variable "instance_type" {
-  description = "Instance type of the endpoint."
+  description = "Instance type of the endpoint. AWS refuses another while instances are scaled: first destroy -target=aws_appautoscaling_target.endpoint."
   type        = string
   default     = "ml.c7i.large"
 }
