@@ -30,7 +30,12 @@ def test_the_largest_loss_is_that_of_the_normal_approximation():
     spread = 100 * np.sqrt(110 / 2000**2)
     assert largest_loss(targets, first, second) == pytest.approx(0.5 + 1.645 * spread, abs=0.06)
     assert largest_loss(targets, second, first) == pytest.approx(-0.5 + 1.645 * spread, abs=0.06)
-    assert largest_loss(targets, first, first) == 0
+
+
+@pytest.mark.parametrize("rows", [8, 150, 2000])
+def test_rows_that_all_agree_leave_open_what_so_few_of_them_can(rows):
+    same = [1] * rows
+    assert (1 - largest_loss(same, same, same) / 100) ** rows == pytest.approx(0.05)
 
 
 def differing(won, lost, same):

@@ -56,6 +56,19 @@ def test_a_bound_is_kept_with_the_most_of_the_other_number(objective, kept, othe
     assert found[other] >= max(one[other] for one in better if one[kept] >= bound) - 0.02
 
 
+@pytest.mark.parametrize("objective", ["precision>=0.9", "f1"])
+def test_a_rare_label_among_many_rows_has_thresholds_enough(objective):
+    targets, scores = rare(rows=100_000, share=0.002, skill=3.0)
+    threshold, _ = choose_threshold(config(threshold_for=objective), targets, scores)
+    found = binary_metrics(targets, scores, threshold)
+    every = [binary_metrics(targets, scores, one) for one in np.sort(scores)[-400::2]]
+    if objective == "f1":
+        assert found["f1"] > max(one["f1"] for one in every) - 0.05
+    else:
+        assert found["precision"] >= 0.9
+        assert found["recall"] >= max(one["recall"] for one in every if one["precision"] >= 0.9)
+
+
 def test_a_bound_that_nothing_reaches_is_said_to_be_missed():
     targets, scores = [0, 1, 0, 0], [0.9, 0.5, 0.8, 0.1]
     decision = choose_decision(

@@ -23,14 +23,20 @@ def told_apart(rows=300, share=0.5):
     return Splits(frame, frame, frame, ("good", "bad"), []), positive.astype(int)
 
 
-def found(share, right, **settings):
+def found(share, right, threshold=0.5, **settings):
     """Return the quality of a model of which a share `right` of the answers, evenly spread, are right."""
     splits, targets = told_apart(share=share)
     wrong = np.arange(len(targets)) % 100 >= round(100 * right)
     logits = np.stack([np.zeros(len(targets)), np.where((targets == 1) ^ wrong, 3.0, -3.0)], axis=1).astype(np.float32)
     evaluated = {name: Evaluated([], targets.tolist(), logits) for name in ("validation", "test")}
     config = TrainingConfig.of({"data": "x", **settings})
-    return assess(config, splits, evaluated, dict.fromkeys(evaluated, logits), Decision(review_band=(0.2, 0.8)))
+    return assess(
+        config,
+        splits,
+        evaluated,
+        dict.fromkeys(evaluated, logits),
+        Decision(threshold=threshold, review_band=(0.2, 0.8)),
+    )
 
 
 def test_a_model_worse_than_the_baseline_is_warned_of():
@@ -38,6 +44,12 @@ def test_a_model_worse_than_the_baseline_is_warned_of():
     assert quality.comparisons["baseline"].sentence.startswith("The model is worse than the baseline")
     assert any("Not shown to be better than TF-IDF" in warning for warning in quality.warnings)
     assert not any("more frequent label" in warning for warning in quality.warnings)
+
+
+def test_a_threshold_that_gives_accuracy_away_on_purpose_does_not_make_the_model_worse():
+    lowered, half = found(share=0.3, right=0.99, threshold=0.01), found(share=0.3, right=0.99)
+    assert lowered.metrics["test"]["accuracy"]["value"] == pytest.approx(0.3)
+    assert (lowered.comparisons, lowered.warnings) == (half.comparisons, half.warnings)
 
 
 def test_a_model_that_is_no_better_than_the_majority_is_warned_of():

@@ -9,6 +9,7 @@ import pytest
 from transformers import DistilBertConfig, DistilBertModel
 
 from bert_textclassification.artifact import PASSED, Artifact, Reference, Variant
+from bert_textclassification.errors import DataError
 from bert_textclassification.serving.engine import load_engine
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training import quantization, variants
@@ -63,6 +64,12 @@ def test_the_reference_is_what_the_server_says_of_the_validation_split(tiny_arti
 def test_the_reference_counts_every_row_of_the_validation_split(tiny_artifact):
     reference, rows = tiny_artifact.manifest.reference, tiny_artifact.manifest.data["validation"].rows
     assert sum(reference.scores.counts) == sum(reference.tokens.counts) == rows == 60
+
+
+def test_rows_that_the_model_may_have_learnt_do_not_judge_it(tiny_fine_tuned, tiny_splits, tmp_path):
+    moved = dataclasses.replace(tiny_splits, test=tiny_splits.train.head(60))
+    with pytest.raises(DataError, match=r"The data have changed since the model was fine-tuned \(test\).*notebook 02"):
+        build_artifact(tiny_fine_tuned, moved, tmp_path)
 
 
 def test_gate_refuses_a_broken_int8_model(tiny_fine_tuned, tiny_splits, tmp_path, monkeypatch):

@@ -41,9 +41,13 @@ def mcnemar(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> float:
 def largest_loss(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> float:
     """Return the largest loss of accuracy of the second labels that the rows do not rule out, in points.
 
-    The end of a one-sided 95 % percentile bootstrap over paired rows: what a test of non-inferiority looks at.
+    The end of a one-sided 95 % percentile bootstrap over paired rows: what a test of non-inferiority looks at. It is
+    no less than what so many rows leave open where none of them is lost, by Clopper and Pearson (1934): resampling rows
+    that all agree would say that nothing can be lost.
     """
-    return float(np.percentile(-_resampled_points(*_disagreements(targets, first, second)), 95))
+    won, lost, rows = _disagreements(targets, first, second)
+    none_lost = 100 * (1 - SIGNIFICANT ** (1 / rows))
+    return max(none_lost, float(np.percentile(-_resampled_points(won, lost, rows), 95)))
 
 
 def smallest_visible_loss(rows: int, significance: float = SIGNIFICANT) -> float:

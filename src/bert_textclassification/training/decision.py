@@ -55,9 +55,10 @@ def choose_threshold(config: TrainingConfig, targets: ArrayLike, scores: ArrayLi
     if config.threshold_for == "none":
         return 0.5, True
     truth, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
-    candidates = _candidates(score)
     if bound := re.fullmatch(r"(precision|recall)>=(0?\.\d+)", config.threshold_for):
-        return _at_least(bound[1], float(bound[2]), candidates, _counts(truth, score, candidates, np.ones(len(truth))))
+        every = _between(score)
+        return _at_least(bound[1], float(bound[2]), every, _counts(truth, score, every, np.ones(len(truth))))
+    candidates = np.union1d(_candidates(truth, score), [_expected(config)])
     objective = _objective(config)
     rng = np.random.default_rng(config.seed)
     weights = rng.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), _RESAMPLES)
@@ -115,14 +116,26 @@ def coverage_curve(targets: ArrayLike, scores: ArrayLike, threshold: float) -> p
     return pd.DataFrame({"coverage": answered / len(right), "accuracy": np.cumsum(right) / answered})
 
 
-def _candidates(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return thresholds between neighbouring scores, and 0.5."""
+def _candidates(truth: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return thresholds just below positive rows, where the best ones lie, and 0.5.
+
+    Each positive row of a rare class has its own, however many negative rows there are.
+    """
     distinct = np.unique(scores)
-    between = (distinct[:-1] + distinct[1:]) / 2
-    if len(between) > _MOST_CANDIDATES:
-        between = between[np.linspace(0, len(between) - 1, _MOST_CANDIDATES).astype(int)]
-    inside = between[(between > 0) & (between < 1)]
-    return np.union1d(inside, [0.5])
+    below = np.flatnonzero(np.isin(distinct[1:], scores[truth == 1]))
+    if len(below) > _MOST_CANDIDATES:
+        below = below[np.linspace(0, len(below) - 1, _MOST_CANDIDATES).astype(int)]
+    return _inside((distinct[below] + distinct[below + 1]) / 2)
+
+
+def _between(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return every threshold between neighbouring scores, and 0.5."""
+    distinct = np.unique(scores)
+    return _inside((distinct[:-1] + distinct[1:]) / 2)
+
+
+def _inside(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.union1d(thresholds[(thresholds > 0) & (thresholds < 1)], [0.5])
 
 
 def _counts(

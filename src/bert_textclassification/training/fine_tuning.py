@@ -53,7 +53,7 @@ class FineTuned:
         folder: where weights, tokenizer and `training.json` are.
         config: the settings it was made with.
         history: one dictionary for each logged step, with `step`, `epoch` and `loss` or `eval_*`.
-        facts: precision, class weights, steps, seconds, base model and its hash.
+        facts: precision, class weights, steps, seconds, base model and its hash, fingerprints of the splits.
     """
 
     folder: Path
@@ -147,7 +147,8 @@ def train(
             kept.finish()
         shutil.copytree(kept.finished, folder, dirs_exist_ok=True)
         trained = FineTuned.load(kept.finished)
-        write_record(folder, config, trained.history, trained.facts)  # settings of later stages may be new
+        facts = trained.facts | {"data": fingerprints(splits)}
+        write_record(folder, config, trained.history, facts)  # settings of later stages may be new
     return FineTuned.load(folder)
 
 
@@ -158,8 +159,28 @@ def made_from(model: TextClassifier, base: BaseModel, config: TrainingConfig, sp
         str(model.encoder.config.num_hidden_layers),
         config.model_dump_json(exclude=_OF_LATER_STAGES),
         str(hosts.count()),
-        *(fingerprint(frame) for _, frame in splits.items()),
+        *fingerprints(splits).values(),
     ]
+
+
+def fingerprints(splits: Splits) -> dict[str, str]:
+    """Return the fingerprint of each split."""
+    return {name: fingerprint(frame) for name, frame in splits.items()}
+
+
+def require_same_data(fine_tuned: FineTuned, splits: Splits) -> None:
+    """Check that these are the splits that the model was fine-tuned on: others may evaluate it on what it has learnt.
+
+    Raises:
+        DataError: they are others.
+    """
+    before, now = fine_tuned.facts.get("data", {}), fingerprints(splits)
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if changed:
+        raise DataError(
+            f"The data have changed since the model was fine-tuned ({', '.join(changed)}), and rows that it has learnt "
+            "may be in other splits now; run notebook 02 again."
+        )
 
 
 def evaluate_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits) -> dict[str, Evaluated]:

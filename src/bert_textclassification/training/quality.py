@@ -37,14 +37,19 @@ class Quality:
 def assess(
     config: TrainingConfig, splits: Splits, evaluated: dict[str, Evaluated], logits: Logits, decision: Decision
 ) -> Quality:
-    """Measure the served model, whose `logits` these are, at its decision; the baseline is fitted on train."""
+    """Measure the served model, whose `logits` these are, at its decision; the baseline is fitted on train.
+
+    It is compared with its rivals by accuracy, each of them at 0.5: a threshold that costs or a bound have moved gives
+    accuracy away on purpose.
+    """
     scores = {name: calibrated_scores(logits[name], decision.temperature) for name in REPORTED}
     truth = {name: split.targets for name, split in evaluated.items()}
     metrics, targets = metrics_of_splits(truth, scores, config.seed, decision.threshold), truth["test"]
     others = baseline_scores(fit_baseline(splits, config.seed), splits.test["text"].tolist())
+    labels = scores["test"] >= 0.5
     comparisons = {
-        "baseline": compare(targets, scores["test"] >= decision.threshold, others >= 0.5, "the model", "the baseline"),
-        "majority": _compared_with_majority(splits, targets, scores["test"] >= decision.threshold),
+        "baseline": compare(targets, labels, others >= 0.5, "the model", "the baseline"),
+        "majority": _compared_with_majority(splits, targets, labels),
     }
     review = {name: review_yield(evaluated[name].targets, scores[name], decision, config) for name in REPORTED}
     return Quality(

@@ -41,11 +41,17 @@ from bert_textclassification.training.comparison import (
     smallest_visible_loss,
 )
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import Splits, fingerprint
+from bert_textclassification.training.data import Splits
 from bert_textclassification.training.decision import choose_decision, labels_of
 from bert_textclassification.training.early_exit import smallest_margins
 from bert_textclassification.training.evaluation import accuracy, agreement, largest_score_change
-from bert_textclassification.training.fine_tuning import Evaluated, FineTuned, evaluate_splits
+from bert_textclassification.training.fine_tuning import (
+    Evaluated,
+    FineTuned,
+    evaluate_splits,
+    fingerprints,
+    require_same_data,
+)
 from bert_textclassification.training.manifest import Chosen, describe, versions
 from bert_textclassification.training.model import WEIGHTS
 from bert_textclassification.training.quality import Logits, assess
@@ -58,7 +64,12 @@ TIMED_TEXTS, TIMED_ROUNDS = 100, 5
 
 
 def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artifact:
-    """Write the artifact of `fine_tuned` to `folder` and return it, verified; after an interruption, go on with it."""
+    """Write the artifact of `fine_tuned` to `folder` and return it, verified; after an interruption, go on with it.
+
+    Raises:
+        DataError: these are not the splits that it was fine-tuned on.
+    """
+    require_same_data(fine_tuned, splits)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)  # until the new one is written, this is no artifact
     models = Models.of(fine_tuned)
@@ -263,7 +274,7 @@ def _made_from(fine_tuned: FineTuned, splits: Splits) -> list[str]:
     weights = [fine_tuned.folder / WEIGHTS] + ([] if student is None else [student.folder / WEIGHTS])
     return [
         *(sha256_of(path) for path in weights),
-        *(fingerprint(frame) for _, frame in splits.items()),
+        *fingerprints(splits).values(),
         fine_tuned.config.model_dump_json(),
         *(f"{name} {version}" for name, version in versions().items()),
         *instructions(),
