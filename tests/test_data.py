@@ -87,6 +87,16 @@ REFUSED = {
         b'text,label\na,x\n"b,y\nc,x\nd,y\n',
         r"a\.csv line 3: unexpected end of data; mend the quotes of the row",
     ),
+    "rows run together by a quote in a TSV file without quoting": (
+        "a.tsv",
+        b'text\tlabel\nfine\t1\n"I never liked it.\t0\nBut he does."\t1\nwell\t0\n',
+        r"a\.tsv line 3: a field in quotes holds a tab and a line break, .*double its quotes, or write a space",
+    ),
+    "rows run together in a TSV file of an old Macintosh": (
+        "a.tsv",
+        b'text\tlabel\r"I never liked it.\t0\rBut he does."\t1\r',
+        r"a\.tsv line \d: a field in quotes holds a tab and a line break",
+    ),
     "quote inside": ("a.csv", b'text,label\n"a"b,x\n', r"a\.csv line 2: ',' expected after '\"'; mend the quotes"),
     "open quote in the header": (
         "a.csv",

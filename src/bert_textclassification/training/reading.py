@@ -158,16 +158,26 @@ def _rows_of_csv(path: Path, config: TrainingConfig, delimiter: str) -> Iterator
         _check_columns(header, str(path), config)
         line = reader.line_num + 1
         for record in reader:
-            if record and len(record) != len(header):
-                raise DataError(
-                    f"{path} line {line}: {len(record)} fields where the header has {len(header)}; quote texts that "
-                    f"hold {delimiter!r} or line breaks."
-                )
             if record:
+                _check_record(record, header, delimiter, f"{path} line {line}")
                 yield _row(dict(zip(header, record, strict=True)), str(path), line, config)
             line = reader.line_num + 1
     except csv.Error as problem:
         raise DataError(f"{path} line {line}: {problem}; mend the quotes of the row that starts there.") from None
+
+
+def _check_record(record: list[str], header: list[str], delimiter: str, where: str) -> None:
+    if len(record) != len(header):
+        raise DataError(
+            f"{where}: {len(record)} fields where the header has {len(header)}; quote texts that hold {delimiter!r} or "
+            "line breaks."
+        )
+    # Many a TSV file is written without quoting: there a quote begins a text, and would swallow rows up to the next one.
+    if delimiter == "\t" and any("\t" in field and ("\n" in field or "\r" in field) for field in record):
+        raise DataError(
+            f"{where}: a field in quotes holds a tab and a line break, as where rows run together; quote each text that "
+            "begins with a quote and double its quotes, or write a space for the tab."
+        )
 
 
 def _rows_of_json_lines(path: Path, config: TrainingConfig) -> Iterator[Row]:
