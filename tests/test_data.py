@@ -113,6 +113,26 @@ REFUSED = {
         b'["a","x"]\n',
         r'a\.jsonl line 1: must be an object such as {"text": "\.\.\.", "label"',
     ),
+    "half an emoji in a text": (
+        "a.jsonl",
+        b'{"text":"a","label":"x"}\n{"text":"cut \\ud83d","label":"y"}',
+        r"a\.jsonl line 2: 'text' holds half of a surrogate pair; write valid Unicode",
+    ),
+    "half an emoji in a label": (
+        "a.jsonl",
+        b'{"text":"a","label":"\\ude92"}',
+        r"a\.jsonl line 1: 'label' holds half of a surrogate pair",
+    ),
+    "half an emoji in another cell": (
+        "a.jsonl",
+        b'{"text":"a","label":"x","from":"\\ud83d"}',
+        r"a\.jsonl line 1: 'from' holds half of a surrogate pair",
+    ),
+    "half an emoji in a name": (
+        "a.jsonl",
+        b'{"\\ud83d":"a","label":"x"}',
+        r"a\.jsonl line 1: '\\ud83d' holds half of a surrogate pair",
+    ),
     "no Parquet": ("a.parquet", b"text,label\na,x\n", r"a\.parquet is not a readable Parquet file: .*; write it again"),
     "unknown suffix": (
         "a.xlsx",
@@ -211,6 +231,21 @@ def test_lines_are_those_an_editor_shows(tmp_path):
 def test_a_byte_order_mark_is_no_part_of_the_table(tmp_path, name, content):
     table = _table(_written(tmp_path / name, b"\xef\xbb\xbf" + content.encode()))
     assert table[["text", "label"]].to_numpy().tolist() == [["a", "x"]]
+
+
+def test_quoted_fields_of_a_tsv_file_may_hold_a_tab_or_a_line_break(tmp_path):
+    path = _written(tmp_path / "a.tsv", 'text\tlabel\n"a\ttab"\tx\n"two\nlines"\ty\n')
+    assert _table(path)["text"].tolist() == ["a\ttab", "two\nlines"]
+
+
+def test_a_comma_file_may_hold_tabs_and_line_breaks_in_one_text(tmp_path):
+    path = _written(tmp_path / "a.csv", 'text,label\n"a\ttab\nand a line",x\n')
+    assert _table(path)["text"].tolist() == ["a\ttab\nand a line"]
+
+
+def test_a_whole_emoji_that_is_escaped_is_read(tmp_path):
+    path = _written(tmp_path / "a.jsonl", '{"text":"\\ud83d\\ude92","label":"x"}')
+    assert _table(path)["text"].tolist() == ["🚒"]
 
 
 def test_other_column_names_can_be_set(tmp_path):

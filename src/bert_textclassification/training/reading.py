@@ -190,8 +190,18 @@ def _rows_of_json_lines(path: Path, config: TrainingConfig) -> Iterator[Row]:
             raise DataError(f"{path} line {number}: not valid JSON ({problem}); mend or delete the line.") from None
         if not isinstance(content, dict):
             raise DataError(f'{path} line {number}: must be an object such as {{"text": "...", "label": "..."}}.')
+        _check_unicode(content, f"{path} line {number}")
         _check_columns(list(content), f"{path} line {number}", config)
         yield _row(content, str(path), number, config)
+
+
+def _check_unicode(cells: dict[str, Any], where: str) -> None:
+    """Refuse half of a surrogate pair, which JSON can escape but no file and no table can hold."""
+    for name, cell in cells.items():
+        try:
+            f"{name}{cell}".encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{where}: {name!r} holds half of a surrogate pair; write valid Unicode.") from None
 
 
 def _rows_of_parquet(path: Path, config: TrainingConfig) -> Iterator[Row]:
