@@ -270,6 +270,54 @@ def test_a_channel_may_have_several_files_of_several_formats(tmp_path):
     assert tables["train"]["source"].iloc[2] == str(tmp_path / "train/b.jsonl")
 
 
+@pytest.mark.parametrize(
+    "name", ["val.csv", "valid.csv", "dev.csv", "Dev.csv", "val/a.csv", "valid/a.csv", "dev/a.csv"]
+)
+def test_validation_has_other_names_too(tmp_path, name):
+    _written(tmp_path / "train.csv", _csv(60))
+    _written(tmp_path / name, _csv(20, 60))
+    _written(tmp_path / "test.csv", _csv(10, 80))
+    assert _sizes(_splits(tmp_path)) == {"train": 60, "validation": 20, "test": 10}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "split"),
+    [
+        ("dev.csv", "validation.csv", "validation"),
+        ("val/a.csv", "validation.csv", "validation"),
+        ("train/a.csv", "train.csv", "train"),
+        ("test.csv", "test.jsonl", "test"),
+    ],
+)
+def test_a_split_that_is_there_twice_is_refused(tmp_path, first, second, split):
+    for name in {"train.csv", first, second}:
+        _written(tmp_path / name, _csv(40))
+    with pytest.raises(
+        DataError, match=f"{first.partition('/')[0]} and .*{second} are both the split {split}; keep one"
+    ):
+        _splits(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["eval.csv", "test2.jsonl", "holdout/a.parquet", "training/a.csv"])
+def test_data_beside_the_splits_are_refused_rather_than_left_out(tmp_path, name):
+    _written(tmp_path / "train.csv", _csv(40))
+    _written(tmp_path / name, _csv(40))
+    message = rf"{name.partition('/')[0]} holds data beside the splits but is none of them; rename it to one of train, "
+    with pytest.raises(DataError, match=message):
+        _splits(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["behaviours.yaml", "behaviours/a.yaml", "model/config.json", "._train.csv", ".ipynb_checkpoints/train.csv"]
+)
+def test_what_is_no_data_may_lie_beside_the_splits(tmp_path, name):
+    _written(tmp_path / "train/a.csv", _csv(40))
+    _written(tmp_path / "train/._a.csv", b"\x00\x05\x16\x07")
+    _written(tmp_path / "validation.csv/notes.txt", "no data")
+    _written(tmp_path / name, "other: things")
+    assert read_tables(TrainingConfig(data=str(tmp_path))).keys() == {"train"}
+
+
 def test_a_folder_of_other_files_is_one_unsplit_table(tmp_path):
     _written(tmp_path / "monday.csv", _csv(40))
     _written(tmp_path / "tuesday.csv", _csv(40, start=40))
@@ -550,6 +598,11 @@ def test_hub_splits_have_the_names_of_their_classes():
 def test_a_hub_test_split_without_labels_is_left_out():
     tables = _hub_tables({"train": [0, 1], "test": [-1, -1]}, names=["calm", "angry"])
     assert list(tables) == ["train"]
+
+
+def test_a_hub_validation_split_may_be_called_dev():
+    tables = _hub_tables({"train": [0, 1], "dev": [1, 0]})
+    assert tables["validation"]["text"].tolist() == ["dev 0", "dev 1"]
 
 
 def test_hub_splits_of_other_names_are_left_out():
