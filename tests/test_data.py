@@ -509,13 +509,22 @@ def test_texts_that_are_evaluated_on_are_dropped_from_train_only(tmp_path):
     assert splits.validation["line"].tolist() == list(range(2, 12))
 
 
+def test_texts_of_validation_that_are_in_test_are_found_and_stay(tmp_path):
+    for name, start in (("train", 0), ("validation", 60), ("test", 60)):
+        _written(tmp_path / f"{name}.csv", _csv(20, start))
+    splits = _splits(tmp_path)
+    assert _sizes(splits) == {"train": 20, "validation": 20, "test": 20}
+    assert _counts(splits) == [("leakage", 20, 0)]
+    assert splits.findings[0].message.endswith("take what is in test out of validation.")
+
+
 def test_what_is_kept_is_found_all_the_same(tmp_path):
     _written(tmp_path / "train.csv", _csv(40) + "message 0,yes\nmessage 1,yes\n")
     _written(tmp_path / "validation.csv", _csv(8))
     _written(tmp_path / "test.csv", _csv(8))
     splits = _splits(tmp_path, drop=())
     assert _sizes(splits) == {"train": 42, "validation": 8, "test": 8}
-    assert _counts(splits) == [("leakage", 10, 0), ("conflict", 4, 0), ("repeat", 1, 0)]
+    assert _counts(splits) == [("leakage", 18, 0), ("conflict", 4, 0), ("repeat", 1, 0)]  # 10 of train, 8 of validation
 
 
 def test_repeats_that_are_kept_do_not_leak_over_a_split_made_here(tmp_path):
