@@ -87,6 +87,16 @@ REFUSED = {
         b'text,label\na,x\n"b,y\nc,x\nd,y\n',
         r"a\.csv line 3: unexpected end of data; mend the quotes of the row",
     ),
+    "rows run together by a quote in a TSV file without quoting": (
+        "a.tsv",
+        b'text\tlabel\nfine\t1\n"I never liked it.\t0\nBut he does."\t1\nwell\t0\n',
+        r"a\.tsv line 3: a field in quotes holds a tab and a line break, .*double its quotes, or write a space",
+    ),
+    "rows run together in a TSV file of an old Macintosh": (
+        "a.tsv",
+        b'text\tlabel\r"I never liked it.\t0\rBut he does."\t1\r',
+        r"a\.tsv line \d: a field in quotes holds a tab and a line break",
+    ),
     "quote inside": ("a.csv", b'text,label\n"a"b,x\n', r"a\.csv line 2: ',' expected after '\"'; mend the quotes"),
     "open quote in the header": (
         "a.csv",
@@ -102,6 +112,26 @@ REFUSED = {
         "a.jsonl",
         b'["a","x"]\n',
         r'a\.jsonl line 1: must be an object such as {"text": "\.\.\.", "label"',
+    ),
+    "half an emoji in a text": (
+        "a.jsonl",
+        b'{"text":"a","label":"x"}\n{"text":"cut \\ud83d","label":"y"}',
+        r"a\.jsonl line 2: 'text' holds half of a surrogate pair; write valid Unicode",
+    ),
+    "half an emoji in a label": (
+        "a.jsonl",
+        b'{"text":"a","label":"\\ude92"}',
+        r"a\.jsonl line 1: 'label' holds half of a surrogate pair",
+    ),
+    "half an emoji in another cell": (
+        "a.jsonl",
+        b'{"text":"a","label":"x","from":"\\ud83d"}',
+        r"a\.jsonl line 1: 'from' holds half of a surrogate pair",
+    ),
+    "half an emoji in a name": (
+        "a.jsonl",
+        b'{"\\ud83d":"a","label":"x"}',
+        r"a\.jsonl line 1: '\\ud83d' holds half of a surrogate pair",
     ),
     "no Parquet": ("a.parquet", b"text,label\na,x\n", r"a\.parquet is not a readable Parquet file: .*; write it again"),
     "unknown suffix": (
@@ -203,6 +233,21 @@ def test_a_byte_order_mark_is_no_part_of_the_table(tmp_path, name, content):
     assert table[["text", "label"]].to_numpy().tolist() == [["a", "x"]]
 
 
+def test_quoted_fields_of_a_tsv_file_may_hold_a_tab_or_a_line_break(tmp_path):
+    path = _written(tmp_path / "a.tsv", 'text\tlabel\n"a\ttab"\tx\n"two\nlines"\ty\n')
+    assert _table(path)["text"].tolist() == ["a\ttab", "two\nlines"]
+
+
+def test_a_comma_file_may_hold_tabs_and_line_breaks_in_one_text(tmp_path):
+    path = _written(tmp_path / "a.csv", 'text,label\n"a\ttab\nand a line",x\n')
+    assert _table(path)["text"].tolist() == ["a\ttab\nand a line"]
+
+
+def test_a_whole_emoji_that_is_escaped_is_read(tmp_path):
+    path = _written(tmp_path / "a.jsonl", '{"text":"\\ud83d\\ude92","label":"x"}')
+    assert _table(path)["text"].tolist() == ["🚒"]
+
+
 def test_other_column_names_can_be_set(tmp_path):
     path = _written(tmp_path / "a.csv", "id,sentence,target,text\n1,a,x,no\n2,b,y,no\n")
     table = _table(path, text_column="sentence", label_column="target")
@@ -223,6 +268,54 @@ def test_a_channel_may_have_several_files_of_several_formats(tmp_path):
     assert {name: frame["text"].tolist() for name, frame in tables.items()} == {"train": ["a", "b", "c"], "test": ["d"]}
     assert tables["train"]["line"].tolist() == [2, 3, 1]
     assert tables["train"]["source"].iloc[2] == str(tmp_path / "train/b.jsonl")
+
+
+@pytest.mark.parametrize(
+    "name", ["val.csv", "valid.csv", "dev.csv", "Dev.csv", "val/a.csv", "valid/a.csv", "dev/a.csv"]
+)
+def test_validation_has_other_names_too(tmp_path, name):
+    _written(tmp_path / "train.csv", _csv(60))
+    _written(tmp_path / name, _csv(20, 60))
+    _written(tmp_path / "test.csv", _csv(10, 80))
+    assert _sizes(_splits(tmp_path)) == {"train": 60, "validation": 20, "test": 10}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "split"),
+    [
+        ("dev.csv", "validation.csv", "validation"),
+        ("val/a.csv", "validation.csv", "validation"),
+        ("train/a.csv", "train.csv", "train"),
+        ("test.csv", "test.jsonl", "test"),
+    ],
+)
+def test_a_split_that_is_there_twice_is_refused(tmp_path, first, second, split):
+    for name in {"train.csv", first, second}:
+        _written(tmp_path / name, _csv(40))
+    with pytest.raises(
+        DataError, match=f"{first.partition('/')[0]} and .*{second} are both the split {split}; keep one"
+    ):
+        _splits(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["eval.csv", "test2.jsonl", "holdout/a.parquet", "training/a.csv"])
+def test_data_beside_the_splits_are_refused_rather_than_left_out(tmp_path, name):
+    _written(tmp_path / "train.csv", _csv(40))
+    _written(tmp_path / name, _csv(40))
+    message = rf"{name.partition('/')[0]} holds data beside the splits but is none of them; rename it to one of train, "
+    with pytest.raises(DataError, match=message):
+        _splits(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["behaviours.yaml", "behaviours/a.yaml", "model/config.json", "._train.csv", ".ipynb_checkpoints/train.csv"]
+)
+def test_what_is_no_data_may_lie_beside_the_splits(tmp_path, name):
+    _written(tmp_path / "train/a.csv", _csv(40))
+    _written(tmp_path / "train/._a.csv", b"\x00\x05\x16\x07")
+    _written(tmp_path / "validation.csv/notes.txt", "no data")
+    _written(tmp_path / name, "other: things")
+    assert read_tables(TrainingConfig(data=str(tmp_path))).keys() == {"train"}
 
 
 def test_a_folder_of_other_files_is_one_unsplit_table(tmp_path):
@@ -416,13 +509,22 @@ def test_texts_that_are_evaluated_on_are_dropped_from_train_only(tmp_path):
     assert splits.validation["line"].tolist() == list(range(2, 12))
 
 
+def test_texts_of_validation_that_are_in_test_are_found_and_stay(tmp_path):
+    for name, start in (("train", 0), ("validation", 60), ("test", 60)):
+        _written(tmp_path / f"{name}.csv", _csv(20, start))
+    splits = _splits(tmp_path)
+    assert _sizes(splits) == {"train": 20, "validation": 20, "test": 20}
+    assert _counts(splits) == [("leakage", 20, 0)]
+    assert splits.findings[0].message.endswith("take what is in test out of validation.")
+
+
 def test_what_is_kept_is_found_all_the_same(tmp_path):
     _written(tmp_path / "train.csv", _csv(40) + "message 0,yes\nmessage 1,yes\n")
     _written(tmp_path / "validation.csv", _csv(8))
     _written(tmp_path / "test.csv", _csv(8))
     splits = _splits(tmp_path, drop=())
     assert _sizes(splits) == {"train": 42, "validation": 8, "test": 8}
-    assert _counts(splits) == [("leakage", 10, 0), ("conflict", 4, 0), ("repeat", 1, 0)]
+    assert _counts(splits) == [("leakage", 18, 0), ("conflict", 4, 0), ("repeat", 1, 0)]  # 10 of train, 8 of validation
 
 
 def test_repeats_that_are_kept_do_not_leak_over_a_split_made_here(tmp_path):
@@ -505,6 +607,11 @@ def test_hub_splits_have_the_names_of_their_classes():
 def test_a_hub_test_split_without_labels_is_left_out():
     tables = _hub_tables({"train": [0, 1], "test": [-1, -1]}, names=["calm", "angry"])
     assert list(tables) == ["train"]
+
+
+def test_a_hub_validation_split_may_be_called_dev():
+    tables = _hub_tables({"train": [0, 1], "dev": [1, 0]})
+    assert tables["validation"]["text"].tolist() == ["dev 0", "dev 1"]
 
 
 def test_hub_splits_of_other_names_are_left_out():

@@ -23,6 +23,23 @@ def test_leakage_names_the_row_that_is_evaluated_on_with_its_label():
     ]
 
 
+@pytest.mark.parametrize("split", ["validation", "held_back"])
+def test_leakage_names_the_rows_to_choose_on_that_are_in_test(split):
+    tables = {"train": _table("a:yes"), split: _table("b:no", "C:yes"), "test": _table("c:no", "d:yes")}
+    assert leakage(tables).rows.to_numpy().tolist() == [
+        [split, "a.csv", 3, "yes", "C", "also in test (a.csv line 2), labelled no"]
+    ]
+
+
+def test_leakage_lists_a_text_of_all_splits_for_train_and_for_validation():
+    rows = leakage({"train": _table("a:yes"), "validation": _table("a:yes"), "test": _table("a:yes")}).rows
+    assert rows["split"].tolist() == ["train", "validation"]
+
+
+def test_rows_held_back_of_train_may_be_in_validation():
+    assert leakage({"train": _table("a:yes"), "validation": _table("b:yes"), "held_back": _table("b:yes")}) is None
+
+
 def test_conflicts_are_found_within_and_across_splits():
     tables = {"train": _table("a:yes", "b:no", "b:yes", "c:no"), "test": _table("A:no", "c:no")}
     rows = conflicts(tables).rows

@@ -6,6 +6,7 @@ import pytest
 from conftest import ROOT
 
 from bert_textclassification.training import pipeline
+from bert_textclassification.training.config import TrainingConfig
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +29,26 @@ def test_a_wrong_setting_is_refused_before_anything_runs(arguments, says, capsys
     assert pipeline.main(["--name", "x", "--data", "nowhere.csv", *arguments]) == 1
     assert says in capsys.readouterr().err
     assert not list((tmp_path / "runs/x").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("label", ["yes", "0", "1.50", "null", "2024-01-01", "a: b", "@home"])
+def test_a_setting_that_is_a_text_is_taken_as_it_is_written(label):
+    given = pipeline.parse_settings([f"positive_label={label}", f"label_column={label}"])
+    assert given == {"positive_label": label, "label_column": label}
+    assert TrainingConfig.of({"data": "d"} | given).positive_label == label
+
+
+def test_other_settings_and_parameters_of_notebooks_have_the_type_they_are_written_in():
+    pairs = ["epochs=2", "dropout=0.2", "drop=[repeat]", "class_weights=none", "requests=9", "serve_with=x", "flag=yes"]
+    assert pipeline.parse_settings(pairs) == {
+        "epochs": 2,
+        "dropout": 0.2,
+        "drop": ["repeat"],
+        "class_weights": "none",
+        "requests": 9,
+        "serve_with": "x",
+        "flag": True,
+    }
 
 
 def test_a_failed_stage_stops_the_run_and_leaves_the_annotated_notebook(tmp_path, capsys):

@@ -52,8 +52,11 @@ def test_sms_is_split_by_label_without_leakage():
 
 
 def test_told_br_conflicts_and_leakage_are_found():
-    findings = {finding.kind: finding.count for finding in load("told_br").findings}
-    assert findings["leakage"] >= 30
+    splits = load("told_br")
+    (leakage,) = [finding for finding in splits.findings if finding.kind == "leakage"]
+    assert leakage.rows["split"].value_counts().to_dict() == {"train": 59, "validation": 7}
+    assert leakage.dropped == 59
+    assert (len(splits.validation), len(splits.test)) == (2100, 2100)
 
 
 def test_long_reviews_get_a_validation_split():

@@ -1,4 +1,4 @@
-"""Texts that are there more than once: repeats, conflicting labels, and train texts that are also evaluated on."""
+"""Texts that are there more than once: repeats, conflicting labels, and texts that are in several splits."""
 
 import re
 from collections import Counter, defaultdict
@@ -12,6 +12,7 @@ from bert_textclassification.training.findings import Finding, Tables, found, jo
 
 NEAR = 0.8
 EVALUATED = ("validation", "test")  # what is held back of train for the variants is in no figure
+CHOSEN_ON = ("validation", "held_back")  # checkpoint, temperature, threshold; variants
 _WORD = re.compile(r"\w+")
 
 
@@ -21,13 +22,14 @@ def normalise(text: str) -> str:
 
 
 def leakage(tables: Tables) -> Finding | None:
-    """Return the rows of train whose text is in validation or test too."""
+    """Return the rows of train whose text is in validation or test too, and those chosen on whose text is in test."""
     rows = _keyed(tables)
-    evaluated = rows[rows["split"].isin(EVALUATED)].drop_duplicates("key").set_index("key")
-    leaked = rows[(rows["split"] == "train") & rows["key"].isin(evaluated.index)]
-    notes = [f"also in {_described(evaluated.loc[key])}" for key in leaked["key"]]
-    message = "Texts of train are also evaluated on, which flatters every figure: drop them from train."
-    return found("leakage", message, leaked.assign(note=notes))
+    leaked = pd.concat([_also_in(EVALUATED, rows, ("train",)), _also_in(("test",), rows, CHOSEN_ON)])
+    message = (
+        "Texts are in several splits, which flatters every figure: drop those of train, and take what is in test out "
+        "of validation."
+    )
+    return found("leakage", message, leaked)
 
 
 def conflicts(tables: Tables) -> Finding | None:
@@ -88,6 +90,13 @@ def near_duplicates(texts: Sequence[str], threshold: float = NEAR, among: int | 
             for word in prefix:
                 index[word].append(row)
     return pairs
+
+
+def _also_in(others: tuple[str, ...], rows: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
+    """Return the rows of `splits` whose text is in `others` too, with a note where."""
+    there = rows[rows["split"].isin(others)].drop_duplicates("key").set_index("key")
+    own = rows[rows["split"].isin(splits) & rows["key"].isin(there.index)]
+    return own.assign(note=[f"also in {_described(there.loc[key])}" for key in own["key"]])
 
 
 def _keyed(tables: Tables) -> pd.DataFrame:

@@ -28,6 +28,7 @@ NOTEBOOKS = ("01_exploration", "02_fine_tuning", "03_quantization_benchmark", "0
 SHIPPED_DATA = Path("local_test/test_dir/input/data")
 SERVE = Path("container/serve")
 PRICES = Path("ops/config/prices.yaml")
+_TEXTS = {name for name, field in TrainingConfig.model_fields.items() if field.annotation in (str, str | None)}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -113,7 +114,7 @@ def _path(name: str) -> str:
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """Return what `name=value` pairs of a command line say.
+    """Return what `name=value` pairs of a command line say: values are YAML, but for settings that are texts.
 
     Raises:
         ConfigurationError: a pair has no equals sign.
@@ -123,7 +124,7 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise ConfigurationError(f"{pair!r} is not a setting; write name=value.")
-        parsed[name] = yaml.safe_load(value)
+        parsed[name] = value if name in _TEXTS else yaml.safe_load(value)  # a label may be yes or 0
     return parsed
 
 

@@ -1,15 +1,16 @@
 """Files and data sets of a hub to tables of labelled texts: what cannot be used is refused with place and remedy.
 
 A data set is a CSV, TSV, JSON Lines or Parquet file, a folder with files or folders called `train`, `validation`
-and `test` (the last two optional), a folder of files that are one unsplit table, or a hub name such as
-`nyu-mll/glue:sst2`.
+(or `valid`, `val`, `dev`) and `test` (the last two optional), a folder of files that are one unsplit table, or a hub
+name such as `nyu-mll/glue:sst2`.
 """
 
 import csv
 import io
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from bert_textclassification.training.findings import Tables
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 SPLITS = ("train", "validation", "test")
+_NAMES = {name: name for name in SPLITS} | dict.fromkeys(("valid", "val", "dev"), "validation")  # to those of splits
 _LARGEST_FIELD = 10_000_000
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
@@ -45,16 +47,15 @@ def find_files(path: Path) -> dict[str, list[Path]]:
     """Return the files of each split at `path`.
 
     Raises:
-        DataError: there is no readable file, or a folder has a validation or test split but no train.
+        DataError: there is no readable file, a folder has a validation or test split but no train, a split is there
+            twice, or other data lie beside the splits.
     """
     if path.is_file():
         return {"train": [path]}
-    found = {name: _files_called(path, name) for name in SPLITS}
-    if not any(found.values()):
-        found["train"] = _data_files(path)
-    if not found["train"]:
+    found = _files_of_splits(path) or {"train": _data_files(path)}
+    if not found.get("train"):
         raise DataError(f"{path} holds no training data; put a {', '.join(FORMATS)} file there, or in a folder train/.")
-    return {name: files for name, files in found.items() if files}
+    return {name: found[name] for name in SPLITS if name in found}
 
 
 def read_hub_dataset(config: TrainingConfig) -> Tables:
@@ -80,9 +81,10 @@ def tables_of_hub_splits(found: Any, config: TrainingConfig) -> Tables:
     """Return the tables of a `datasets.DatasetDict`; splits without labels (all -1, as GLUE's tests) are left out."""
     tables = {}
     for name in SPLITS:
-        if name not in found:
+        own = next((called for called, split in _NAMES.items() if split == name and called in found), None)
+        if own is None:
             continue
-        rows = list(_rows_of_hub_split(found[name], name, config))
+        rows = list(_rows_of_hub_split(found[own], own, config))
         if rows and all(row[1] == "-1" for row in rows):
             continue
         tables[name] = _frame(iter(rows), name)
@@ -107,15 +109,47 @@ def _class_name(feature: Any, value: Any) -> Any:
     return names[value] if names and value is not None and value >= 0 else value
 
 
-def _files_called(folder: Path, name: str) -> list[Path]:
-    """Return the files of a split: `name.csv` and the like, or those in the folder `name`."""
-    if (folder / name).is_dir():
-        return _data_files(folder / name)
-    return [path for path in _data_files(folder) if path.stem.lower() == name]
+def _files_of_splits(folder: Path) -> dict[str, list[Path]]:
+    """Return the files of each split: `train.csv` and the like, or those in the folder `train`."""
+    entries = {entry: _split_of(entry) for entry in _shown(folder)}
+    holding: dict[str, Path] = {}
+    for entry, split in entries.items():
+        if split is None or not _files_at(entry):
+            continue
+        if split in holding:
+            raise DataError(f"{holding[split]} and {entry} are both the split {split}; keep one of them.")
+        holding[split] = entry
+    if holding:
+        _refuse_data_beside(entry for entry, split in entries.items() if split is None)
+    return {split: _files_at(entry) for split, entry in holding.items()}
+
+
+def _refuse_data_beside(others: Iterable[Path]) -> None:
+    for other in others:
+        if os.access(other, os.R_OK) and _files_at(other):  # a volume's lost+found cannot be looked into
+            raise DataError(
+                f"{other} holds data beside the splits but is none of them; rename it to one of {', '.join(_NAMES)}, "
+                "or move it elsewhere."
+            )
+
+
+def _split_of(entry: Path) -> str | None:
+    return _NAMES.get((entry.name if entry.is_dir() else entry.stem).lower())
+
+
+def _files_at(entry: Path) -> list[Path]:
+    """Return the data files that `entry` of a folder is or holds."""
+    if entry.is_dir():
+        return _data_files(entry)
+    return [entry] if entry.suffix.lower() in FORMATS and entry.is_file() else []
 
 
 def _data_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in FORMATS and path.is_file())
+    return [path for path in _shown(folder) if path.suffix.lower() in FORMATS and path.is_file()]
+
+
+def _shown(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def keep_slices(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -158,16 +192,26 @@ def _rows_of_csv(path: Path, config: TrainingConfig, delimiter: str) -> Iterator
         _check_columns(header, str(path), config)
         line = reader.line_num + 1
         for record in reader:
-            if record and len(record) != len(header):
-                raise DataError(
-                    f"{path} line {line}: {len(record)} fields where the header has {len(header)}; quote texts that "
-                    f"hold {delimiter!r} or line breaks."
-                )
             if record:
+                _check_record(record, header, delimiter, f"{path} line {line}")
                 yield _row(dict(zip(header, record, strict=True)), str(path), line, config)
             line = reader.line_num + 1
     except csv.Error as problem:
         raise DataError(f"{path} line {line}: {problem}; mend the quotes of the row that starts there.") from None
+
+
+def _check_record(record: list[str], header: list[str], delimiter: str, where: str) -> None:
+    if len(record) != len(header):
+        raise DataError(
+            f"{where}: {len(record)} fields where the header has {len(header)}; quote texts that hold {delimiter!r} or "
+            "line breaks."
+        )
+    # Most TSV files are written without quoting: a text that begins with a quote would swallow rows up to the next one.
+    if delimiter == "\t" and any("\t" in field and ("\n" in field or "\r" in field) for field in record):
+        raise DataError(
+            f"{where}: a field in quotes holds a tab and a line break, as where rows run together; quote each text "
+            "that begins with a quote and double its quotes, or write a space for the tab."
+        )
 
 
 def _rows_of_json_lines(path: Path, config: TrainingConfig) -> Iterator[Row]:
@@ -180,8 +224,18 @@ def _rows_of_json_lines(path: Path, config: TrainingConfig) -> Iterator[Row]:
             raise DataError(f"{path} line {number}: not valid JSON ({problem}); mend or delete the line.") from None
         if not isinstance(content, dict):
             raise DataError(f'{path} line {number}: must be an object such as {{"text": "...", "label": "..."}}.')
+        _check_unicode(content, f"{path} line {number}")
         _check_columns(list(content), f"{path} line {number}", config)
         yield _row(content, str(path), number, config)
+
+
+def _check_unicode(cells: dict[str, Any], where: str) -> None:
+    """Refuse half of a surrogate pair, which JSON can escape but no file and no table can hold."""
+    for name, cell in cells.items():
+        try:
+            f"{name}{cell}".encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{where}: {name!r} holds half of a surrogate pair; write valid Unicode.") from None
 
 
 def _rows_of_parquet(path: Path, config: TrainingConfig) -> Iterator[Row]:
