@@ -8,7 +8,6 @@ from bert_textclassification.training.calibration import (
     calibration_error,
     calibration_table,
     fit_temperature,
-    log_loss,
     reliability,
 )
 from bert_textclassification.training.evaluation import positive_scores

@@ -28,8 +28,8 @@ def fit_temperature(targets: Sequence[int], logits: NDArray[np.float32]) -> floa
     """Return the temperature at which the logits, [texts, 2], give the targets the highest likelihood.
 
     Temperature scaling (Guo et al. 2017): no label changes, only how sure the scores look. The targets are smoothed as
-    by Platt (1999), to (n + 1) / (n + 2) for the n rows of a label: where a model is right on a few rows throughout, the
-    scores would otherwise be as sure as the bounds allow.
+    by Platt (1999), to (n + 1) / (n + 2) for the n rows of a label: where a model is right on a few rows throughout,
+    the scores would otherwise be as sure as the bounds allow.
     """
     truth, margin = np.asarray(targets) == 1, margins(logits)
     positives, negatives = int(truth.sum()), int((~truth).sum())

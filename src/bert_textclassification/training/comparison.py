@@ -46,7 +46,7 @@ def largest_loss(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> flo
     that all agree would say that nothing can be lost.
     """
     won, lost, rows = _disagreements(targets, first, second)
-    none_lost = 100 * (1 - SIGNIFICANT ** (1 / rows))
+    none_lost = 100 * (1 - math.pow(SIGNIFICANT, 1 / rows))
     return max(none_lost, float(np.percentile(-_resampled_points(won, lost, rows), 95)))
 
 
