@@ -16,8 +16,9 @@ from sklearn.model_selection import train_test_split
 from bert_textclassification.errors import DataError
 from bert_textclassification.training.cleaning import BEFORE_SPLITTING, QUICK, clean
 from bert_textclassification.training.config import FINDINGS, TrainingConfig
+from bert_textclassification.training.data_files import SPLITS
 from bert_textclassification.training.findings import Finding, Tables, merged
-from bert_textclassification.training.reading import SPLITS, keep_slices, read_tables
+from bert_textclassification.training.reading import keep_slices, read_tables
 
 JUDGING_ROWS = 2000  # a loss of 0.25 points is the least that so many rows can tell from chance
 _LARGEST_SHARE_HELD_BACK = 0.05

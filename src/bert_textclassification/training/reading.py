@@ -1,16 +1,13 @@
 """Files and data sets of a hub to tables of labelled texts: what cannot be used is refused with place and remedy.
 
-A data set is a CSV, TSV, JSON Lines or Parquet file, a folder with files or folders called `train`, `validation`
-(or `valid`, `val`, `dev`) and `test` (the last two optional), a folder of files that are one unsplit table, or a hub
-name such as `nyu-mll/glue:sst2`.
+A data set is what `data_files` finds at a path, or a hub name such as `nyu-mll/glue:sst2`.
 """
 
 import csv
 import io
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +15,9 @@ import pandas as pd
 
 from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data_files import FORMATS, SPLIT_NAMES, SPLITS, find_files
 from bert_textclassification.training.findings import Tables
 
-FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
-SPLITS = ("train", "validation", "test")
-_NAMES = {name: name for name in SPLITS} | dict.fromkeys(("valid", "val", "dev"), "validation")  # to those of splits
 _LARGEST_FIELD = 10_000_000
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
@@ -41,21 +36,6 @@ def read_tables(config: TrainingConfig) -> Tables:
     if _HUB_NAME.fullmatch(config.data) and path.suffix.lower() not in FORMATS:
         return read_hub_dataset(config)
     raise DataError(f"There is no file or folder {config.data}; give the path of your labelled texts.")
-
-
-def find_files(path: Path) -> dict[str, list[Path]]:
-    """Return the files of each split at `path`.
-
-    Raises:
-        DataError: there is no readable file, a folder has a validation or test split but no train, a split is there
-            twice, or other data lie beside the splits.
-    """
-    if path.is_file():
-        return {"train": [path]}
-    found = _files_of_splits(path) or {"train": _data_files(path)}
-    if not found.get("train"):
-        raise DataError(f"{path} holds no training data; put a {', '.join(FORMATS)} file there, or in a folder train/.")
-    return {name: found[name] for name in SPLITS if name in found}
 
 
 def read_hub_dataset(config: TrainingConfig) -> Tables:
@@ -81,7 +61,7 @@ def tables_of_hub_splits(found: Any, config: TrainingConfig) -> Tables:
     """Return the tables of a `datasets.DatasetDict`; splits without labels (all -1, as GLUE's tests) are left out."""
     tables = {}
     for name in SPLITS:
-        own = next((called for called, split in _NAMES.items() if split == name and called in found), None)
+        own = next((called for called, split in SPLIT_NAMES.items() if split == name and called in found), None)
         if own is None:
             continue
         rows = list(_rows_of_hub_split(found[own], own, config))
@@ -107,49 +87,6 @@ def _rows_of_hub_split(split: Any, name: str, config: TrainingConfig) -> Iterato
 def _class_name(feature: Any, value: Any) -> Any:
     names = getattr(feature, "names", None)
     return names[value] if names and value is not None and value >= 0 else value
-
-
-def _files_of_splits(folder: Path) -> dict[str, list[Path]]:
-    """Return the files of each split: `train.csv` and the like, or those in the folder `train`."""
-    entries = {entry: _split_of(entry) for entry in _shown(folder)}
-    holding: dict[str, Path] = {}
-    for entry, split in entries.items():
-        if split is None or not _files_at(entry):
-            continue
-        if split in holding:
-            raise DataError(f"{holding[split]} and {entry} are both the split {split}; keep one of them.")
-        holding[split] = entry
-    if holding:
-        _refuse_data_beside(entry for entry, split in entries.items() if split is None)
-    return {split: _files_at(entry) for split, entry in holding.items()}
-
-
-def _refuse_data_beside(others: Iterable[Path]) -> None:
-    for other in others:
-        if os.access(other, os.R_OK) and _files_at(other):  # a volume's lost+found cannot be looked into
-            raise DataError(
-                f"{other} holds data beside the splits but is none of them; rename it to one of {', '.join(_NAMES)}, "
-                "or move it elsewhere."
-            )
-
-
-def _split_of(entry: Path) -> str | None:
-    return _NAMES.get((entry.name if entry.is_dir() else entry.stem).lower())
-
-
-def _files_at(entry: Path) -> list[Path]:
-    """Return the data files that `entry` of a folder is or holds."""
-    if entry.is_dir():
-        return _data_files(entry)
-    return [entry] if entry.suffix.lower() in FORMATS and entry.is_file() else []
-
-
-def _data_files(folder: Path) -> list[Path]:
-    return [path for path in _shown(folder) if path.suffix.lower() in FORMATS and path.is_file()]
-
-
-def _shown(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def keep_slices(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
