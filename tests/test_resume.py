@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from test_job import TINY, base_dir, run_job  # noqa: F401 - the fixture is used by name
 from transformers import TrainerCallback
 
+from bert_textclassification.training import fine_tuning
 from bert_textclassification.training.checkpoints import COMPLETE, Checkpoints, is_complete, mark_complete
 from bert_textclassification.training.fine_tuning import fine_tune, made_from
 from bert_textclassification.training.model import find_base_model
@@ -24,6 +25,11 @@ STOPPED_AT = 47  # of 60 steps; in the middle of an epoch, between two evaluatio
 
 class Killed(Exception):
     """Stands for the end of a process."""
+
+
+def lose(*arguments):
+    """Stands for what was going on when the process was lost."""
+    raise Killed
 
 
 class KillAt(TrainerCallback):
@@ -88,6 +94,31 @@ class Steps(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         self.seen.append(state.global_step)
+
+
+@pytest.fixture(scope="module")
+def stuck(tiny_config):
+    """Nothing improves: the third evaluation, after step 30, is the last."""
+    return tiny_config.model_copy(update={"learning_rate": 1e-9, "epochs": 50, "early_stopping_patience": 2})
+
+
+def test_an_interruption_between_two_evaluations_does_not_postpone_early_stopping(stuck, tiny_splits, tmp_path):
+    interrupted(stuck, tiny_splits, tmp_path, step=25)
+    assert resumed(stuck, tiny_splits, tmp_path).facts["steps"] == 30
+
+
+def test_a_run_lost_after_it_stopped_early_trains_no_further(stuck, tiny_splits, tmp_path, monkeypatch):
+    seen = []
+    with monkeypatch.context() as lost:
+        lost.setattr(fine_tuning, "save_classifier", lose)
+        with pytest.raises(Killed):
+            resumed(stuck, tiny_splits, tmp_path)
+    found = fine_tune(
+        stuck, tiny_splits, tmp_path / "model", checkpoints=tmp_path / "checkpoints", callbacks=[Steps(seen)]
+    )
+    assert seen == []
+    assert found.facts["steps"] == 30
+    assert found.facts["best_step"] == 10
 
 
 def only_folder(root):
