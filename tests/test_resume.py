@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,6 +190,30 @@ def test_a_folder_is_complete_when_all_its_files_are_there(tmp_path):
     assert is_complete(folder)
     (folder / "file").write_text("conten")
     assert not is_complete(folder)
+
+
+def test_what_only_looks_like_a_checkpoint_does_not_break_the_start(tmp_path):
+    kept = Checkpoints(tmp_path)
+    for name in ("checkpoint-20", "checkpoint-abc", "checkpoint-", "checkpoint-\N{SUPERSCRIPT TWO}"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trainer_state.json").write_text("{}")
+        mark_complete(tmp_path / name)
+    for name in ("checkpoint-200.complete.json", "checkpoint-300"):
+        (tmp_path / name).write_text("{}")
+    assert kept.latest() == tmp_path / "checkpoint-20"
+
+
+def test_a_process_lost_while_it_marks_a_folder_leaves_nothing_beside_it(tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoint-20"
+    folder.mkdir()
+    with monkeypatch.context() as lost:
+        lost.setattr(Path, "replace", lose)
+        with pytest.raises(Killed):
+            mark_complete(folder)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert not is_complete(folder)
+    mark_complete(folder)
+    assert is_complete(folder)
 
 
 # -- the job, as a process
