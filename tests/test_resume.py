@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from test_job import TINY, base_dir, run_job  # noqa: F401 - the fixture is used by name
 from transformers import TrainerCallback
 
+from bert_textclassification.training import fine_tuning
 from bert_textclassification.training.checkpoints import COMPLETE, Checkpoints, is_complete, mark_complete
 from bert_textclassification.training.fine_tuning import fine_tune, made_from
 from bert_textclassification.training.model import find_base_model
@@ -24,6 +26,11 @@ STOPPED_AT = 47  # of 60 steps; in the middle of an epoch, between two evaluatio
 
 class Killed(Exception):
     """Stands for the end of a process."""
+
+
+def lose(*arguments):
+    """Stands for what was going on when the process was lost."""
+    raise Killed
 
 
 class KillAt(TrainerCallback):
@@ -88,6 +95,31 @@ class Steps(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         self.seen.append(state.global_step)
+
+
+@pytest.fixture(scope="module")
+def stuck(tiny_config):
+    """Nothing improves: the third evaluation, after step 30, is the last."""
+    return tiny_config.model_copy(update={"learning_rate": 1e-9, "epochs": 50, "early_stopping_patience": 2})
+
+
+def test_an_interruption_between_two_evaluations_does_not_postpone_early_stopping(stuck, tiny_splits, tmp_path):
+    interrupted(stuck, tiny_splits, tmp_path, step=25)
+    assert resumed(stuck, tiny_splits, tmp_path).facts["steps"] == 30
+
+
+def test_a_run_lost_after_it_stopped_early_trains_no_further(stuck, tiny_splits, tmp_path, monkeypatch):
+    seen = []
+    with monkeypatch.context() as lost:
+        lost.setattr(fine_tuning, "save_classifier", lose)
+        with pytest.raises(Killed):
+            resumed(stuck, tiny_splits, tmp_path)
+    found = fine_tune(
+        stuck, tiny_splits, tmp_path / "model", checkpoints=tmp_path / "checkpoints", callbacks=[Steps(seen)]
+    )
+    assert seen == []
+    assert found.facts["steps"] == 30
+    assert found.facts["best_step"] == 10
 
 
 def only_folder(root):
@@ -158,6 +190,30 @@ def test_a_folder_is_complete_when_all_its_files_are_there(tmp_path):
     assert is_complete(folder)
     (folder / "file").write_text("conten")
     assert not is_complete(folder)
+
+
+def test_what_only_looks_like_a_checkpoint_does_not_break_the_start(tmp_path):
+    kept = Checkpoints(tmp_path)
+    for name in ("checkpoint-20", "checkpoint-abc", "checkpoint-", "checkpoint-\N{SUPERSCRIPT TWO}"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trainer_state.json").write_text("{}")
+        mark_complete(tmp_path / name)
+    for name in ("checkpoint-200.complete.json", "checkpoint-300"):
+        (tmp_path / name).write_text("{}")
+    assert kept.latest() == tmp_path / "checkpoint-20"
+
+
+def test_a_process_lost_while_it_marks_a_folder_leaves_nothing_beside_it(tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoint-20"
+    folder.mkdir()
+    with monkeypatch.context() as lost:
+        lost.setattr(Path, "replace", lose)
+        with pytest.raises(Killed):
+            mark_complete(folder)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert not is_complete(folder)
+    mark_complete(folder)
+    assert is_complete(folder)
 
 
 # -- the job, as a process

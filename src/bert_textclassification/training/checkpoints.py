@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 from bert_textclassification.training import hosts
 
 COMPLETE = "complete.json"
+_PARTIAL = f"{COMPLETE}.partial"  # inside the folder: it goes with it, and is never taken for another checkpoint
 _PREFIX = "checkpoint-"
 _STATE = "trainer_state.json"
 
@@ -55,7 +56,8 @@ class Checkpoints:
             shutil.rmtree(path)
 
     def _all(self) -> list[Path]:
-        return sorted(self.folder.glob(f"{_PREFIX}*"), key=_step)
+        found = [path for path in self.folder.glob(f"{_PREFIX}*") if path.is_dir() and _step_text(path).isdecimal()]
+        return sorted(found, key=_step)
 
     def _best_of(self, path: Path) -> Path | None:
         """Return the best checkpoint so far as `path` knows it, if it is still there: the end goes back to it."""
@@ -75,8 +77,9 @@ class MarkComplete(TrainerCallback):
 
 def mark_complete(folder: Path) -> None:
     """Write down the files of `folder` and their sizes, in one step."""
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file() and path.name != COMPLETE}
-    partial = folder.with_name(f"{folder.name}.{COMPLETE}")
+    own = {COMPLETE, _PARTIAL}
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file() and path.name not in own}
+    partial = folder / _PARTIAL
     partial.write_text(json.dumps(sizes), encoding="utf-8")
     partial.replace(folder / COMPLETE)
 
@@ -91,4 +94,8 @@ def is_complete(folder: Path) -> bool:
 
 
 def _step(path: Path) -> int:
-    return int(path.name.removeprefix(_PREFIX))
+    return int(_step_text(path))
+
+
+def _step_text(path: Path) -> str:
+    return path.name.removeprefix(_PREFIX)

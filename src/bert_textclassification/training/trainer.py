@@ -13,7 +13,6 @@ import torch
 from tqdm import tqdm
 from transformers import (
     DataCollatorWithPadding,
-    EarlyStoppingCallback,
     PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
@@ -73,6 +72,10 @@ class FineTuningTrainer(Trainer):
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         return loss
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if not self.control.should_training_stop:  # the Trainer asks only after a step
+            super()._run_epoch(*args, **kwargs)
+
     def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         lengths = self.train_dataset["length"]
         batch_size = self.args.train_batch_size * self.args.world_size
@@ -106,7 +109,7 @@ def make(
         compute_loss_func=ExitLoss(model, class_weights(splits, config), config.r_drop),
         compute_metrics=_validation_metrics,
         callbacks=[
-            EarlyStoppingCallback(config.early_stopping_patience),
+            StopEarly(config.early_stopping_patience),
             MarkComplete(),
             StopWithCheckpoint(),
             Progress(),
@@ -196,6 +199,31 @@ def _validation_metrics(prediction: Any) -> dict[str, float]:
     logits = found[0] if isinstance(found, tuple) else found  # of the last layer
     scores = positive_scores(np.asarray(logits, dtype=np.float32))
     return compute_metrics(prediction.label_ids.tolist(), scores.tolist())
+
+
+class StopEarly(TrainerCallback):
+    """Ends training when the last `patience` evaluations were no better than the best before them.
+
+    It counts them in the log, which every checkpoint has: an interrupted run ends where an unbroken one does.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Train no further where that was the end before an interruption."""
+        self._end_if_used_up(args, state, control)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count this evaluation, too."""
+        self._end_if_used_up(args, state, control)
+
+    def _end_if_used_up(self, args: Any, state: Any, control: Any) -> None:
+        name, sign = f"eval_{args.metric_for_best_model}", 1 if args.greater_is_better else -1
+        values = [sign * row[name] for row in state.log_history if name in row]
+        best = int(np.argmax(np.nan_to_num(values, nan=-np.inf))) if values else 0  # the first of equals
+        if len(values) - 1 - best >= self._patience:
+            control.should_training_stop = True
 
 
 class Progress(TrainerCallback):
