@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 from test_job import TINY, base_dir, run_job  # noqa: F401 - the fixture is used by name
@@ -38,9 +39,14 @@ def hyperparameters(tiny_base):
     return {**TINY, **calm, "base_model": str(tiny_base)}
 
 
-def start(base, hyperparameters, port="29511"):
+def start(base, hyperparameters, port="29511", before=""):
     (base / "input/config/hyperparameters.json").write_text(json.dumps(hyperparameters))
-    code = f"import sys; from bert_textclassification.training import hosts, job; hosts.PORT = {port}; hosts.LOST_AFTER_S = 60.0; sys.exit(job.main())"  # noqa: E501
+    code = f"""
+import sys; from bert_textclassification.training import hosts, job
+hosts.PORT, hosts.LOST_AFTER_S = {port}, 60.0
+{before}
+sys.exit(job.main())
+"""
     return subprocess.Popen(
         [sys.executable, "-c", code],
         env=os.environ | {"SAGEMAKER_BASE_DIR": str(base), "OMP_NUM_THREADS": "1"},
@@ -63,6 +69,27 @@ def test_two_hosts_learn_what_one_does_and_the_first_writes_the_model(bases, bas
     assert "=" not in outputs[1][0]
     assert run_job(base_dir, hyperparameters).returncode == 0
     assert losses(bases[0]) == pytest.approx(losses(base_dir), rel=0.1)
+
+
+def test_the_other_hosts_have_ended_while_the_first_audits(bases, hyperparameters, tmp_path):
+    ended = tmp_path / "ended"
+    patient = f"""
+import pathlib, time
+audit = job.audit
+def after_the_others(*given):
+    while not pathlib.Path({str(ended)!r}).exists():
+        time.sleep(0.1)
+    return audit(*given)
+job.audit = after_the_others
+"""
+    first, second = (start(base, {**hyperparameters, "epochs": "1"}, "29517", patient) for base in bases)
+    try:
+        outputs = second.communicate(timeout=100)
+    finally:
+        ended.touch()
+    outputs += first.communicate(timeout=100)
+    assert [first.returncode, second.returncode] == [0, 0], outputs
+    assert (bases[0] / "output/data/findings.csv").exists()
 
 
 def test_a_lost_host_ends_the_job_with_a_clear_failure(bases, hyperparameters):
@@ -88,20 +115,15 @@ def test_after_sigterm_both_go_on_from_the_same_checkpoint(bases, hyperparameter
     assert (bases[0] / "model/manifest.json").exists()
 
 
-def test_hosts_with_other_data_are_told_so(bases):
-    code = """
-import sys; from pathlib import Path; from bert_textclassification.training import hosts, trainer
-hosts.PORT, config = 29515, Path(sys.argv[1])
-own = hosts.Hosts.of(config); own.join(); own.require_same("training texts", own.own)
-"""
-    command = [sys.executable, "-c", code]
-    jobs = [
-        subprocess.Popen([*command, base / "input/config/resourceconfig.json"], stderr=subprocess.PIPE, text=True)
-        for base in bases
-    ]
-    errors = [job.communicate(timeout=100)[1] for job in jobs]
-    assert [job.returncode for job in jobs] == [1, 1]
-    assert "127.0.0.1 has other training texts than 127.0.0.2; give every host all of it" in errors[0]
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_hosts_with_other_data_are_told_which(bases, hyperparameters, split):
+    shard = bases[1] / f"input/data/{split}/part-0.csv"
+    pd.read_csv(shard).head(50).to_csv(shard, index=False)
+    jobs = [start(base, hyperparameters, "29515") for base in bases]
+    outputs = [job.communicate(timeout=100) for job in jobs]
+    assert [job.returncode for job in jobs] == [1, 1], outputs
+    failure = (bases[0] / "output/failure").read_text()
+    assert f"127.0.0.1 has other texts than 127.0.0.2 in {split}; give every host all" in failure
 
 
 def test_a_host_that_never_comes_is_named(bases, hyperparameters, monkeypatch):

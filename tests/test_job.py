@@ -56,7 +56,9 @@ def test_findings_are_warned_of_and_left_with_their_rows(base_dir, tiny_base):
     with (base_dir / "input/data/train/part-0.csv").open("a") as file:
         file.write("smoke &amp; sparks,escalate\n")
     done = run_job(base_dir, {**TINY, "base_model": str(tiny_base), "drop": '["repeat", "html"]'})
-    assert "warning: html (1 found, 1 dropped from train): Texts hold HTML" in done.stdout
+    warning = "warning: html (1 found, 1 dropped from train): Texts hold HTML"
+    assert done.stdout.count(warning) == 1
+    assert done.stdout.index(warning) < done.stdout.index("eval_loss=")
     rows = pd.read_csv(base_dir / "output/data/findings.csv").set_index("kind")
     assert rows.loc["html", ["text", "note"]].tolist() == ["smoke &amp; sparks", "&amp;"]
     findings = json.loads((base_dir / "model/manifest.json").read_text())["findings"]

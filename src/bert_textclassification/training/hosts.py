@@ -1,8 +1,8 @@
 """The hosts of one training job: who they are, how they find each other, and what they agree on.
 
 hosts = Hosts.of(folders.resource_config)
-hosts.join()            # a process group of torch: gloo on CPUs, nccl on GPUs
-hosts.require_same(...) # the same data everywhere
+hosts.join()                  # a process group of torch: gloo on CPUs, nccl on GPUs
+hosts.require_same_data(...)  # by fingerprints
 """
 
 import contextlib
@@ -102,16 +102,19 @@ class Hosts:
                 f"goes on from the last checkpoint. ({str(problem).splitlines()[0]})"
             ) from problem
 
-    def require_same(self, what: str, value: str) -> None:
-        """Check that every host has the same.
+    def require_same_data(self, fingerprints: dict[str, str]) -> None:
+        """Check that every host has the same splits, given the fingerprint of each.
 
         Raises:
-            HostError: one has another.
+            HostError: one has others.
         """
-        others = [name for name, theirs in zip(self.names, gather(value), strict=True) if theirs != value]
+        everyone = zip(self.names, gather(fingerprints), strict=True)  # at once: not all may have the same splits
+        others = {name: theirs for name, theirs in everyone if theirs != fingerprints}
         if others:
+            splits = sorted({split for theirs in others.values() for split, _ in theirs.items() ^ fingerprints.items()})
             raise HostError(
-                f"{self.own} has other {what} than {', '.join(others)}; give every host all of it (FullyReplicated)."
+                f"{self.own} has other texts than {', '.join(others)} in {', '.join(splits)}; give every host all "
+                "files of every channel (FullyReplicated)."
             )
 
     def _environment(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ import json
 import shutil
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from bert_textclassification.artifact import Artifact
@@ -20,6 +21,8 @@ from bert_textclassification.training.audit import audit, rows_table
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprint, load_splits
 from bert_textclassification.training.distillation import distil
+from bert_textclassification.training.findings import Finding
+from bert_textclassification.training.fine_tuning import FineTuned
 from bert_textclassification.training.hosts import Hosts
 from bert_textclassification.training.metric_lines import MetricLines, print_metrics
 from bert_textclassification.training.quantization import build_artifact
@@ -48,7 +51,6 @@ def _run(folders: SageMakerFolders) -> None:
     own.join()
     with own.together():
         artifact = train(config, folders, own)
-        hosts.part()
     if artifact is not None:
         print_metrics(artifact.manifest)
         print(artifact.manifest.default_reason)
@@ -56,39 +58,45 @@ def _run(folders: SageMakerFolders) -> None:
 
 
 def train(config: TrainingConfig, folders: SageMakerFolders, own: Hosts) -> Artifact | None:
-    """Fine-tune, quantize and write the artifact; only the first host writes one.
+    """Fine-tune, audit, quantize and write the artifact; only the first host does more than fine-tune.
+
+    What takes time there, the audit and the artifact, comes after the hosts have parted: none waits long for another.
 
     Raises:
         UserError: the data or the settings cannot be used, or a host is lost.
     """
-    splits = _load(config, folders, own)
+    splits = load_splits(config)
+    own.require_same_data({name: fingerprint(frame) for name, frame in splits.items()})
+    if own.is_first:
+        report_findings(splits, folders.output)
+    fine_tuned = _fine_tuned(config, splits, folders, own)
+    hosts.part()
+    return _artifact(fine_tuned, splits, folders) if own.is_first else None
+
+
+def _fine_tuned(config: TrainingConfig, splits: Splits, folders: SageMakerFolders, own: Hosts) -> FineTuned:
     checkpoints = folders.checkpoints / own.own
     work = folders.output if own.is_first else checkpoints / "model"
     fine_tuned = fine_tune_seeds(config, splits, work / "fine_tuned", checkpoints, [MetricLines()])
     if config.student_layers:
         distil(fine_tuned, splits, checkpoints, [MetricLines()])
-    if not own.is_first:
-        return None
-    artifact = build_artifact(fine_tuned, splits, folders.model)
+    return fine_tuned
+
+
+def _artifact(fine_tuned: FineTuned, splits: Splits, folders: SageMakerFolders) -> Artifact:
+    audited = audit(splits, fine_tuned.config)
+    report_findings(audited, folders.output, known=splits.findings)
+    artifact = build_artifact(fine_tuned, audited, folders.model)
     shutil.copyfile(folders.model / "manifest.json", folders.output / "manifest.json")
     return artifact
 
 
-def _load(config: TrainingConfig, folders: SageMakerFolders, own: Hosts) -> Splits:
-    splits = load_splits(config)
-    own.require_same("training texts", fingerprint(splits.train))
-    if not own.is_first:
-        return splits
-    audited = audit(splits, config)
-    report_findings(audited, folders.output)
-    return audited
-
-
-def report_findings(splits: Splits, folder: Path) -> None:
-    """Print each finding as a warning and write all their rows to `findings.csv` in `folder`."""
+def report_findings(splits: Splits, folder: Path, known: Sequence[Finding] = ()) -> None:
+    """Print each finding that is not `known` as a warning and write the rows of all to `findings.csv` in `folder`."""
     for finding in splits.findings:
-        rows = f"{finding.count} found, {finding.dropped} dropped from train"
-        print(f"warning: {finding.kind} ({rows}): {finding.message}", flush=True)
+        if finding not in known:
+            rows = f"{finding.count} found, {finding.dropped} dropped from train"
+            print(f"warning: {finding.kind} ({rows}): {finding.message}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     rows_table(splits).to_csv(folder / "findings.csv", index=False)
 
