@@ -115,6 +115,28 @@ def test_after_sigterm_both_go_on_from_the_same_checkpoint(bases, hyperparameter
     assert (bases[0] / "model/manifest.json").exists()
 
 
+def test_both_break_an_evaluation_off_and_make_up_for_it(bases, hyperparameters):
+    stopped = """
+import os, signal
+from bert_textclassification.training.stopping import StopWithCheckpoint
+heed = StopWithCheckpoint.on_step_end
+def then_sigterm(self, args, state, control, **kwargs):
+    heed(self, args, state, control, **kwargs)
+    if state.global_step == 20:
+        os.kill(os.getpid(), signal.SIGTERM)
+StopWithCheckpoint.on_step_end = then_sigterm
+"""
+    jobs = [start(base, hyperparameters, "29518", before) for base, before in zip(bases, ("", stopped), strict=True)]
+    outputs = [job.communicate(timeout=100) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], outputs
+    assert outputs[0][0].count("eval_loss=") == 1  # after step 10
+    jobs = [start(base, hyperparameters, "29519") for base in bases]
+    outputs = [job.communicate(timeout=100) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], outputs
+    assert outputs[0][0].count("eval_loss=") == 3
+    assert len(losses(bases[0])) == 4
+
+
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_hosts_with_other_data_are_told_which(bases, hyperparameters, split):
     shard = bases[1] / f"input/data/{split}/part-0.csv"

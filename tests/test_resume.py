@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from test_job import TINY, base_dir, run_job  # noqa: F401 - the fixture is used by name
 from transformers import TrainerCallback
 
-from bert_textclassification.training import fine_tuning
+from bert_textclassification.training import fine_tuning, stopping
 from bert_textclassification.training.checkpoints import COMPLETE, Checkpoints, is_complete, mark_complete
 from bert_textclassification.training.fine_tuning import fine_tune, made_from
 from bert_textclassification.training.model import find_base_model
@@ -85,6 +85,40 @@ def test_a_killed_run_goes_on_from_its_checkpoint_and_ends_like_an_unbroken_one(
     assert curve(found, "eval_loss") == pytest.approx(curve(unbroken, "eval_loss"), abs=1e-5)
     assert same(found, unbroken)
     assert found.facts["best_step"] == unbroken.facts["best_step"]
+
+
+class AskAfter(TrainerCallback):
+    """Asks to stop after a step as SIGTERM does, before its evaluation, in every start; and notes evaluations."""
+
+    def __init__(self, step):
+        self.step, self.evaluated = step, []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        stopping._request.asked = state.global_step == self.step
+
+    on_train_begin = on_step_end
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        self.evaluated.append(state.global_step)
+
+
+@pytest.mark.parametrize("step", ["best", 45, 60])
+def test_sigterm_breaks_an_evaluation_off_and_the_next_start_makes_up_for_it(
+    config, tiny_splits, unbroken, tmp_path, monkeypatch, step
+):
+    step = unbroken.facts["best_step"] if step == "best" else step
+    first, second = AskAfter(step), AskAfter(None)
+    for _ in range(2):  # the second start is stopped in the evaluation that it makes up for
+        monkeypatch.setattr(stopping, "_request", stopping._Request())
+        with pytest.raises(SystemExit):
+            fine_tune(config, tiny_splits, tmp_path / "model", checkpoints=tmp_path / "checkpoints", callbacks=[first])
+    monkeypatch.setattr(stopping, "_request", stopping._Request())
+    found = fine_tune(config, tiny_splits, tmp_path / "model", checkpoints=tmp_path / "checkpoints", callbacks=[second])
+    assert first.evaluated == list(range(5, step, 5))
+    assert second.evaluated == list(range(step, 61, 5))
+    assert curve(found, "eval_loss") == pytest.approx(curve(unbroken, "eval_loss"), abs=1e-5)
+    assert found.facts["best_step"] == unbroken.facts["best_step"]
+    assert same(found, unbroken)
 
 
 class Steps(TrainerCallback):

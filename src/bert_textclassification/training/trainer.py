@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.training import hosts
+from bert_textclassification.training import hosts, stopping
 from bert_textclassification.training.batches import ByLength
 from bert_textclassification.training.checkpoints import MarkComplete
 from bert_textclassification.training.config import TrainingConfig
@@ -30,7 +30,7 @@ from bert_textclassification.training.evaluation import compute_metrics, positiv
 from bert_textclassification.training.learning_rates import groups
 from bert_textclassification.training.loss import ExitLoss
 from bert_textclassification.training.model import TextClassifier
-from bert_textclassification.training.stopping import StopWithCheckpoint
+from bert_textclassification.training.stopping import EvaluationStopped, StopWithCheckpoint
 
 _IMBALANCED_BELOW = 0.2
 
@@ -75,6 +75,22 @@ class FineTuningTrainer(Trainer):
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         if not self.control.should_training_stop:  # the Trainer asks only after a step
             super()._run_epoch(*args, **kwargs)
+
+    def _evaluate(
+        self, trial: Any, ignore_keys_for_eval: list[str] | None, skip_scheduler: bool = False
+    ) -> dict[str, float]:
+        at_start = skip_scheduler  # of a step that an earlier start has saved
+        try:
+            metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
+        except EvaluationStopped:
+            if not at_start:
+                self._save_checkpoint(self.model_wrapped, trial)
+                self.callback_handler.on_save(self.args, self.state, self.control)
+            stopping.leave_if_asked()
+            raise
+        if at_start and self._determine_best_metric(metrics, trial):  # else the Trainer asks that itself, and saves
+            self.state.best_model_checkpoint = f"{self.args.output_dir}/checkpoint-{self.state.global_step}"
+        return metrics
 
     def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         lengths = self.train_dataset["length"]
