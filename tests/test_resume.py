@@ -226,6 +226,32 @@ def test_a_folder_is_complete_when_all_its_files_are_there(tmp_path):
     assert not is_complete(folder)
 
 
+def checkpoint(root, step, best):
+    folder = root / f"checkpoint-{step}"
+    folder.mkdir()
+    (folder / "trainer_state.json").write_text(json.dumps({"best_global_step": best}))
+    mark_complete(folder)
+    return folder
+
+
+def test_when_the_last_checkpoint_is_damaged_the_one_before_has_its_best(tmp_path):
+    kept = Checkpoints(tmp_path)
+    for step, best in ((5, 5), (10, 10), (15, 10), (20, 10), (25, 25)):
+        last = checkpoint(tmp_path, step, best)
+        kept.prune()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-20", "checkpoint-25"]
+    (last / COMPLETE).unlink()
+    assert kept.latest() == tmp_path / "checkpoint-20"
+
+
+def test_checkpoints_that_cannot_be_gone_on_from_make_way_for_those_to_come(tmp_path):
+    kept = Checkpoints(tmp_path)
+    checkpoint(tmp_path, 5, best=5)
+    checkpoint(tmp_path, 40, best=30)  # which is lost
+    assert kept.latest() == tmp_path / "checkpoint-5"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-5"]
+
+
 def test_what_only_looks_like_a_checkpoint_does_not_break_the_start(tmp_path):
     kept = Checkpoints(tmp_path)
     for name in ("checkpoint-20", "checkpoint-abc", "checkpoint-", "checkpoint-\N{SUPERSCRIPT TWO}"):

@@ -37,13 +37,28 @@ class Checkpoints:
         return cls(root / hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:16])
 
     def latest(self) -> Path | None:
-        """Return the latest complete checkpoint that every host has; those that are not complete are deleted."""
+        """Return the latest complete checkpoint that every host has; those that are not complete are deleted.
+
+        So are those after it, which would be taken for newer than the ones to come.
+        """
         for path in self._all():
             if not is_complete(path):
                 shutil.rmtree(path)
         steps = {_step(path) for path in self._all() if self._best_of(path) is not None}
         common = set.intersection(*hosts.gather(steps))
-        return self.folder / f"{_PREFIX}{max(common)}" if common else None
+        latest = max(common, default=0)
+        for path in self._all():
+            if _step(path) > latest:
+                shutil.rmtree(path)
+        return self.folder / f"{_PREFIX}{latest}" if common else None
+
+    def prune(self) -> None:
+        """Delete all but the last two and the best that each of them knows: one of the two may turn out damaged."""
+        last = self._all()[-2:]
+        kept = {*last, *map(self._best_path, last)}
+        for path in self._all():
+            if path not in kept:
+                shutil.rmtree(path)
 
     def is_finished(self) -> bool:
         """Whether every host has the model that the training gave."""
@@ -61,18 +76,23 @@ class Checkpoints:
 
     def _best_of(self, path: Path) -> Path | None:
         """Return the best checkpoint so far as `path` knows it, if it is still there: the end goes back to it."""
-        step = json.loads((path / _STATE).read_text(encoding="utf-8")).get("best_global_step")
-        best = self.folder / f"{_PREFIX}{step}" if step else path
+        best = self._best_path(path)
         return best if is_complete(best) else None
+
+    def _best_path(self, path: Path) -> Path:
+        step = json.loads((path / _STATE).read_text(encoding="utf-8")).get("best_global_step")
+        return self.folder / f"{_PREFIX}{step}" if step else path
 
 
 class MarkComplete(TrainerCallback):
-    """Says of each checkpoint that it is complete, once it is."""
+    """Says of each checkpoint that it is complete, once it is, and only then lets older ones go."""
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Mark the checkpoint just written."""
         if args.should_save:
-            mark_complete(Path(args.output_dir) / f"{_PREFIX}{state.global_step}")
+            folder = Path(args.output_dir)
+            mark_complete(folder / f"{_PREFIX}{state.global_step}")
+            Checkpoints(folder).prune()
 
 
 def mark_complete(folder: Path) -> None:

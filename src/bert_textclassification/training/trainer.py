@@ -182,7 +182,6 @@ def _arguments(config: TrainingConfig, rows: int, scratch: Path) -> TrainingArgu
         eval_steps=evaluate_every,
         save_strategy="steps",
         save_steps=evaluate_every,
-        save_total_limit=2,  # the one before stays until the new one is known to be complete
         save_on_each_node=True,
         load_best_model_at_end=True,
         metric_for_best_model=config.selection_metric,
