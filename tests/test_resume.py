@@ -174,6 +174,25 @@ def test_a_half_written_checkpoint_is_skipped(config, tiny_splits, unbroken, tmp
     assert same(resumed(config, tiny_splits, tmp_path), unbroken)
 
 
+def test_the_checkpoint_that_is_damaged_may_be_the_best(config, tiny_splits, tmp_path):
+    better_and_better = config.model_copy(update={"selection_metric": "loss", "learning_rate": 2e-5})
+    unbroken = fine_tune(better_and_better, tiny_splits, tmp_path / "unbroken")
+    interrupted(better_and_better, tiny_splits, tmp_path)
+    last = only_folder(tmp_path) / "checkpoint-45"
+    assert json.loads((last / "trainer_state.json").read_text())["best_global_step"] == 45
+    (last / COMPLETE).unlink()
+    seen = []
+    found = fine_tune(
+        better_and_better,
+        tiny_splits,
+        tmp_path / "model",
+        checkpoints=tmp_path / "checkpoints",
+        callbacks=[Steps(seen)],
+    )
+    assert seen[0] == 41
+    assert same(found, unbroken)
+
+
 def test_other_settings_or_data_never_go_on_from_this_run(config, tiny_splits, tmp_path):
     interrupted(config, tiny_splits, tmp_path)
     other = config.model_copy(update={"learning_rate": 2e-3, "epochs": 1.0})
