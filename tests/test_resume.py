@@ -174,23 +174,15 @@ def test_a_half_written_checkpoint_is_skipped(config, tiny_splits, unbroken, tmp
     assert same(resumed(config, tiny_splits, tmp_path), unbroken)
 
 
-def test_the_checkpoint_that_is_damaged_may_be_the_best(config, tiny_splits, tmp_path):
-    better_and_better = config.model_copy(update={"selection_metric": "loss", "learning_rate": 2e-5})
-    unbroken = fine_tune(better_and_better, tiny_splits, tmp_path / "unbroken")
-    interrupted(better_and_better, tiny_splits, tmp_path)
-    last = only_folder(tmp_path) / "checkpoint-45"
-    assert json.loads((last / "trainer_state.json").read_text())["best_global_step"] == 45
-    (last / COMPLETE).unlink()
-    seen = []
-    found = fine_tune(
-        better_and_better,
-        tiny_splits,
-        tmp_path / "model",
-        checkpoints=tmp_path / "checkpoints",
-        callbacks=[Steps(seen)],
-    )
-    assert seen[0] == 41
-    assert same(found, unbroken)
+def test_beside_a_checkpoint_that_cannot_be_gone_on_from_training_begins_anew(config, tiny_splits, unbroken, tmp_path):
+    interrupted(config, tiny_splits, tmp_path)
+    *earlier, last = sorted(only_folder(tmp_path).iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    for path in earlier:
+        shutil.rmtree(path)
+    state = json.loads((last / "trainer_state.json").read_text())
+    (last / "trainer_state.json").write_text(json.dumps(state | {"best_global_step": 1}))  # which is lost
+    mark_complete(last)
+    assert same(resumed(config, tiny_splits, tmp_path), unbroken)
 
 
 def test_other_settings_or_data_never_go_on_from_this_run(config, tiny_splits, tmp_path):
