@@ -57,7 +57,8 @@ def _instance_type(clients: Clients, name: str) -> str | None:
     if serving is None:
         return None
     configuration = clients.sagemaker.describe_endpoint_config(EndpointConfigName=serving["EndpointConfigName"])
-    return str(configuration["ProductionVariants"][0].get("InstanceType"))
+    found_type: str | None = configuration["ProductionVariants"][0].get("InstanceType")
+    return found_type
 
 
 def _policies(clients: Clients, name: str) -> list[Mapping[str, Any]]:

@@ -44,7 +44,7 @@ class Checkpoints:
         for path in self._all():
             if not is_complete(path):
                 shutil.rmtree(path)
-        steps = {_step(path) for path in self._all() if self._best_of(path) is not None}
+        steps = {_step(path) for path in self._all() if is_complete(self._best_of(path))}
         common = set.intersection(*hosts.gather(steps))
         latest = max(common, default=0)
         for path in self._all():
@@ -55,7 +55,7 @@ class Checkpoints:
     def prune(self) -> None:
         """Delete all but the last two and the best that each of them knows: one of the two may turn out damaged."""
         last = self._all()[-2:]
-        kept = {*last, *map(self._best_path, last)}
+        kept = {*last, *map(self._best_of, last)}
         for path in self._all():
             if path not in kept:
                 shutil.rmtree(path)
@@ -74,12 +74,8 @@ class Checkpoints:
         found = [path for path in self.folder.glob(f"{_PREFIX}*") if path.is_dir() and _step_text(path).isdecimal()]
         return sorted(found, key=_step)
 
-    def _best_of(self, path: Path) -> Path | None:
-        """Return the best checkpoint so far as `path` knows it, if it is still there: the end goes back to it."""
-        best = self._best_path(path)
-        return best if is_complete(best) else None
-
-    def _best_path(self, path: Path) -> Path:
+    def _best_of(self, path: Path) -> Path:
+        """Return the best checkpoint so far as `path` knows it, which may be lost: the end goes back to it."""
         step = json.loads((path / _STATE).read_text(encoding="utf-8")).get("best_global_step")
         return self.folder / f"{_PREFIX}{step}" if step else path
 

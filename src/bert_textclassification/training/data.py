@@ -129,6 +129,11 @@ def fingerprint(frame: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def fingerprints(splits: Splits) -> dict[str, str]:
+    """Return the fingerprint of each split."""
+    return {name: fingerprint(frame) for name, frame in splits.items()}
+
+
 def _wrong_number_of_labels(train: pd.DataFrame, counts: "pd.Series[int]") -> str:
     if len(counts) == 1:
         return f"train has the one label {counts.index[0]!r}; a classifier needs examples of two."

@@ -27,7 +27,7 @@ from bert_textclassification.training.batches import padding_share
 from bert_textclassification.training.behaviour_file import load_suite
 from bert_textclassification.training.checkpoints import Checkpoints
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import Splits, fingerprint
+from bert_textclassification.training.data import Splits, fingerprints
 from bert_textclassification.training.model import (
     BaseModel,
     TextClassifier,
@@ -161,11 +161,6 @@ def made_from(model: TextClassifier, base: BaseModel, config: TrainingConfig, sp
         str(hosts.count()),
         *fingerprints(splits).values(),
     ]
-
-
-def fingerprints(splits: Splits) -> dict[str, str]:
-    """Return the fingerprint of each split."""
-    return {name: fingerprint(frame) for name, frame in splits.items()}
 
 
 def require_same_data(fine_tuned: FineTuned, splits: Splits) -> None:

@@ -19,7 +19,7 @@ from bert_textclassification.errors import UserError
 from bert_textclassification.training import hosts, stopping
 from bert_textclassification.training.audit import audit, rows_table
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
-from bert_textclassification.training.data import Splits, fingerprint, load_splits
+from bert_textclassification.training.data import Splits, fingerprints, load_splits
 from bert_textclassification.training.distillation import distil
 from bert_textclassification.training.findings import Finding
 from bert_textclassification.training.fine_tuning import FineTuned
@@ -66,7 +66,7 @@ def train(config: TrainingConfig, folders: SageMakerFolders, own: Hosts) -> Arti
         UserError: the data or the settings cannot be used, or a host is lost.
     """
     splits = load_splits(config)
-    own.require_same_data({name: fingerprint(frame) for name, frame in splits.items()})
+    own.require_same_data(fingerprints(splits))
     if own.is_first:
         report_findings(splits, folders.output)
     fine_tuned = _fine_tuned(config, splits, folders, own)

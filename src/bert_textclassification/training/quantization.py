@@ -41,7 +41,7 @@ from bert_textclassification.training.comparison import (
     smallest_visible_loss,
 )
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import Splits
+from bert_textclassification.training.data import Splits, fingerprints
 from bert_textclassification.training.decision import choose_decision, labels_of
 from bert_textclassification.training.early_exit import smallest_margins
 from bert_textclassification.training.evaluation import accuracy, agreement, largest_score_change
@@ -49,7 +49,6 @@ from bert_textclassification.training.fine_tuning import (
     Evaluated,
     FineTuned,
     evaluate_splits,
-    fingerprints,
     require_same_data,
 )
 from bert_textclassification.training.manifest import Chosen, describe, versions
