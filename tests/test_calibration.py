@@ -6,6 +6,8 @@ import pytest
 from bert_textclassification.training.calibration import (
     calibrated_scores,
     calibration_error,
+    calibration_floor,
+    calibration_in_words,
     calibration_table,
     fit_temperature,
     reliability,
@@ -62,3 +64,26 @@ def test_the_table_tells_before_and_after_for_each_split():
     table = calibration_table({"validation": (targets, logits)}, temperature=3)
     assert table["validation"]["error_after"] < table["validation"]["error_before"]
     assert table["validation"]["log_loss_after"] < table["validation"]["log_loss_before"]
+
+
+@pytest.mark.parametrize("rows", [50, 774, 5000])
+def test_the_floor_is_what_right_scores_measure(rows):
+    rng = np.random.default_rng(1)
+    scores = 1 / (1 + np.exp(-rng.normal(0, 3, rows)))
+    errors = [calibration_error((rng.random(rows) < scores).astype(int), scores) for _ in range(100)]
+    mean, high = calibration_floor(scores)
+    assert mean == pytest.approx(np.mean(errors), rel=0.1)
+    assert 85 <= np.sum(np.array(errors) <= high) <= 100
+
+
+def test_more_rows_have_a_lower_floor_and_sure_scores_have_none():
+    few, many = (calibration_floor(np.linspace(0.01, 0.99, rows)) for rows in (100, 10_000))
+    assert many[0] < few[0]
+    assert calibration_floor([0.0, 1.0, 1.0]) == (0, 0)
+
+
+def test_the_error_is_put_in_words_beside_its_floor():
+    targets, logits = overconfident(3, rows=2000)
+    right, sure = (calibration_table({"test": (targets, logits)}, temperature)["test"] for temperature in (3, 1))
+    assert ", no more than chance gives: right scores would measure" in calibration_in_words(right)
+    assert ", more than chance gives: right scores would measure" in calibration_in_words(sure)

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from bert_textclassification.training.comparison import compare, largest_loss, mcnemar, smallest_visible_loss
+from bert_textclassification.training import comparison
+from bert_textclassification.training.comparison import (
+    compare,
+    compare_scores,
+    largest_loss,
+    mcnemar,
+    smallest_visible_loss,
+)
+from bert_textclassification.training.evaluation import metric_value
 
 
 @pytest.mark.parametrize(
@@ -43,13 +51,16 @@ def differing(won, lost, same):
     return [1] * (won + lost + same), [1] * won + [0] * lost + [1] * same, [0] * won + [1] * lost + [1] * same
 
 
+CANNOT_TELL = "Whether the model is better or worse than the baseline cannot be told with 1000 rows"
+
+
 @pytest.mark.parametrize(
     ("won", "lost", "says"),
     [
         (30, 5, "The model is better than the baseline (+2.50 points of accuracy)."),
         (5, 30, "The model is worse than the baseline (-2.50 points of accuracy)."),
-        (4, 1, "Whether the model is better or worse than the baseline cannot be told with 1000 rows (+0.30 points)."),
-        (0, 0, "Whether the model is better or worse than the baseline cannot be told with 1000 rows (+0.00 points)."),
+        (4, 1, f"{CANNOT_TELL} (+0.30 points of accuracy)."),
+        (0, 0, f"{CANNOT_TELL} (+0.00 points of accuracy)."),
     ],
 )
 def test_a_comparison_says_better_worse_or_that_it_cannot_be_told(won, lost, says):
@@ -69,3 +80,69 @@ def test_who_is_compared_with_whom_changes_the_sign_alone():
     targets, labels, others = differing(30, 5, 100)
     there, back = (compare(targets, *pair, "a", "b") for pair in ((labels, others), (others, labels)))
     assert (there.points, there.p_value) == (-back.points, back.p_value)
+
+
+def ranked(average_precision, rows=600, positives=24, seed=0):
+    """Return scores, all under 0.5, that rank `positives` rows, the first ones, with about this average precision."""
+    rng = np.random.default_rng(seed)
+    targets, noise = (np.arange(rows) < positives).astype(int), rng.normal(size=rows)
+    distance = min(
+        np.linspace(0, 5, 501),
+        key=lambda one: abs(metric_value("average_precision", targets, noise + one * targets) - average_precision),
+    )
+    return targets, 0.4 / (1 + np.exp(-(noise + distance * targets)))
+
+
+def test_a_model_that_ranks_better_is_better_though_accuracy_cannot_tell():
+    (targets, scores), (_, others) = ranked(0.558), ranked(0.320, seed=1)
+    by_accuracy, by_ranking = (
+        compare_scores(targets, scores, others, metric, "the model", "the baseline")
+        for metric in ("accuracy", "average_precision")
+    )
+    assert by_accuracy.sentence.startswith("Whether the model is better or worse")
+    assert by_ranking.metric == "average_precision"
+    assert by_ranking.points == pytest.approx(23.8, abs=1)
+    assert 0 < by_ranking.low < by_ranking.points < by_ranking.high
+    gain = f"{by_ranking.points:+.2f} points of average precision"
+    assert by_ranking.sentence == f"The model is better than the baseline ({gain})."
+
+
+@pytest.mark.parametrize("positives", [1, 2, 5])
+def test_a_handful_of_positive_rows_proves_nothing(positives):
+    targets = (np.arange(300) < positives).astype(int)
+    perfect, reversed_ = targets * 0.9 + 0.05, 0.95 - targets * 0.9
+    rng = np.random.default_rng(0)
+    noise = 0.01 * rng.random((2, 300))
+    found = compare_scores(targets, perfect + noise[0], reversed_ + noise[1], "average_precision", "a", "b")
+    assert found.points > 50
+    assert "cannot be told with 300 rows" in found.sentence
+
+
+@pytest.mark.parametrize("metric", ["f1", "average_precision", "average_precision_negative", "loss"])
+def test_a_model_is_no_better_than_itself_and_the_order_changes_the_sign_alone(metric):
+    (targets, scores), (_, others) = ranked(0.6, 200, 30), ranked(0.3, 200, 30, seed=1)
+    same = compare_scores(targets, scores, scores, metric, "a", "b")
+    assert (same.points, same.p_value) == (0, 1)
+    there, back = (compare_scores(targets, *pair, metric, "a", "b") for pair in ((scores, others), (others, scores)))
+    assert there.points == pytest.approx(-back.points)
+    assert there.p_value == back.p_value
+
+
+@pytest.mark.parametrize("metric", ["f1", "average_precision", "loss"])
+def test_equally_good_models_are_rarely_told_apart(metric, monkeypatch):
+    monkeypatch.setattr(comparison, "_RANKED", 200)
+    rng, alarms = np.random.default_rng(5), 0
+    for _ in range(60):
+        targets = (np.arange(150) < 20).astype(int)
+        truth = rng.normal(size=150) + 1.5 * targets  # what both models see, each in a noise of its own
+        pair = [1 / (1 + np.exp(-(truth + rng.normal(size=150) - 1))) for _ in range(2)]
+        alarms += compare_scores(targets, *pair, metric, "a", "b").p_value < 0.05
+    assert alarms <= 8  # 3 are to be expected; more than 8 come once in 300 times
+
+
+def test_a_lower_log_loss_is_better():
+    targets, scores = ranked(0.9, 400, 80)
+    worse = np.clip(scores + 0.3, 0, 1)
+    found = compare_scores(targets, scores, worse, "loss", "the model", "another")
+    assert found.points > 0
+    assert found.sentence.startswith("The model is better than another (log loss lower by 0.")

@@ -16,6 +16,7 @@ from bert_textclassification.training.evaluation import (
     confusion_matrix,
     intervals_table,
     largest_score_change,
+    metric_value,
     metrics_with_intervals,
     positive_scores,
     worst_mistakes,
@@ -32,6 +33,7 @@ def test_metrics_are_those_worked_out_by_hand():
         "precision": 2 / 3,
         "recall": 2 / 3,
         "average_precision": (1 / 1 + 2 / 3 + 3 / 6) / 3,
+        "average_precision_negative": (2 * 2 / 2 + 3 / 4 + 4 / 5 + 5 / 7) / 5,
         "roc_auc": (5 + 4 + 2) / 15,
     }
     assert compute_metrics(TARGETS, SCORES) == pytest.approx(expected)
@@ -47,6 +49,8 @@ def test_metrics_are_those_of_scikit_learn(digits):
         assert ours[name] == pytest.approx(getattr(sklearn_metrics, f"{name}_score")(targets, predicted))
     for name in ("average_precision", "roc_auc"):
         assert ours[name] == pytest.approx(getattr(sklearn_metrics, f"{name}_score")(targets, scores))
+    of_negatives = sklearn_metrics.average_precision_score(1 - targets, -scores)
+    assert ours["average_precision_negative"] == pytest.approx(of_negatives)
 
 
 def test_intervals_are_those_of_scikit_learn_on_the_same_resamples(few_resamples):
@@ -145,3 +149,13 @@ def test_a_tie_is_positive_as_at_the_threshold():
 @pytest.fixture
 def few_resamples(monkeypatch):
     monkeypatch.setattr(evaluation, "RESAMPLES", 50)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_value_of_a_metric_is_that_of_all_metrics(metric):
+    assert metric_value(metric, TARGETS, SCORES) == compute_metrics(TARGETS, SCORES)[metric]
+
+
+def test_the_loss_is_the_negative_log_loss_of_scikit_learn():
+    assert metric_value("loss", TARGETS, SCORES) == pytest.approx(-sklearn_metrics.log_loss(TARGETS, SCORES))
+    assert metric_value("loss", [0, 1], [1.0, 0.0]) == pytest.approx(-sklearn_metrics.log_loss([0, 1], [1.0, 0.0]))

@@ -1,5 +1,7 @@
 """Slices: what texts are told apart by, intervals, the verdict, and a sentence where the model is worse."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,7 +40,7 @@ def test_a_slice_that_is_worse_than_the_rest_gets_a_sentence():
     assert (verdict(english), verdict(french)) == ("better", "worse")
     (sentence,) = weak_slices([english, french])
     assert sentence.startswith("On column language: fr (100 texts), accuracy is 60.00 % (50.2")
-    assert "against 95.00 % elsewhere, and not by chance" in sentence
+    assert "where test texts with the same labels have 83.33 % on average, and not by chance" in sentence
 
 
 def test_intervals_are_wilsons():
@@ -80,7 +82,54 @@ def test_a_slice_of_one_class_has_no_f1():
     described = pd.DataFrame({"column a": ["x"] * 40 + ["y"] * 40})
     first, second = measure_slices(described, [0] * 40 + [1] * 40, [0.1] * 40 + [0.9] * 40, seed=0)
     assert (first.f1, second.f1) == (None, 1.0)
-    assert "| x | 40 | 100.00 (91.24–100.00) |  |" in slices_section([first, second])
+    assert "| x | 40 | 0 | 100.00 (91.24–100.00) |  |" in slices_section([first, second])
+
+
+def without_positives(recall, metric="accuracy"):
+    """Slices by source: one without a positive text, one with 40 % of them, a share `recall` of which is found."""
+    sources = np.array(["forum"] * 200 + ["mail"] * 400)
+    targets = np.array([0] * 200 + [1] * 160 + [0] * 240)
+    scores = np.where(np.arange(600) % 25 == 0, 0.8, 0.2)  # 4 % of the negatives are false alarms, in both
+    scores[200:360] = np.where(np.arange(160) < recall * 160, 0.9, 0.1)
+    return measure_slices(pd.DataFrame({"column source": sources}), targets.tolist(), scores, seed=0, metric=metric)
+
+
+def test_a_slice_without_positives_is_not_better_for_that():
+    forum, mail = without_positives(recall=0.5)
+    assert (forum.accuracy, mail.accuracy) == (pytest.approx(0.96), pytest.approx(0.775, abs=0.01))
+    assert (verdict(forum), verdict(mail)) == ("no different", "no different")
+    by_ranking = without_positives(recall=0.5, metric="average_precision")
+    assert [verdict(one) for one in by_ranking] == ["too few to compare", "too few to compare"]
+    assert (by_ranking[0].judged, by_ranking[0].positives) == (None, 0)
+
+
+def test_a_slice_of_rare_positives_is_judged_by_how_it_ranks_them():
+    rng = np.random.default_rng(0)
+    sources = np.array(["forum", "mail"] * 500)
+    targets = (np.arange(1000) % 25 < 2).astype(int)
+    evidence = rng.normal(size=1000) + np.where(sources == "mail", 4, 0) * targets
+    described = pd.DataFrame({"column source": sources})
+    forum, mail = measure_slices(
+        described, targets.tolist(), 0.1 / (1 + np.exp(-evidence)), 0, 0.5, "average_precision"
+    )
+    assert forum.accuracy == pytest.approx(mail.accuracy, abs=0.01)  # which sees nothing: no score reaches 0.5
+    assert (verdict(forum), verdict(mail)) == ("worse", "better")
+    assert forum.judged_low <= forum.judged <= forum.judged_high < forum.expected
+    (sentence,) = weak_slices([forum, mail])
+    assert sentence.startswith("On column source: forum (500 texts), average precision is ")
+    assert "average precision |" in slices_section([forum, mail])
+    assert plot_slices([forum, mail]).axes[0].get_xlabel() == "test average precision, %"
+
+
+def test_by_the_loss_lower_is_better():
+    rng = np.random.default_rng(0)
+    sources, targets = np.array(["a", "b"] * 200), np.arange(400) // 2 % 2
+    sure = np.where(sources == "a", 0.95, 0.6) + rng.uniform(-0.02, 0.02, 400)
+    scores = np.where(targets == 1, sure, 1 - sure)
+    first, second = measure_slices(pd.DataFrame({"column x": sources}), targets.tolist(), scores, 0, 0.5, "loss")
+    assert (verdict(first), verdict(second)) == ("better", "worse")
+    assert first.judged < first.expected < second.judged
+    assert 0 < first.judged_low < first.judged < first.judged_high
 
 
 def test_slices_are_a_table_and_a_figure():
@@ -98,6 +147,6 @@ def test_the_manifest_and_the_card_have_the_slices_of_what_is_served(tiny_artifa
 
 def test_the_torch_model_is_sliced_by_the_columns_of_the_data(tiny_fine_tuned, tiny_splits):
     test = tiny_splits.test.assign(**{"slice:tokens": ["a", "b"] * 30})
-    splits = pd.Series({"test": test, "targets": tiny_splits.targets})
+    splits = dataclasses.replace(tiny_splits, test=test)
     results = slices_of(tiny_fine_tuned, splits, np.zeros(60))
     assert [one.rows for one in results if one.slice == "column tokens"] == [30, 30]

@@ -51,12 +51,13 @@ class StoredFile(_Record):
 
 
 class Comparison(_Record):
-    """Two classifiers on the same rows: the difference of their accuracy in points, and what it says."""
+    """Two classifiers on the same rows: the difference of a metric in points, and what it says."""
 
-    points: float
+    metric: str = Field(default="accuracy", description="what is compared; loss: the log loss")
+    points: float = Field(description="hundredths of the metric, positive where the first is better")
     low: float = Field(description="lower end of the paired 95 % bootstrap interval")
     high: float
-    p_value: float = Field(description="McNemar's exact test, two-sided")
+    p_value: float = Field(description="two-sided: McNemar's exact test of accuracy, else a paired permutation test")
     rows: int
     sentence: str
 
@@ -169,6 +170,7 @@ class SliceResult(_Record):
     slice: str = Field(description="what the texts are told apart by")
     value: str
     rows: int
+    positives: int | None = Field(default=None, description="texts with the positive label")
     accuracy: float
     low: float = Field(description="lower end of the accuracy's 95 % Wilson interval")
     high: float
@@ -176,7 +178,16 @@ class SliceResult(_Record):
     f1_low: float | None = None
     f1_high: float | None = None
     rest_accuracy: float
-    p_value: float | None = Field(default=None, description="Fisher's exact test with Holm's correction; None: too few")
+    metric: str = Field(default="accuracy", description="what the slice is judged by")
+    judged: float | None = Field(default=None, description="that metric; None where no text has the label it looks for")
+    judged_low: float | None = Field(default=None, description="lower end of its 95 % interval")
+    judged_high: float | None = None
+    expected: float | None = Field(
+        default=None, description="that metric of as many texts of each label, drawn from all of test"
+    )
+    p_value: float | None = Field(
+        default=None, description="that `judged` is this far from `expected`, with Holm's correction; None: too few"
+    )
 
 
 class BehaviourResult(_Record):
@@ -216,6 +227,7 @@ class Manifest(_Record):
     metrics: dict[str, dict[str, dict[str, float]]] = Field(
         description="split -> metric -> value, low, high (95 % bootstrap interval)"
     )
+    judging: dict[str, str] = Field(default={}, description="metric that the model is judged by, and a sentence on why")
     baseline: dict[str, dict[str, float]] = Field(
         default={}, description="metric -> value, low, high of TF-IDF and logistic regression on test"
     )

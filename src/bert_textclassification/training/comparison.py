@@ -1,15 +1,21 @@
-"""Is one classifier better than another? Paired tests on the same rows, and what they say in words."""
+"""Is one classifier better than another, or better on one split than on another? Tests, and what they say in words."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, rankdata
 
 from bert_textclassification.artifact import Comparison
+from bert_textclassification.training.evaluation import Ranking, log_losses
+from bert_textclassification.training.judging import METRIC_NAMES
 
 SIGNIFICANT = 0.05
 _RESAMPLES = 10_000
+_RANKED = 2_000  # resamples, and permutations, of a metric that takes a ranking each
+
+Measure = Callable[[NDArray[np.int64]], float]  # how often each row counts -> the metric, more is better
 
 
 def compare(targets: ArrayLike, labels: ArrayLike, others: ArrayLike, name: str, other: str) -> Comparison:
@@ -26,6 +32,38 @@ def compare(targets: ArrayLike, labels: ArrayLike, others: ArrayLike, name: str,
         points=points, low=float(low), high=float(high), p_value=p_value, rows=rows,
         sentence=_sentence(name, other, points, p_value, rows),
     )  # fmt: skip
+
+
+def compare_scores(
+    targets: ArrayLike, scores: ArrayLike, others: ArrayLike, metric: str, name: str, other: str
+) -> Comparison:
+    """Compare two models by `metric`, one of METRIC_NAMES, from their positive-class scores for the same rows.
+
+    Labels are given from 0.5 on. Accuracy is compared by `compare`. Of another metric the interval of the difference
+    is a paired 95 % percentile bootstrap (Efron 1979) within each class, the p-value a paired permutation test,
+    two-sided: were both equally good, the scores of a row could as well be the other's (Fisher 1935; for rankings,
+    whose scores are compared by their ranks, Venkatraman and Begg 1996). A few positive rows alone decide nothing by
+    it. What is drawn comes from a fixed seed.
+    """
+    truth, pair = np.asarray(targets), np.stack([np.asarray(one, dtype=np.float64) for one in (scores, others)])
+    if metric == "accuracy":
+        return compare(truth, pair[0] >= 0.5, pair[1] >= 0.5, name, other)
+    rng = np.random.default_rng(0)
+    difference = _difference(metric, truth, pair)
+    points = 100 * difference(np.ones(len(truth), dtype=np.int64))
+    low, high = np.percentile([100 * difference(resampled(truth, rng)) for _ in range(_RANKED)], [2.5, 97.5])
+    p_value = _permutation_p_value(metric, truth, pair, rng)
+    return Comparison(
+        metric=metric, points=points, low=float(low), high=float(high), p_value=p_value, rows=len(truth),
+        sentence=_sentence(name, other, points, p_value, len(truth), metric),
+    )  # fmt: skip
+
+
+def gain_in_words(points: float, metric: str) -> str:
+    """Return a difference in hundredths of `metric`, positive where it is a gain, in words."""
+    if metric == "loss":
+        return f"log loss {'lower' if points > 0 else 'higher'} by {abs(points) / 100:.4f}"
+    return f"{points:+.2f} points of {METRIC_NAMES[metric]}"
 
 
 def mcnemar(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> float:
@@ -68,8 +106,47 @@ def _disagreements(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> t
     return int(np.sum(two & ~one)), int(np.sum(one & ~two)), len(truth)
 
 
-def _sentence(name: str, other: str, points: float, p_value: float, rows: int) -> str:
+def _difference(metric: str, targets: NDArray[np.int64], pair: NDArray[np.float64]) -> Measure:
+    """Return by how much the first scores of `pair`, [2, rows], are better than the second."""
+    one, another = (measure(metric, targets, scores) for scores in pair)
+    return lambda counts: one(counts) - another(counts)
+
+
+def measure(metric: str, targets: NDArray[np.int64], scores: NDArray[np.float64], threshold: float = 0.5) -> Measure:
+    """Return what gives `metric` of any resample of the rows; the log loss is negated."""
+    if metric == "loss":
+        losses = log_losses(targets, scores)
+        return lambda counts: -float(counts @ losses / counts.sum())
+    ranking = Ranking(targets, scores, threshold)
+    return lambda counts: ranking.metrics(counts)[metric]
+
+
+def resampled(targets: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return how often each row is drawn in a resample within each class."""
+    counts = np.empty(len(targets), dtype=np.int64)
+    for value in np.unique(targets):
+        rows = np.flatnonzero(targets == value)
+        counts[rows] = np.bincount(rng.integers(len(rows), size=len(rows)), minlength=len(rows))
+    return counts
+
+
+def _permutation_p_value(
+    metric: str, targets: NDArray[np.int64], pair: NDArray[np.float64], rng: np.random.Generator
+) -> float:
+    """Return how often a difference is as large as that of `pair`, [2, rows], where chance swaps the scores of rows."""
+    comparable = rankdata(pair, axis=1) if metric.startswith("average_precision") else pair
+    once = np.ones(len(targets), dtype=np.int64)
+    seen = abs(_difference(metric, targets, comparable)(once)) - 1e-12  # equal but for rounding
+    as_large = 0
+    for _ in range(_RANKED):
+        swapped = np.where(rng.random(len(targets)) < 0.5, comparable, comparable[::-1])
+        as_large += abs(_difference(metric, targets, swapped)(once)) >= seen
+    return (1 + as_large) / (1 + _RANKED)
+
+
+def _sentence(name: str, other: str, points: float, p_value: float, rows: int, metric: str = "accuracy") -> str:
+    gain = gain_in_words(points, metric)
     if p_value < SIGNIFICANT:
-        said = f"{name} is {'better' if points > 0 else 'worse'} than {other} ({points:+.2f} points of accuracy)."
+        said = f"{name} is {'better' if points > 0 else 'worse'} than {other} ({gain})."
         return said[0].upper() + said[1:]
-    return f"Whether {name} is better or worse than {other} cannot be told with {rows} rows ({points:+.2f} points)."
+    return f"Whether {name} is better or worse than {other} cannot be told with {rows} rows ({gain})."

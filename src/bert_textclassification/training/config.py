@@ -69,8 +69,13 @@ class TrainingConfig(BaseModel):
     early_stopping_patience: int = Field(
         default=3, ge=1, description="Evaluations without a better result before training stops"
     )
-    selection_metric: Literal["accuracy", "f1", "average_precision", "loss"] = Field(
-        default="accuracy", description="Validation metric that picks the checkpoint to keep"
+    selection_metric: Literal["auto", "accuracy", "f1", "average_precision", "average_precision_negative", "loss"] = (
+        Field(
+            default="auto",
+            description="Metric that models are judged by: which checkpoint and seed to keep, the search, comparisons "
+            "and slices; auto: average precision of the rarer label where it has under 20 % of train or validation, "
+            "else accuracy",
+        )
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bf16 autocast where the processor has it, else fp32"

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bert_textclassification.serving.predictor import positive_probability
 
-METRICS = ("accuracy", "f1", "precision", "recall", "average_precision", "roc_auc")
+METRICS = ("accuracy", "f1", "precision", "recall", "average_precision", "average_precision_negative", "roc_auc")
 RESAMPLES = 1000
 
 Interval = dict[str, float]  # value, low, high
@@ -47,12 +47,26 @@ def compute_metrics(targets: Sequence[int], scores: Sequence[float], threshold: 
 
 def binary_metrics(targets: NDArray[np.int64], scores: NDArray[np.float64], threshold: float = 0.5) -> dict[str, float]:
     """Return each of METRICS for positive-class `scores` against 0/1 `targets`."""
-    return _Ranking(targets, scores, threshold).metrics(np.ones(len(targets), dtype=np.int64))
+    return Ranking(targets, scores, threshold).metrics(np.ones(len(targets), dtype=np.int64))
 
 
-class _Ranking:
+def metric_value(metric: str, targets: Sequence[int], scores: ArrayLike) -> float:
+    """Return one of METRICS at a threshold of 0.5, or for `loss` the negative log loss: more is better."""
+    truth, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
+    return -float(np.mean(log_losses(truth, score))) if metric == "loss" else binary_metrics(truth, score)[metric]
+
+
+def log_losses(targets: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the negative log-likelihood of each target in nats; a score of 0 counts as 2e-16, as in scikit-learn."""
+    of_target = np.where(targets == 1, scores, 1 - scores)
+    losses: NDArray[np.float64] = -np.log(np.clip(of_target, np.finfo(np.float64).eps, 1))
+    return losses
+
+
+class Ranking:
     """Targets from the highest score down: the metrics of any resample are sums over them, without sorting again.
 
+    `average_precision` is of the positive label, `average_precision_negative` of the other one, ranked by 1 - score.
     scikit-learn gives the same values (a test compares them), but a thousand calls of it take seconds.
     """
 
@@ -67,17 +81,23 @@ class _Ranking:
         """Return each of METRICS for the rows taken as often as `counts`, in their first order, says."""
         taken = counts[self._order]
         hits, rows = np.cumsum(taken * self._true), np.cumsum(taken)
-        positives, negatives = max(1, hits[-1]), max(1, rows[-1] - hits[-1])
+        negatives_in_all = rows[-1] - hits[-1]
+        positives, negatives = max(1, hits[-1]), max(1, negatives_in_all)
         hit, called = (hits[self._called - 1], rows[self._called - 1]) if self._called else (0, 0)
         right = hit + (rows[-1] - called) - (hits[-1] - hit)
         at_score, above = hits[self._ends], rows[self._ends]
         new_hits, new_alarms = np.diff(at_score, prepend=0), np.diff(above - at_score, prepend=0)
+        not_above = np.append(rows[-1], rows[-1] - above[:-1])  # rows with this score or a lower one
+        negatives_not_above = negatives_in_all - np.cumsum(new_alarms) + new_alarms
         return {
             "accuracy": float(right / rows[-1]),
             "f1": float(2 * hit / max(1, called + hits[-1])),
             "precision": float(hit / max(1, called)),
             "recall": float(hit / positives),
             "average_precision": float(np.sum(new_hits * at_score / np.maximum(1, above)) / positives),
+            "average_precision_negative": float(
+                np.sum(new_alarms * negatives_not_above / np.maximum(1, not_above)) / negatives
+            ),
             "roc_auc": float(np.sum(new_alarms * (at_score - new_hits / 2)) / (positives * negatives)),
         }
 
@@ -93,7 +113,7 @@ def metrics_with_intervals(
     values = compute_metrics(truth.tolist(), score.tolist(), threshold)
     rng = np.random.default_rng(seed)
     classes = [np.flatnonzero(truth == value) for value in (0, 1)]
-    ranking, resampled = _Ranking(truth, score, threshold), []
+    ranking, resampled = Ranking(truth, score, threshold), []
     for _ in range(RESAMPLES):
         rows = np.concatenate([rng.choice(rows, len(rows)) for rows in classes])
         resampled.append(list(ranking.metrics(np.bincount(rows, minlength=len(truth))).values()))

@@ -223,6 +223,7 @@ def _facts(one: Trainer, base: BaseModel, config: TrainingConfig, splits: Splits
         "class_weights": class_weights(splits, config),
         "padding_share": round(padding_share(one.train_dataset["length"], config.batch_size, config.seed), 4),
         "steps": one.state.global_step,
+        "judged_by": one.args.metric_for_best_model,
         "best_step": one.state.best_global_step,
         "best_metric": one.state.best_metric,
     }

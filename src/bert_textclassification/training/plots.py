@@ -9,11 +9,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
 
 from bert_textclassification.artifact import Decision, SliceResult
 from bert_textclassification.training.calibration import calibrated_scores, reliability
 from bert_textclassification.training.decision import coverage_curve
+from bert_textclassification.training.judging import METRIC_NAMES
 from bert_textclassification.training.slices import verdict
 
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
@@ -33,20 +35,21 @@ def plot_lengths(lengths: dict[str, NDArray[np.int64]], max_length: int) -> Figu
     return _finished(figure)
 
 
-def plot_history(history: list[dict[str, float]]) -> Figure:
-    """Draw training loss, validation loss and validation accuracy by step."""
+def plot_history(history: list[dict[str, float]], metric: str = "accuracy") -> Figure:
+    """Draw training loss, validation loss and what validation is judged by, one of METRIC_NAMES, by step."""
+    judged = "accuracy" if metric == "loss" else metric  # the loss is drawn anyway
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
     for axes, name, label, colour in (
         (left, "loss", "train", BLUE),
         (left, "eval_loss", "validation", ORANGE),
-        (right, "eval_accuracy", "validation", ORANGE),
+        (right, f"eval_{judged}", "validation", ORANGE),
     ):
         points = [(row["step"], row[name]) for row in history if name in row]
         axes.plot(*zip(*points, strict=True), marker=".", color=colour, label=label)
         axes.set(xlabel="step")
         axes.legend()
     left.set(ylabel="loss", title="Loss")
-    right.set(ylabel="accuracy", title="Validation accuracy")
+    right.set(ylabel=METRIC_NAMES[judged], title=f"Validation {METRIC_NAMES[judged]}")
     return _finished(figure)
 
 
@@ -64,17 +67,26 @@ def plot_confusion(table: pd.DataFrame) -> Figure:
     return _finished(figure)
 
 
-def plot_reliability(targets: Sequence[int], logits: NDArray[np.float32], temperature: float) -> Figure:
-    """Draw accuracy against confidence before and after the temperature; each point's area is its share of rows."""
-    before, after = (reliability(targets, calibrated_scores(logits, divisor)) for divisor in (1.0, temperature))
-    figure, axes = plt.subplots(figsize=(4.2, 4))
-    axes.plot([0.5, 1], [0.5, 1], color=GREY, linestyle="--", label="as sure as right")
-    for table, colour, name in ((before, ORANGE, "before"), (after, BLUE, "after")):
-        axes.plot(table["confidence"], table["accuracy"], color=colour, alpha=0.4)
-        sizes = 400 * table["rows"] / table["rows"].sum()
-        axes.scatter(table["confidence"], table["accuracy"], s=sizes, color=colour, label=name, alpha=0.7)
-    axes.set(xlabel="confidence", ylabel="accuracy", title="Reliability on test", xlim=(0.48, 1.02))
-    axes.legend()
+def plot_reliability(targets: Sequence[int], before: ArrayLike, after: ArrayLike) -> Figure:
+    """Draw accuracy against confidence of the scores before and after calibration, side by side.
+
+    A point is a bin, with its rows as a number and the 95 % Wilson interval of its accuracy as a bar. Bins are not
+    joined: the small ones between large ones mean little.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
+    for axes, scores, name in zip(panels, (before, after), ("before calibration", "after calibration"), strict=True):
+        axes.axline((0.5, 0.5), slope=1, color=GREY, linestyle="--", label="as often right as sure")
+        for rows, confidence, accuracy in reliability(targets, scores).to_numpy():
+            interval = binomtest(round(accuracy * rows), int(rows)).proportion_ci(method="wilson")
+            axes.vlines(confidence, interval.low, interval.high, color=BLUE, alpha=0.4)
+            axes.scatter(confidence, accuracy, color=BLUE, s=16)
+            axes.annotate(
+                f"{rows:.0f}", (confidence, interval.low), xytext=(0, -9), textcoords="offset points", ha="center",
+                fontsize="x-small",
+            )  # fmt: skip
+        axes.set(xlabel="confidence", title=f"Test, {name} (numbers: rows)", xlim=(0.48, 1.02))
+        axes.legend(loc="upper left")
+    panels[0].set(ylabel="accuracy")
     return _finished(figure)
 
 
@@ -94,18 +106,24 @@ def plot_coverage(
 
 
 def plot_slices(results: Sequence[SliceResult]) -> Figure:
-    """Draw the accuracy of each slice with its 95 % interval; orange where it is worse than elsewhere."""
+    """Draw what each slice is judged by, with its 95 % interval; orange where it is worse than elsewhere."""
     figure, axes = plt.subplots(figsize=(7, 0.28 * len(results) + 1.2))
+    metric = results[0].metric
+    factor = 1 if metric == "loss" else 100
     for place, one in enumerate(results):
         weak = verdict(one) == "worse"
         colour = ORANGE if weak else GREY if one.p_value is None else BLUE
-        axes.plot([100 * one.low, 100 * one.high], [place, place], color=colour)
-        axes.plot([100 * one.accuracy], [place], color=colour, marker="X" if weak else "o")
+        if one.judged is not None and one.judged_low is not None and one.judged_high is not None:
+            axes.plot([factor * one.judged_low, factor * one.judged_high], [place, place], color=colour)
+            axes.plot([factor * one.judged], [place], color=colour, marker="X" if weak else "o")
     names = [f"{one.slice}: {one.value} ({one.rows})" for one in results]
     axes.set_yticks(range(len(results)), names)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
-    axes.set(xlabel="test accuracy, %", title="Slices (orange: worse than elsewhere; grey: too few to compare)")
+    axes.set(
+        xlabel=f"test {METRIC_NAMES[metric]}{'' if metric == 'loss' else ', %'}",
+        title="Slices (orange: worse than elsewhere; grey: too few to compare)",
+    )
     return _finished(figure)
 
 

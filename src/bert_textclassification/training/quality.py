@@ -1,23 +1,24 @@
 """How good the model is as it is served, beside what it must beat, and what a user must know before trusting it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bert_textclassification.artifact import Comparison, Decision
-from bert_textclassification.training.baseline import baseline_scores, fit_baseline
+from bert_textclassification.training.baseline import baseline_scores, constant_scores, fit_baseline
 from bert_textclassification.training.calibration import calibrated_scores, calibration_table
-from bert_textclassification.training.comparison import SIGNIFICANT, compare
+from bert_textclassification.training.comparison import SIGNIFICANT, compare_scores, gain_in_words
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.decision import review_yield
 from bert_textclassification.training.evaluation import Interval, metrics_of_splits, metrics_with_intervals
 from bert_textclassification.training.fine_tuning import Evaluated
+from bert_textclassification.training.gap import gap_of_splits
+from bert_textclassification.training.judging import IMBALANCED_BELOW, METRIC_NAMES, choose_metric, rarer_share
 
 REPORTED = ("validation", "test")
-_IMBALANCED_BELOW = 0.2
 
 Logits = dict[str, NDArray[np.float32]]  # of the served model, [texts, 2], by split
 
@@ -26,6 +27,7 @@ Logits = dict[str, NDArray[np.float32]]  # of the served model, [texts, 2], by s
 class Quality:
     """What is reported of a model: the fields of the manifest with the same names."""
 
+    judging: dict[str, str]
     metrics: dict[str, dict[str, Interval]]
     baseline: dict[str, Interval]
     comparisons: dict[str, Comparison]
@@ -39,20 +41,18 @@ def assess(
 ) -> Quality:
     """Measure the served model, whose `logits` these are, at its decision; the baseline is fitted on train.
 
-    It is compared with its rivals by accuracy, each of them at 0.5: a threshold that costs or a bound have moved gives
-    accuracy away on purpose.
+    It is compared with its rivals by the metric of `choose_metric`, each of them at 0.5: a threshold that costs or a
+    bound have moved gives accuracy away on purpose.
     """
+    judging = choose_metric(config, splits)
     scores = {name: calibrated_scores(logits[name], decision.temperature) for name in REPORTED}
     truth = {name: split.targets for name, split in evaluated.items()}
     metrics, targets = metrics_of_splits(truth, scores, config.seed, decision.threshold), truth["test"]
-    others = baseline_scores(fit_baseline(splits, config.seed), splits.test["text"].tolist())
-    labels = scores["test"] >= 0.5
-    comparisons = {
-        "baseline": compare(targets, labels, others >= 0.5, "the model", "the baseline"),
-        "majority": _compared_with_majority(splits, targets, labels),
-    }
+    others = baseline_scores(fit_baseline(splits, config.seed, judging.metric), splits.test["text"].tolist())
+    comparisons = compare_with_rivals(targets, scores["test"], others, judging.metric)
     review = {name: review_yield(evaluated[name].targets, scores[name], decision, config) for name in REPORTED}
     return Quality(
+        judging=asdict(judging),
         metrics=metrics,
         baseline=metrics_with_intervals(targets, others, config.seed),
         comparisons=comparisons,
@@ -62,6 +62,7 @@ def assess(
         review=review if decision.review_band else {},
         warnings=[
             *no_better(comparisons),
+            *gap_of_splits(judging.metric, truth, scores, splits, decision.threshold),
             *imbalance(splits, metrics["test"]),
             *bound_not_kept(config.threshold_for, metrics["test"]),
         ],
@@ -71,11 +72,22 @@ def assess(
 def no_better(comparisons: dict[str, Comparison]) -> list[str]:
     """Return a warning for each simple rival that the model does not beat beyond chance."""
     return [
-        f"Not shown to be better than {NAMES[name]}: {one.points:+.2f} points of accuracy on {one.rows} test rows "
-        f"({one.low:+.2f} to {one.high:+.2f})."
+        f"Not shown to be better than {NAMES[name]}: {gain_in_words(one.points, one.metric)} on {one.rows} test rows "
+        f"({one.low:+.2f} to {one.high:+.2f} points)."
         for name, one in comparisons.items()
         if one.points <= 0 or one.p_value >= SIGNIFICANT
     ]
+
+
+def compare_with_rivals(
+    targets: Sequence[int], scores: NDArray[np.float64], others: NDArray[np.float64], metric: str
+) -> dict[str, Comparison]:
+    """Return the comparisons of a model with the baseline, whose scores are `others`, and with a constant answer."""
+    constant = constant_scores(targets, metric)
+    return {
+        "baseline": compare_scores(targets, scores, others, metric, "the model", "the baseline"),
+        "majority": compare_scores(targets, scores, constant, metric, "the model", NAMES["majority"]),
+    }
 
 
 NAMES = {"baseline": "TF-IDF and logistic regression", "majority": "always giving the more frequent label"}
@@ -83,13 +95,15 @@ NAMES = {"baseline": "TF-IDF and logistic regression", "majority": "always givin
 
 def imbalance(splits: Splits, metrics: dict[str, Interval]) -> list[str]:
     """Return a warning where one label is so rare that accuracy says nothing."""
-    positives = float(np.mean(splits.targets(splits.test)))
-    if _IMBALANCED_BELOW <= positives <= 1 - _IMBALANCED_BELOW:
+    targets = splits.targets(splits.test)
+    if rarer_share(targets) >= IMBALANCED_BELOW:
         return []
+    frequent = int(np.mean(targets) > 0.5)
+    metric = "average_precision_negative" if frequent else "average_precision"
     return [
-        f"Accuracy says little: always answering {splits.labels[int(positives > 0.5)]!r} would be right for "
-        f"{max(positives, 1 - positives):.1%} of the test rows. Read average precision "
-        f"({metrics['average_precision']['value']:.3f}) and F1 ({metrics['f1']['value']:.3f})."
+        f"Accuracy says little: always answering {splits.labels[frequent]!r} would be right for "
+        f"{1 - rarer_share(targets):.1%} of the test rows. Read {METRIC_NAMES[metric]} "
+        f"({metrics[metric]['value']:.3f}) and F1 ({metrics['f1']['value']:.3f})."
     ]
 
 
@@ -99,8 +113,3 @@ def bound_not_kept(objective: str, metrics: dict[str, Interval]) -> list[str]:
     if not bound or metrics[which]["value"] >= float(bound):
         return []
     return [f"The threshold was chosen for {objective}; on test {which} is {metrics[which]['value']:.3f}."]
-
-
-def _compared_with_majority(splits: Splits, targets: Sequence[int], labels: NDArray[np.bool_]) -> Comparison:
-    majority = np.mean(splits.targets(splits.train)) >= 0.5
-    return compare(targets, labels, np.full(len(targets), majority), "the model", NAMES["majority"])

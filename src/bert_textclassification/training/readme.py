@@ -16,7 +16,13 @@ from bert_textclassification.errors import UserError
 from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.training.ladder_tables import LADDER, ladder_section
 from bert_textclassification.training.load_report import TARGETS
-from bert_textclassification.training.results_tables import long_texts_table, luck_table, quality_table, speed_table
+from bert_textclassification.training.results_tables import (
+    long_texts_table,
+    luck_table,
+    processor_kind,
+    quality_table,
+    speed_table,
+)
 from bert_textclassification.training.tables import markdown_table, percent
 
 RESULTS = Path("notebooks/results")
@@ -39,7 +45,7 @@ def fine_tuning_tables() -> str:
     """Return how fast fine-tuning is beside the Trainer's defaults: a paragraph and a table for each published run."""
     return "\n\n".join(
         f"`{name}`, {results['train_rows']:,} training texts, {results['machine']['cores']} cores of "
-        f"{results['machine']['processor']}. {results['target']} ({results['gain']['low']:.2f}–"
+        f"{processor_kind(results['machine'])}. {results['target']} ({results['gain']['low']:.2f}–"
         f"{results['gain']['high']:.2f}).\n\n{fine_tuning_table(results)}"
         for name, results in read_results(FINE_TUNING).items()
     )
@@ -93,9 +99,9 @@ def _load_table(name: str, summary: dict[str, Any]) -> str:
 
 def _load_facts(name: str, summary: dict[str, Any]) -> str:
     return (
-        f"`{name}`, {summary['variant']}, {summary['threads']} cores of {summary['machine']['processor']}, the load's "
-        f"generator included; medians of {summary['rounds']} rounds of {summary['seconds_per_load']:g} s. In process, "
-        f"without a server: {summary['in_process_texts_per_second']:.0f} texts/s, "
+        f"`{name}`, {summary['variant']}, {summary['threads']} cores of {processor_kind(summary['machine'])}, "
+        f"the load's generator included; medians of {summary['rounds']} rounds of {summary['seconds_per_load']:g} s. "
+        f"In process, without a server: {summary['in_process_texts_per_second']:.0f} texts/s, "
         f"{summary['in_process_cpu_ms_per_text']:.2f} ms of CPU a text. At half of that rate p99 is "
         f"{summary['half_rate_p99_over_p50']:.1f} times p50 ({summary['half_rate_p99_ms']:.0f} ms against "
         f"{summary['half_rate_p50_ms']:.0f}). Where {summary['cache_on_hit_share']:.0%} of the texts come again, the "

@@ -10,14 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bert_textclassification.artifact import Manifest
+from bert_textclassification.artifact import PASSED, Manifest
 from bert_textclassification.errors import UserError
 from bert_textclassification.training import readme
 from bert_textclassification.training.behaviour import behaviours_section
+from bert_textclassification.training.calibration import calibration_in_words
 from bert_textclassification.training.readme import RESULTS
 from bert_textclassification.training.run_folder import RunFolder
 from bert_textclassification.training.slices import slices_section
-from bert_textclassification.training.tables import int8_row, markdown_table, percent, with_interval
+from bert_textclassification.training.tables import (
+    FIGURES,
+    figure,
+    int8_row,
+    markdown_table,
+    percent,
+    with_interval,
+)
 
 _PUBLISHED_FIGURES = ("accuracy_latency", "history")
 
@@ -59,7 +67,7 @@ Tells `{positive}` from `{negative}` in texts of up to {manifest.max_length} tok
 
 {markdown_table(["metric, % (95 % interval)", "validation", "test"], metrics)}
 
-{_comparisons(manifest)}{_seeds(manifest)}
+{_beside_fp32(manifest)}{_judging(manifest)}{_comparisons(manifest)}{_seeds(manifest)}
 ## Decision
 
 The positive class is `{positive}`; a text gets it from a score of {manifest.decision.threshold:.4g} on. Objective:
@@ -70,6 +78,8 @@ The positive class is `{positive}`; a text gets it from a score of {manifest.dec
 Logits are divided by a temperature of {manifest.decision.temperature:.3g}, so that scores can be read as probabilities.
 
 {markdown_table(["", "calibration error before", "after", "log loss before", "after"], _calibration(manifest))}
+
+{_floors(manifest)}
 
 ## Where it is better and worse
 
@@ -128,6 +138,27 @@ def _calibration(manifest: Manifest) -> list[list[str]]:
     return [[split, *(f"{found[name]:.4f}" for name in names)] for split, found in manifest.calibration.items()]
 
 
+def _floors(manifest: Manifest) -> str:
+    """Return a line for each split whose calibration error has a floor beside it; older artifacts have none."""
+    return "\n".join(
+        f"- {split}: {calibration_in_words(found)}"
+        for split, found in manifest.calibration.items()
+        if "error_floor" in found
+    )
+
+
+def _beside_fp32(manifest: Manifest) -> str:
+    """Return the figures of the default variant on test beside FP32's."""
+    names = list(dict.fromkeys(("fp32", manifest.default_variant)))
+    variants = {name: manifest.variants[name].model_dump() for name in names if name in manifest.variants}
+    rows = [[title, *(figure(variant, name) for variant in variants.values())] for name, title in FIGURES.items()]
+    return f"On test, beside the model before it was quantized (`fp32`):\n\n{markdown_table(['', *variants], rows)}\n\n"
+
+
+def _judging(manifest: Manifest) -> str:
+    return f"{manifest.judging['sentence']}\n\n" if manifest.judging else ""
+
+
 def _review(manifest: Manifest) -> str:
     if manifest.decision.review_band is None:
         return ""
@@ -143,7 +174,8 @@ def _review(manifest: Manifest) -> str:
 def _seeds(manifest: Manifest) -> str:
     if not manifest.seeds:
         return ""
-    rows = [[name.replace("_", " "), with_interval(found)] for name, found in manifest.seeds.items()]
+    shares = {name: found for name, found in manifest.seeds.items() if not name.endswith("_loss")}
+    rows = [[name.replace("_", " "), with_interval(found)] for name, found in shares.items()]
     return (
         f"\nThe same with {manifest.training['seeds']} seeds, of which the best on validation is served:\n\n"
         f"{markdown_table(['FP32, %', 'mean (95 % t-interval)'], rows)}\n"
@@ -151,15 +183,18 @@ def _seeds(manifest: Manifest) -> str:
 
 
 def summary_table(results: dict[str, Any]) -> str:
-    """Return the outcome of a run as a table for a terminal."""
-    timings = results["quantization_benchmark"]["table"]
-    header = ["", "test accuracy", "agreement", "p50 ms", "p95 ms", "texts/s", "speed-up", "MB"]
-    baseline = results["exploration"]["baseline_test"]["accuracy"]["value"]
-    rows = [["TF-IDF + logistic regression", percent(baseline), *[""] * 6]]
+    """Return the outcome of a run as a table for a terminal: quality on test, and one measurement of the speed."""
+    benchmark, baseline = results["quantization_benchmark"], results["exploration"]["baseline_test"]
+    header = [
+        "", "accuracy", "av. precision", "log loss", "cal. error", "agreement", "p50 ms", "p95 ms", "texts/s",
+        "speed-up", "MB",
+    ]  # fmt: skip
+    shares = [percent(baseline[name]["value"]) for name in ("accuracy", "average_precision")]
+    rows = [["TF-IDF + logistic regression", *shares, *[""] * 8]]
     rows += [
         [
             name,
-            percent(row["accuracy"]),
+            *(figure(benchmark["variants"].get(name, benchmark["variants"]["fp32"]), one) for one in FIGURES),
             percent(row["agreement"]),
             f"{row['p50_ms']:.2f}",
             f"{row['p95_ms']:.2f}",
@@ -167,18 +202,36 @@ def summary_table(results: dict[str, Any]) -> str:
             f"{row['speedup']:.2f}x",
             f"{row['size_mb']:.0f}",
         ]
-        for name, row in timings.items()
+        for name, row in benchmark["table"].items()
     ]
     http = results["deployment"]["latency_ms"]
-    rows.append(["over HTTP, default variant", "", "", f"{http['p50']:.2f}", f"{http['p95']:.2f}", "", "", ""])
-    return "\n" + _aligned(header, rows) + f"\n\n{results['quantization_benchmark']['default_reason']}\n"
+    rows.append(["over HTTP, default variant", *[""] * 5, f"{http['p50']:.2f}", f"{http['p95']:.2f}", "", "", ""])
+    return f"\n{_aligned(header, rows)}\n\n{served_in_words(benchmark)}\n"
+
+
+def served_in_words(benchmark: dict[str, Any]) -> str:
+    """Return a sentence on the served variant from a benchmark's table, so that both have the same speeds."""
+    table, variants, served = benchmark["table"], benchmark["variants"], benchmark["default_variant"]
+    row = table[served]
+    points = 100 * (row["accuracy"] - table["fp32"]["accuracy"])
+    passed = [name for name in variants if variants[name]["verdict"] == PASSED]
+    fastest = min([served, *passed], key=lambda name: table[name]["mean_ms"])
+    milliseconds = f"{table[fastest]['mean_ms']:.2f} ms a text against {row['mean_ms']:.2f}"
+    sentences = [
+        f"{served} is served: {row['speedup']:.1f} times torch fp32's speed in these rounds ({row['speedup_low']:.1f}–"
+        f"{row['speedup_high']:.1f}), accuracy {0 + points:+.2f} points on test.",
+        *([] if fastest == served else [f"{fastest} was faster here: {milliseconds}."]),
+        *(f"{name} {variant['verdict']}." for name, variant in variants.items() if name not in passed),
+    ]
+    return " ".join(sentences)
 
 
 def summary_line(run: RunFolder) -> dict[str, Any]:
     """Return the outcome of a run for programs.
 
     `fp32` is the fine-tuned torch model at each text's own length; `speedup_int8` is its time for the benchmark's
-    texts over int8's, in the same rounds.
+    texts over int8's, in the same rounds. `accuracy_served` is that of `served_variant` on test, at the threshold that
+    is served.
     """
     results = run.results()
     benchmark, deployment = results["quantization_benchmark"], results["deployment"]
@@ -189,6 +242,8 @@ def summary_line(run: RunFolder) -> dict[str, Any]:
         "test_rows": balance["test"]["rows"],
         "accuracy_fp32": round(fp32["accuracy"], 4),
         "accuracy_int8": round(int8["accuracy"], 4),
+        "served_variant": benchmark["default_variant"],
+        "accuracy_served": round(benchmark["quality"]["metrics"]["test"]["accuracy"]["value"], 4),
         "agreement": round(int8["agreement"], 4),
         "p50_ms_fp32": round(fp32["p50_ms"], 3),
         "p50_ms_int8": round(int8["p50_ms"], 3),
@@ -210,8 +265,8 @@ def publish(name: str) -> None:
     results = run.results()
     del results["deployment"]["example"]  # a text of the data set, which may not be ours to publish
     (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    for figure in _PUBLISHED_FIGURES:
-        shutil.copyfile(run.figures / f"{figure}.png", RESULTS / f"{name}_{figure}.png")
+    for picture in _PUBLISHED_FIGURES:
+        shutil.copyfile(run.figures / f"{picture}.png", RESULTS / f"{name}_{picture}.png")
     readme.update()
 
 

@@ -2,14 +2,25 @@
 
 from typing import Any
 
-from bert_textclassification.training.tables import markdown_table, percent, with_interval
+from bert_textclassification.training.tables import UNKNOWN, figure, markdown_table, percent, with_interval
+
+_INSTRUCTIONS = {  # the first that a processor has names its kind
+    "amx_int8": "AMX",
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx_vnni": "AVX-VNNI",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+    "i8mm": "Arm i8mm",
+    "asimddp": "Arm dot product",
+}
 
 
 def quality_table(results: dict[str, dict[str, Any]]) -> str:
-    """Return one row for each published run whose file has them: baseline, FP32, served, threshold, calibration."""
+    """Return one row for each published run whose file has them: what is served on test beside TF-IDF and FP32."""
     header = [
-        "data", "rows (train / test)", "TF-IDF baseline, %", "FP32, %", "served", "served, %", "F1, %",
-        "average precision, %", "threshold", "calibration error, % (before → after)", "warnings",
+        "data", "rows (train / test)", "TF-IDF accuracy, %", "FP32 accuracy, %", "served", "served accuracy, %",
+        "served F1, %", "average precision, % (TF-IDF / FP32 / served)", "log loss (FP32 / served)", "threshold",
+        "calibration error, % (FP32 / served before → after)", "warnings",
     ]  # fmt: skip
     rows = [
         _quality_row(name, result) for name, result in results.items() if "quality" in result["quantization_benchmark"]
@@ -18,8 +29,9 @@ def quality_table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def _quality_row(name: str, result: dict[str, Any]) -> list[str]:
-    quality = result["quantization_benchmark"]["quality"]
+    quality, fp32 = result["quantization_benchmark"]["quality"], result["quantization_benchmark"]["variants"]["fp32"]
     metrics, calibration = quality["metrics"]["test"], quality["calibration"]["test"]
+    precisions = (quality["baseline"], result["fine_tuning"]["test"], metrics)
     return [
         name,
         _rows(result),
@@ -28,9 +40,11 @@ def _quality_row(name: str, result: dict[str, Any]) -> list[str]:
         result["quantization_benchmark"]["default_variant"],
         with_interval(metrics["accuracy"]),
         with_interval(metrics["f1"]),
-        with_interval(metrics["average_precision"]),
+        " / ".join(percent(one["average_precision"]["value"]) for one in precisions),
+        f"{figure(fp32, 'log_loss')} / {calibration['log_loss_after']:.4f}",
         f"{quality['decision']['threshold']:.2f}",
-        f"{percent(calibration['error_before'])} → {percent(calibration['error_after'])}",
+        f"{figure(fp32, 'calibration_error')} / {percent(calibration['error_before'])} → "
+        f"{percent(calibration['error_after'])}",
         str(len(quality["warnings"])),
     ]
 
@@ -60,7 +74,8 @@ def _luck_row(name: str, facts: dict[str, Any]) -> list[str]:
 def long_texts_table(results: dict[str, dict[str, Any]]) -> str:
     """Return one row for each published run with test texts of more tokens than the model reads."""
     header = [
-        "data", "tokens read", "longer test texts", "beginning, %", "windows, %", "beginning, ms", "windows, ms", "",
+        "data", "processor", "tokens read", "longer test texts", "beginning, %", "windows, %", "beginning, ms",
+        "windows, ms", "",
     ]  # fmt: skip
     return markdown_table(
         header,
@@ -76,6 +91,7 @@ def _long_texts_row(name: str, result: dict[str, Any]) -> list[str]:
     found = result["long_texts"]
     return [
         name,
+        processor_kind(result["machine"]),
         str(found["max_length"]),
         f"{found['rows']:,} ({found['share']:.0%}), {found['windows']:.1f} windows each",
         *(with_interval(found["accuracy"][way]) for way in ("truncate", "windows")),
@@ -87,8 +103,8 @@ def _long_texts_row(name: str, result: dict[str, Any]) -> list[str]:
 def speed_table(results: dict[str, dict[str, Any]]) -> str:
     """Return one row for each published run: what is served beside torch."""
     header = [
-        "data", "rows (train / test)", "served", "FP32, %", "served, %", "agreement, %", "torch FP32 p50, ms",
-        "served p50, ms", "speed-up (min–max)", "HTTP p50, ms",
+        "data", "rows (train / test)", "processor", "served", "FP32, %", "served, %", "agreement, %",
+        "torch FP32 p50, ms", "served p50, ms", "speed-up (min–max)", "HTTP p50, ms",
     ]  # fmt: skip
     return markdown_table(header, [_speed_row(name, result) for name, result in results.items()])
 
@@ -99,6 +115,7 @@ def _speed_row(name: str, result: dict[str, Any]) -> list[str]:
     return [
         name,
         _rows(result),
+        processor_kind(result["quantization_benchmark"]["machine"]),
         name_of_served,
         percent(result["fine_tuning"]["test"]["accuracy"]["value"]),
         percent(served["accuracy"]),
@@ -108,6 +125,12 @@ def _speed_row(name: str, result: dict[str, Any]) -> list[str]:
         f"{served['speedup']:.2f}x ({served['speedup_low']:.2f}–{served['speedup_high']:.2f})",
         f"{result['deployment']['latency_ms']['p50']:.2f}",
     ]
+
+
+def processor_kind(machine: dict[str, Any]) -> str:
+    """Return the processor that figures were measured on, with the instructions that decide how fast int8 is."""
+    kinds = [kind for name, kind in _INSTRUCTIONS.items() if name in machine.get("instructions", [])]
+    return " ".join([machine.get("processor", UNKNOWN), *(f"({kind})" for kind in kinds[:1])])
 
 
 def _rows(result: dict[str, Any]) -> str:

@@ -2,10 +2,10 @@
 
     python -m bert_textclassification.training.search --name mine --data mine.csv --trials 20 positive_label=spam
 
-Each trial fine-tunes with settings of the search space and has two objectives: `selection_metric` of its int8 model on
-validation, and that model's milliseconds a text. Test is never looked at. The study is `runs/<name>/search/study.db`.
-The same command goes on after an interruption, and with a larger number of trials after the end. The last line of
-stdout is the best trial as one JSON object.
+Each trial fine-tunes with settings of the search space and has two objectives: the metric that models are judged by
+(`judging.py`), of its int8 model on validation, and that model's milliseconds a text. Test is never looked at. The
+study is `runs/<name>/search/study.db`. The same command goes on after an interruption, and with a larger number of
+trials after the end. The last line of stdout is the best trial as one JSON object.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from bert_textclassification.errors import ConfigurationError, UserError
 from bert_textclassification.training.benchmark import machine
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprint, load_splits
+from bert_textclassification.training.judging import choose_metric, with_chosen_metric
 from bert_textclassification.training.model import find_base_model, layers_of_exits
 from bert_textclassification.training.pipeline import parse_settings
 from bert_textclassification.training.run_folder import RunFolder
@@ -46,6 +47,7 @@ def search(config: TrainingConfig, splits: Splits, space: SearchSpace, trials: i
     Raises:
         ConfigurationError: the study there was made from something else, or another process is at it.
     """
+    config = with_chosen_metric(config, splits)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         study = open_study(config, splits, space, folder)
@@ -151,8 +153,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         space, given = read_space(asked.space), parse_settings(asked.settings)
         config = settings_of(asked.data, given, space)
+        splits = load_splits(config)
+        print(choose_metric(config, splits).sentence, file=sys.stderr)
+        config = with_chosen_metric(config, splits)
         folder = RunFolder(Path("runs") / asked.name).search
-        study = search(config, load_splits(config), space, asked.trials, folder)
+        study = search(config, splits, space, asked.trials, folder)
     except UserError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1

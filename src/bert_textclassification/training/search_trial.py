@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from sklearn.metrics import log_loss
 from transformers import TrainerCallback
 
+from bert_textclassification.training import judging
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.evaluation import compute_metrics, positive_scores
@@ -40,7 +41,7 @@ Curve = Sequence[tuple[float, float]]
 
 def higher_is_better(config: TrainingConfig) -> bool:
     """Whether the metric of the search is a share to maximise, and not the loss."""
-    return config.selection_metric != "loss"
+    return judging.higher_is_better(config.selection_metric)
 
 
 class Objective:

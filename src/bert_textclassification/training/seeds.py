@@ -1,7 +1,7 @@
 """Several seeds: how much of a result is luck, and the best of them on validation to serve."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,16 @@ from transformers import TrainerCallback
 
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
-from bert_textclassification.training.decision import labels_of
-from bert_textclassification.training.evaluation import Interval, accuracy
-from bert_textclassification.training.fine_tuning import STUDENT, FineTuned, evaluate_splits, fine_tune, write_record
+from bert_textclassification.training.evaluation import Interval, metric_value, positive_scores
+from bert_textclassification.training.fine_tuning import (
+    STUDENT,
+    Evaluated,
+    FineTuned,
+    evaluate_splits,
+    fine_tune,
+    write_record,
+)
+from bert_textclassification.training.judging import choose_metric, higher_is_better
 
 
 def fine_tune_seeds(
@@ -30,26 +37,33 @@ def fine_tune_seeds(
     """
     if config.seeds == 1:
         return fine_tune(config, splits, folder, checkpoints=checkpoints, callbacks=callbacks)
-    models, accuracies = [], []
+    metric = choose_metric(config, splits).metric
+    models, measured = [], []
     for seed in range(config.seed, config.seed + config.seeds):
         own = config.model_copy(update={"seed": seed, "seeds": 1})
         model = fine_tune(
             own, splits, folder.parent / f"{folder.name}_{seed}", checkpoints=checkpoints, callbacks=callbacks
         )
         models.append(model)
-        accuracies.append(_accuracies(model, splits))
-    sign = -1 if config.selection_metric == "loss" else 1
+        evaluated = evaluate_splits(model, model.model(), splits)
+        measured.append({name: _measured(evaluated, name) for name in dict.fromkeys(("accuracy", metric))})
+    sign = 1 if higher_is_better(metric) else -1
     best = models[int(np.argmax([sign * model.facts["best_metric"] for model in models]))]
     shutil.copytree(best.folder, folder, dirs_exist_ok=True)
     shutil.rmtree(folder / STUDENT, ignore_errors=True)  # of the model before
-    facts = best.facts | {"seed": best.config.seed, "seeds": seeds_table(accuracies), "accuracies": accuracies}
+    tables = [seeds_table([one[name] for one in measured], name) for name in measured[0]]
+    facts = best.facts | {
+        "seed": best.config.seed,
+        "seeds": {name: interval for table in tables for name, interval in table.items()},
+        "accuracies": [one["accuracy"] for one in measured],
+    }
     write_record(folder, config, best.history, facts)
     return FineTuned.load(folder)
 
 
-def seeds_table(accuracies: Sequence[dict[str, float]]) -> dict[str, Interval]:
-    """Return mean, low and high of each accuracy over the seeds: the 95 % interval of Student's t."""
-    return {f"{split}_accuracy": mean_with_interval([one[split] for one in accuracies]) for split in accuracies[0]}
+def seeds_table(values: Sequence[dict[str, float]], metric: str = "accuracy") -> dict[str, Interval]:
+    """Return mean, low and high of a metric over the seeds, by split: the 95 % interval of Student's t."""
+    return {f"{split}_{metric}": mean_with_interval([one[split] for one in values]) for split in values[0]}
 
 
 def mean_with_interval(values: Sequence[float]) -> Interval:
@@ -59,10 +73,9 @@ def mean_with_interval(values: Sequence[float]) -> Interval:
     return {"value": mean, "low": mean - half, "high": mean + half}
 
 
-def _accuracies(model: FineTuned, splits: Splits) -> dict[str, float]:
-    evaluated = evaluate_splits(model, model.model(), splits)
+def _measured(evaluated: Mapping[str, Evaluated], metric: str) -> dict[str, float]:
+    """Return `metric` of the FP32 model on validation and test."""
     return {
-        name: accuracy(split.targets, labels_of(split.reference))
-        for name, split in evaluated.items()
-        if name in ("validation", "test")
+        name: abs(metric_value(metric, evaluated[name].targets, positive_scores(evaluated[name].reference)))
+        for name in ("validation", "test")
     }

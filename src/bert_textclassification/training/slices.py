@@ -1,4 +1,4 @@
-"""Where a model is worse than elsewhere: accuracy and F1 of the texts that have something in common.
+"""Where a model is worse than elsewhere: how it does on the texts that have something in common.
 
     described = describe(splits.test, tokenizer, config.max_length)
     results = measure_slices(described, targets, scores, config.seed)
@@ -14,15 +14,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest, fisher_exact
+from scipy.stats import binomtest
 from transformers import PreTrainedTokenizerBase
 
 from bert_textclassification.artifact import SliceResult
+from bert_textclassification.training.comparison import measure, resampled
 from bert_textclassification.training.evaluation import RESAMPLES
+from bert_textclassification.training.judging import METRIC_NAMES, higher_is_better
 from bert_textclassification.training.reading import SLICE
+from bert_textclassification.training.subsets import stands_out
 from bert_textclassification.training.tables import markdown_table, percent
 
 JUDGED_ROWS = 30  # a slice is judged where it and the rest have as many; smaller ones are only named
+JUDGED_OF_A_LABEL = 5  # as many of each label, for metrics that look for one of them
 SIGNIFICANT = 0.05
 
 
@@ -49,14 +53,19 @@ def describe(frame: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, max_length
 
 
 def measure_slices(
-    described: pd.DataFrame, targets: Sequence[int], scores: ArrayLike, seed: int, threshold: float = 0.5
+    described: pd.DataFrame,
+    targets: Sequence[int],
+    scores: ArrayLike,
+    seed: int,
+    threshold: float = 0.5,
+    metric: str = "accuracy",
 ) -> list[SliceResult]:
-    """Return accuracy and F1 of each slice with 95 % intervals, and how likely its accuracy differs by chance alone.
+    """Return how the model does on each slice, with 95 % intervals, and how likely `metric` differs by chance alone.
 
-    The interval of the accuracy is Wilson's (1927), that of F1 a percentile bootstrap (Efron 1979) within each class.
-    p-values are Fisher's exact test of the slice against all other texts, two-sided, with Holm's correction (1979):
-    were there no differences, one of all slices would be called different in a run of twenty. Slices that hold all
-    texts are left out.
+    The interval of the accuracy is Wilson's (1927), those of F1 and `metric` are percentile bootstraps (Efron 1979)
+    within each class. p-values are those of `stands_out` within the true labels, so that a slice is not better for its
+    share of positives, with Holm's correction (1979): were there no differences, one of all slices would be called
+    different in a run of twenty. Slices that hold all texts are left out.
 
     Args:
         described: what `describe` returns.
@@ -64,12 +73,19 @@ def measure_slices(
         scores: positive-class score of each row.
         seed: of the resampling.
         threshold: score from which a text gets the positive label.
+        metric: what slices are judged by, one of METRIC_NAMES.
     """
-    truth, predicted = np.asarray(targets) == 1, np.asarray(scores) >= threshold
+    truth, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
     rng = np.random.default_rng(seed)
-    results = [_measured(*one, truth, predicted, rng) for one in _slices(described)]
-    judged = [place for place, one in enumerate(results) if JUDGED_ROWS <= one.rows <= len(truth) - JUDGED_ROWS]
-    for place, p_value in zip(judged, holm([_p_value(results[place], len(truth)) for place in judged]), strict=True):
+    results, p_values = [], {}
+    for place, (name, value, inside) in enumerate(_slices(described)):
+        measured = _measured(name, value, inside, truth == 1, score >= threshold, rng)
+        judged = measured.model_copy(update=_judged(metric, measured, truth[inside], score[inside], threshold, rng))
+        if _enough(judged, truth):
+            expected, p_values[place] = stands_out(metric, truth, score, inside, truth, threshold)
+            judged = judged.model_copy(update={"expected": abs(expected)})
+        results.append(judged)
+    for place, p_value in zip(p_values, holm(list(p_values.values())), strict=True):
         results[place] = results[place].model_copy(update={"p_value": p_value})
     return results
 
@@ -87,24 +103,25 @@ def slice_table(results: Sequence[SliceResult]) -> pd.DataFrame:
     """Return the slices as a table for people, in percent, with a verdict on each."""
     table = pd.DataFrame([result.model_dump() | {"verdict": verdict(result)} for result in results])
     shares = ["accuracy", "low", "high", "f1", "f1_low", "f1_high", "rest_accuracy"]
+    shares += ["judged", "judged_low", "judged_high", "expected"]
     table[shares] = (100 * table[shares].astype(float)).round(1)
     return table.round({"p_value": 4})
 
 
 def verdict(result: SliceResult) -> str:
-    """Return whether the model is better or worse on this slice than elsewhere."""
-    if result.p_value is None:
+    """Return whether the model is better or worse on this slice than elsewhere, on texts with the same labels."""
+    if result.p_value is None or result.judged is None or result.expected is None:
         return "too few to compare"
     if result.p_value >= SIGNIFICANT:
         return "no different"
-    return "worse" if result.accuracy < result.rest_accuracy else "better"
+    return "better" if (result.judged > result.expected) is higher_is_better(result.metric) else "worse"
 
 
 def weak_slices(results: Sequence[SliceResult]) -> list[str]:
     """Return a sentence for each slice on which the model is worse than elsewhere, and not by chance."""
     return [
-        f"On {one.slice}: {one.value} ({one.rows} texts), accuracy is {percent(one.accuracy)} % "
-        f"({percent(one.low)}–{percent(one.high)}) against {percent(one.rest_accuracy)} % elsewhere, and not by chance "
+        f"On {one.slice}: {one.value} ({one.rows} texts), {METRIC_NAMES[one.metric]} is {_with_interval(one)}, where "
+        f"test texts with the same labels have {_in_units(one.metric, one.expected)} on average, and not by chance "
         f"(p = {one.p_value:.2g}, corrected for the number of slices)."
         for one in results
         if verdict(one) == "worse"
@@ -115,20 +132,40 @@ def slices_section(results: Sequence[SliceResult]) -> str:
     """Return the slices as a part of the model card, in Markdown."""
     if not results:
         return "No slices were measured."
+    metric = results[0].metric
     rows = [
         [
             one.slice,
             " ".join(one.value.replace("|", "\\|").split()),
             str(one.rows),
+            "" if one.positives is None else str(one.positives),
             f"{percent(one.accuracy)} ({percent(one.low)}–{percent(one.high)})",
             "" if one.f1 is None else percent(one.f1),
+            *([] if metric == "accuracy" else [_with_interval(one)]),
             verdict(one),
         ]
         for one in results
     ]
-    header = ["slice", "value", "texts", "accuracy, % (95 % interval)", "F1, %", "than elsewhere"]
+    further = [] if metric == "accuracy" else [METRIC_NAMES[metric]]
+    header = ["slice", "value", "texts", "positive", "accuracy, % (95 % interval)", "F1, %", *further, "than elsewhere"]
     weak = "\n".join(f"- {sentence}" for sentence in weak_slices(results))
-    return f"{weak or 'On no slice is the model worse than elsewhere beyond chance.'}\n\n{markdown_table(header, rows)}"
+    return (
+        f"{weak or 'On no slice is the model worse than elsewhere beyond chance.'}\n\nSlices are judged by "
+        f"{METRIC_NAMES[metric]}, against test texts with the same labels.\n\n{markdown_table(header, rows)}"
+    )
+
+
+def _with_interval(one: SliceResult) -> str:
+    if one.judged is None:
+        return ""
+    low, high = (_in_units(one.metric, end).removesuffix(" %") for end in (one.judged_low, one.judged_high))
+    return f"{_in_units(one.metric, one.judged)} ({low}–{high})"
+
+
+def _in_units(metric: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if metric == "loss" else f"{percent(value)} %"
 
 
 def _share_fragmented(words: NDArray[np.int64]) -> float:
@@ -185,7 +222,39 @@ def _measured(
         f1_low=f1_low,
         f1_high=f1_high,
         rest_accuracy=float(right[~inside].mean()),
+        positives=int(truth[inside].sum()),
     )
+
+
+def _judged(
+    metric: str,
+    measured: SliceResult,
+    truth: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    threshold: float,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Return the metric that the slice is judged by with its interval, by the names of SliceResult's fields."""
+    if metric == "accuracy":
+        values: tuple[float, ...] = (measured.accuracy, measured.low, measured.high)
+    elif metric != "loss" and len(set(truth.tolist())) == 1:
+        return {"metric": metric}
+    else:
+        of_rows = measure(metric, truth, scores, threshold)
+        drawn = np.abs([of_rows(resampled(truth, rng)) for _ in range(RESAMPLES)])  # the log loss comes negated
+        values = (abs(of_rows(np.ones(len(truth), dtype=np.int64))), *np.percentile(drawn, [2.5, 97.5]).tolist())
+    return {"metric": metric} | dict(zip(("judged", "judged_low", "judged_high"), values, strict=True))
+
+
+def _enough(one: SliceResult, truth: NDArray[np.int64]) -> bool:
+    """Whether the slice and the rest have enough texts to compare, of each label where the metric looks for one."""
+    rest = len(truth) - one.rows
+    if one.metric in ("accuracy", "loss"):
+        return min(one.rows, rest) >= JUDGED_ROWS
+    inside = one.positives or 0
+    outside = int(truth.sum()) - inside
+    fewest = min(inside, one.rows - inside, outside, rest - outside)
+    return min(one.rows, rest) >= JUDGED_ROWS and fewest >= JUDGED_OF_A_LABEL
 
 
 def _f1_with_interval(
@@ -200,10 +269,3 @@ def _f1_with_interval(
     drawn_alarms = rng.binomial(negatives, alarms / negatives if negatives else 0, RESAMPLES)
     low, high = np.percentile(2 * drawn_hits / (positives + drawn_hits + drawn_alarms), [2.5, 97.5])
     return 2 * hits / (positives + hits + alarms), float(low), float(high)
-
-
-def _p_value(result: SliceResult, rows: int) -> float:
-    rest = rows - result.rows
-    right, rest_right = round(result.accuracy * result.rows), round(result.rest_accuracy * rest)
-    table = [[right, result.rows - right], [rest_right, rest - rest_right]]
-    return float(fisher_exact(table).pvalue)

@@ -1,12 +1,28 @@
 """Numbers and tables in Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+UNKNOWN = "–"
+FIGURES = {  # of a variant, by the names of its fields
+    "accuracy": "accuracy, %",
+    "average_precision": "average precision, %",
+    "log_loss": "log loss, nats",
+    "calibration_error": "calibration error, %",
+}
 
 
 def percent(share: float) -> str:
     """Return a share in [0, 1] in percent, with two decimals."""
     return f"{100 * share:.2f}"
+
+
+def figure(variant: Mapping[str, Any], name: str, split: str = "test") -> str:
+    """Return one of FIGURES of a variant, given by the names of its fields; UNKNOWN where an older run lacks it."""
+    value = variant.get(name, {}).get(split)
+    if value is None:
+        return UNKNOWN
+    return f"{value:.4f}" if name == "log_loss" else percent(value)
 
 
 def with_interval(metric: dict[str, float]) -> str:

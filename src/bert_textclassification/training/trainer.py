@@ -27,12 +27,17 @@ from bert_textclassification.training.checkpoints import MarkComplete
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.evaluation import compute_metrics, positive_scores
+from bert_textclassification.training.judging import (
+    IMBALANCED_BELOW,
+    METRIC_NAMES,
+    choose_metric,
+    higher_is_better,
+    rarer_share,
+)
 from bert_textclassification.training.learning_rates import groups
 from bert_textclassification.training.loss import ExitLoss
 from bert_textclassification.training.model import TextClassifier
 from bert_textclassification.training.stopping import EvaluationStopped, StopWithCheckpoint
-
-_IMBALANCED_BELOW = 0.2
 
 
 @dataclass
@@ -117,7 +122,7 @@ def make(
         print(f"warning: of {torch.cuda.device_count()} GPUs here one is used; take one a host.", file=sys.stderr)
     trainer = make_trainer(
         model=model,
-        args=_arguments(config, len(splits.train), folder),
+        args=_arguments(config, len(splits.train), choose_metric(config, splits).metric, folder),
         train_dataset=_dataset(splits.train, splits, tokenizer, config),
         eval_dataset=_dataset(splits.validation, splits, tokenizer, config),
         data_collator=DataCollatorWithPadding(tokenizer),
@@ -138,10 +143,10 @@ def make(
 
 def class_weights(splits: Splits, config: TrainingConfig) -> list[float] | None:
     """Return the loss weight of each class, rows / (2 * rows of the class), where train is imbalanced, else None."""
-    positives = sum(splits.targets(splits.train))
-    rows = len(splits.train)
-    if config.class_weights == "none" or min(positives, rows - positives) / rows >= _IMBALANCED_BELOW:
+    targets = splits.targets(splits.train)
+    if config.class_weights == "none" or rarer_share(targets) >= IMBALANCED_BELOW:
         return None
+    positives, rows = sum(targets), len(targets)
     return [rows / (2 * (rows - positives)), rows / (2 * positives)]
 
 
@@ -158,7 +163,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length:
     return ids
 
 
-def _arguments(config: TrainingConfig, rows: int, scratch: Path) -> TrainingArguments:
+def _arguments(config: TrainingConfig, rows: int, metric: str, scratch: Path) -> TrainingArguments:
     steps_per_epoch = -(-rows // config.batch_size)
     evaluate_every = max(1, steps_per_epoch // config.evaluations_per_epoch)
     if config.batch_size % hosts.count():
@@ -184,8 +189,8 @@ def _arguments(config: TrainingConfig, rows: int, scratch: Path) -> TrainingArgu
         save_steps=evaluate_every,
         save_on_each_node=True,
         load_best_model_at_end=True,
-        metric_for_best_model=config.selection_metric,
-        greater_is_better=config.selection_metric != "loss",
+        metric_for_best_model=metric,
+        greater_is_better=higher_is_better(metric),
         logging_steps=max(1, steps_per_epoch // 10),
         label_names=["labels"],
         disable_tqdm=True,
@@ -258,7 +263,12 @@ class Progress(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
         """Show what was logged."""
-        names = {"loss": "loss", "eval_loss": "validation loss", "eval_accuracy": "validation accuracy"}
+        judged_by = args.metric_for_best_model
+        names = {
+            "loss": "loss",
+            "eval_loss": "validation loss",
+            f"eval_{judged_by}": f"validation {METRIC_NAMES[judged_by]}",
+        }
         self._shown |= {names[name]: f"{value:.4f}" for name, value in logs.items() if name in names}
         self._bar.set_postfix(self._shown, refresh=False)
 

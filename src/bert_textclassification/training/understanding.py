@@ -13,6 +13,7 @@ from bert_textclassification.training.behaviour_file import load_suite
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.evaluation import positive_scores
 from bert_textclassification.training.fine_tuning import FineTuned, torch_logits
+from bert_textclassification.training.judging import choose_metric
 from bert_textclassification.training.slices import describe, measure_slices
 from bert_textclassification.training.trainer import encode
 
@@ -30,8 +31,10 @@ def with_understanding(manifest: Manifest, folder: Path, fine_tuned: FineTuned, 
 
 def slices_of(fine_tuned: FineTuned, splits: Splits, scores: ArrayLike, threshold: float = 0.5) -> list[SliceResult]:
     """Return the slices of the test split, of which `scores` are the positive-class scores."""
-    described = describe(splits.test, fine_tuned.tokenizer(), fine_tuned.config.max_length)
-    return measure_slices(described, splits.targets(splits.test), scores, fine_tuned.config.seed, threshold)
+    config = fine_tuned.config
+    described = describe(splits.test, fine_tuned.tokenizer(), config.max_length)
+    metric = choose_metric(config, splits).metric
+    return measure_slices(described, splits.targets(splits.test), scores, config.seed, threshold, metric)
 
 
 def behaviours_of(
