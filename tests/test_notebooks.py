@@ -94,6 +94,15 @@ def test_a_run_ends_with_one_json_line_read_from_what_it_made(tiny_run):
     assert line["p50_ms_int8"] > 0
     assert line["speedup_int8"] > 0
     assert line["model_dir"] == str(run.model)
+    assert line["served_variant"] == manifest["default_variant"]
+    assert line["accuracy_served"] == pytest.approx(manifest["metrics"]["test"]["accuracy"]["value"], abs=1e-4)
+
+
+def test_a_run_starts_with_what_the_models_are_judged_by(tiny_run):
+    run, _ = tiny_run
+    manifest = json.loads((run.model / "manifest.json").read_text())
+    for name in ("01_exploration", "02_fine_tuning"):
+        assert manifest["judging"]["sentence"] in json.dumps(json.loads((run.root / f"{name}.ipynb").read_text()))
 
 
 def test_the_score_is_the_same_in_the_notebook_over_http_and_in_python(tiny_run):

@@ -14,6 +14,7 @@ from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, load_splits
 from bert_textclassification.training.duplicates import normalise
 from bert_textclassification.training.findings import Finding
+from bert_textclassification.training.judging import choose_metric
 from bert_textclassification.training.label_errors import label_errors
 
 FOLDER = os.environ.get("BERT_TEXTCLASSIFICATION_DATA")
@@ -69,6 +70,11 @@ def test_the_baseline_on_sms_beats_the_majority():
     splits = load("sms_spam")
     accuracy = fit_baseline(splits, seed=0).score(splits.test["text"], splits.targets(splits.test))
     assert accuracy > 0.95
+
+
+def test_sms_is_judged_by_average_precision_and_sst2_by_accuracy():
+    metrics = {name: choose_metric(TrainingConfig(data=name), load(name)).metric for name in ("sms_spam", "sst2")}
+    assert metrics == {"sms_spam": "average_precision", "sst2": "accuracy"}
 
 
 @pytest.mark.parametrize(
