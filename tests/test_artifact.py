@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import tarfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,12 +17,18 @@ from bert_textclassification.artifact import (
     Artifact,
     Decision,
     Histogram,
+    Manifest,
+    Processor,
     Reference,
+    _parse_manifest,
     pack,
     sha256_of,
 )
 from bert_textclassification.errors import ArtifactError
 from bert_textclassification.serving.predictor import Predictor
+
+MANIFESTS = Path(__file__).parent / "manifests"
+_NO_SCHEMAS = ("null", "true", "0", "-1", "1.5", '"2"', "[2]")
 
 
 def test_a_whole_artifact_loads(tiny_artifact):
@@ -63,13 +70,63 @@ def test_a_manifest_that_is_not_json_is_named(copied_artifact, content):
     assert "copy the artifact again" in message
 
 
-@pytest.mark.parametrize("content", ["[]", "null", "{}", '{"schema_version": 2}', '{"schema_version": "1"}'])
-def test_a_manifest_of_another_schema_is_named_with_both_versions(copied_artifact, content):
+@pytest.mark.parametrize("content", ["[]", "null", "{}", *(f'{{"schema_version": {one}}}' for one in _NO_SCHEMAS)])
+def test_a_manifest_without_a_schema_version_is_named(copied_artifact, content):
     (copied_artifact / "manifest.json").write_text(content)
     message = _refusal(copied_artifact)
-    assert "manifest.json has schema version" in message
-    assert "this release reads 1" in message
-    assert "train again" in message
+    assert "manifest.json has the schema version" in message
+    assert "copy it again" in message
+
+
+@pytest.mark.parametrize("version", [3, 40])
+def test_a_newer_schema_is_named_with_both_versions(copied_artifact, version):
+    _edit_manifest(copied_artifact, schema_version=version, labels="of another form")
+    message = _refusal(copied_artifact)
+    assert f"was written by a newer release: it has schema version {version} and this release reads up to 2" in message
+    assert "serve it with the release that trained it" in message
+
+
+def test_an_older_server_serves_an_artifact_with_fields_it_does_not_know(copied_artifact, tiny_artifact):
+    manifest = _manifest(copied_artifact)
+    for record in (
+        manifest, manifest["decision"], manifest["tokenizer"], manifest["measured_on"], manifest["reference"]["scores"],
+        *manifest["variants"].values(), *manifest["data"].values(),
+    ):  # fmt: skip
+        record["of_tomorrow"] = {"unheard": ["of"]}
+    (copied_artifact / "manifest.json").write_text(json.dumps(manifest))
+    assert Artifact.load(copied_artifact).manifest == tiny_artifact.manifest
+    assert Predictor.load(copied_artifact).predict(["hello there"]) == Predictor(tiny_artifact).predict(["hello there"])
+
+
+def test_a_misspelt_field_cannot_be_written(tiny_artifact):
+    fields = tiny_artifact.manifest.model_dump()
+    with pytest.raises(ValidationError, match="max_lenght"):
+        Manifest(**fields, max_lenght=1)
+    with pytest.raises(ValidationError, match="treshold"):
+        Decision(treshold=0.4)
+
+
+def test_an_artifact_of_schema_1_is_served(copied_artifact, tiny_artifact):
+    """The manifest is one that the last release with schema 1 wrote; the names of its files are the same."""
+    content = json.loads((MANIFESTS / "schema_1.json").read_text())
+    now = _manifest(copied_artifact)
+    content["tokenizer"] = now["tokenizer"]
+    content["variants"] = {
+        name: variant | {field: now["variants"][name][field] for field in ("file", "sha256", "size_bytes")}
+        for name, variant in content["variants"].items()
+    }
+    (copied_artifact / "manifest.json").write_text(json.dumps(content))
+    manifest = Artifact.load(copied_artifact).manifest
+    assert manifest.measured_on == Processor(name="Example Processor", kind="avx512_vnni")
+    assert manifest.truncation_side == "right"
+    predictions = Predictor.load(copied_artifact, "fp32").predict(["hello there"])
+    assert predictions[0].logits == Predictor(tiny_artifact, "fp32").predict(["hello there"])[0].logits
+
+
+def test_schema_1_without_a_word_on_the_processor_is_read():
+    content = json.loads((MANIFESTS / "schema_1.json").read_text())
+    del content["made_on"]
+    assert _parse_manifest(json.dumps(content).encode(), MANIFESTS).measured_on is None
 
 
 @pytest.mark.parametrize(
@@ -84,7 +141,8 @@ def test_a_manifest_of_another_schema_is_named_with_both_versions(copied_artifac
         ({"decision": {"review_band": [0.9, 0.1]}}, "decision"),
         ({"decision": {"review_band": [-0.1, 0.5]}}, "decision"),
         ({"decision": {"review_band": [0.5, 1.1]}}, "decision"),
-        ({"unheard_of": 1}, "unheard_of"),
+        ({"truncation_side": "middle"}, "truncation_side"),
+        ({"measured_on": {"kind": 1}}, "measured_on"),
     ],
 )
 def test_a_damaged_field_of_the_manifest_is_named(copied_artifact, change, where):

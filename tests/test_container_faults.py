@@ -274,7 +274,7 @@ def _cut(path: Path) -> None:
 
 
 def _renew(path: Path) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 3}))
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def _renew(path: Path) -> None:
         ("int8.safetensors", Path.unlink, "lacks", "copy the whole folder again"),
         ("tokenizer.json", Path.unlink, "lacks", "copy the whole folder again"),
         ("manifest.json", Path.unlink, "is not a finished model artifact", "train again or point to"),
-        ("manifest.json", _renew, "has schema version 2 but this release reads 1", "serve it with the release"),
+        ("manifest.json", _renew, "was written by a newer release", "serve it with the release"),
     ],
 )
 def test_a_damaged_model_ends_the_container_with_the_file_and_the_remedy(

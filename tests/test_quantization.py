@@ -5,15 +5,20 @@ import re
 import shutil
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+from onnx import numpy_helper
+from safetensors.torch import load_file, save_file
 from transformers import DistilBertConfig, DistilBertModel
 
 from bert_textclassification.artifact import PASSED, Artifact, Reference, Variant
-from bert_textclassification.errors import DataError
+from bert_textclassification.errors import DataError, NonFiniteLogitsError
 from bert_textclassification.serving.engine import load_engine
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training import quantization, variants
-from bert_textclassification.training.fine_tuning import evaluate_splits, fine_tune, torch_logits
+from bert_textclassification.training.fine_tuning import FineTuned, evaluate_splits, fine_tune, torch_logits
+from bert_textclassification.training.onnx_export import export_onnx
 from bert_textclassification.training.quantization import (
     build_artifact,
     choose_default,
@@ -204,3 +209,107 @@ def test_another_architecture_goes_the_whole_way(tiny_base, tiny_config, tiny_sp
     assert artifact.manifest.variants["fp32"].agreement["test"] == 1.0
     assert artifact.manifest.variants["fp32"].largest_score_change["test"] < 1e-5
     assert artifact.manifest.variants["int8"].largest_score_change["test"] < 0.05
+
+
+# -- the model given stays as it is
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_export_leaves_every_module_in_its_mode(tiny_fine_tuned, tmp_path, training):
+    model = tiny_fine_tuned.model().train(training)
+    model.dropout.train(not training)
+    before = {name: module.training for name, module in model.named_modules()}
+    export_onnx(model, tmp_path / "model.onnx")
+    assert {name: module.training for name, module in model.named_modules()} == before
+
+
+# -- logits that are not finite numbers
+
+
+def test_a_variant_that_overflows_is_not_built_and_says_why(tiny_fine_tuned, tiny_splits, tmp_path, monkeypatch):
+    whole = variants.write
+
+    def overflowing(form, models, folder):
+        path = whole(form, models, folder)
+        if form.file == "int8.onnx":
+            _scale_the_last_layer(path)
+        return path
+
+    monkeypatch.setattr(quantization, "write", overflowing)
+    artifact = build_artifact(tiny_fine_tuned, tiny_splits, tmp_path)
+    assert set(artifact.manifest.variants) == {"fp32", "int8"}
+    assert (
+        artifact.manifest.not_built["int8_onnx"] == "The arithmetic of int8_onnx overflows: some texts have no score."
+    )
+    assert not (tmp_path / "int8.onnx").exists()
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 3e38])
+def test_a_model_that_gives_no_numbers_is_refused(tiny_fine_tuned, tiny_splits, tmp_path, number):
+    folder = shutil.copytree(tiny_fine_tuned.folder, tmp_path / "fine_tuned")
+    weights = load_file(folder / "model.safetensors")
+    weights["head.weight"][:] = number
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(NonFiniteLogitsError, match=r"Training has diverged: .*; lower learning_rate") as problem:
+        build_artifact(FineTuned.load(folder), tiny_splits, tmp_path / "model")
+    assert re.fullmatch(r"[^.\n]+\.", str(problem.value))
+    assert not (tmp_path / "model/manifest.json").exists()
+
+
+def _scale_the_last_layer(path):
+    """Let the logits of an ONNX file overflow: the scale of its last weight is the largest number."""
+    model = onnx.load(path)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    node = next(one for one in reversed(model.graph.node) if one.op_type == "Add" and set(one.input) & set(weights))
+    name = next(iter(set(node.input) & set(weights)))
+    weights[name].CopyFrom(numpy_helper.from_array(np.full(2, np.inf, dtype=np.float32), name))
+    onnx.save(model, path)
+
+
+# -- int8 of ONNX Runtime is exact on every processor
+
+
+def test_products_of_int8_onnx_are_exact_here(tiny_artifact):
+    """Sums of two products that leave 16 bits saturate in the kernels of AVX2 for u8 times s8."""
+    engine = tiny_artifact.model_path("int8_onnx")
+    for node, weight, zero in integer_products(engine):
+        texts = np.random.default_rng(0).integers(0, 256, (9, weight.shape[0]), dtype=np.uint8)
+        texts[0] = 255
+        for point in (0, 128, 255):
+            expected = (texts.astype(np.int32) - point) @ (weight.astype(np.int32) - zero.astype(np.int32))
+            np.testing.assert_array_equal(product(node, texts, point, weight, zero), expected)
+
+
+def test_products_of_int8_onnx_fit_16_bits_on_every_processor(tiny_artifact):
+    """A kernel may add two products of a byte and a weight in 16 bits, unless both are unsigned."""
+    found = list(integer_products(tiny_artifact.model_path("int8_onnx")))
+    assert len(found) == 2 * 6 + 1
+    for _, weight, _ in found:
+        assert weight.dtype == np.uint8 or 2 * 255 * np.abs(weight.astype(int)).max() < 2**15
+
+
+def integer_products(path):
+    """Yield each MatMulInteger of an ONNX file, its weights [inputs, outputs], and their zero points."""
+    graph = onnx.load(path).graph
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "MatMulInteger" and node.input[1] in tensors:
+            yield node, tensors[node.input[1]], tensors[node.input[3]]
+
+
+def product(node, texts, point, weight, zero):
+    """Return what ONNX Runtime makes of one such product with constant weights."""
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMulInteger", ["texts", "weight", "point", "zero"], ["sums"])],
+        "product",
+        [onnx.helper.make_tensor_value_info("texts", onnx.TensorProto.UINT8, texts.shape)],
+        [onnx.helper.make_tensor_value_info("sums", onnx.TensorProto.INT32, None)],
+        [
+            numpy_helper.from_array(np.array(point, dtype=np.uint8), "point"),
+            numpy_helper.from_array(weight, "weight"),
+            numpy_helper.from_array(zero, "zero"),
+        ],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"texts": texts})[0]

@@ -9,26 +9,30 @@ A folder, or its `model.tar.gz`, with everything needed to serve and nothing exe
     model_card.md     the manifest for people
 
 The manifest is written last, so a folder without one is not an artifact.
+
+A reader ignores fields that it does not know, so that a release serves what a newer one has trained. What an older
+release must not overlook gets a new schema version.
 """
 
 import hashlib
 import json
 import tarfile
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from bert_textclassification.errors import ArtifactError
 
 PASSED = "passed"  # the verdict on a variant that may be the default
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # schema 1 is read, too
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 MODEL_CARD = "model_card.md"
+TruncationSide = Literal["left", "right"]
 SCORE_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 TOKEN_EDGES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
@@ -206,6 +210,13 @@ class BaseModelSource(_Record):
     sha256: str
 
 
+class Processor(_Record):
+    """A processor: its name for people, and its kind as `serving/processor.py` tells them apart."""
+
+    name: str
+    kind: str
+
+
 class Manifest(_Record):
     """Everything a server must know, and everything a person may ask later."""
 
@@ -214,6 +225,9 @@ class Manifest(_Record):
     base_model: BaseModelSource
     labels: tuple[str, str] = Field(description="negative, positive")
     max_length: int = Field(ge=2, description="tokens, special ones included")
+    truncation_side: TruncationSide = Field(
+        default="right", description="where a text of more than max_length tokens is cut: right reads its beginning"
+    )
     decision: Decision
     reference: Reference | None = None
     tokenizer: StoredFile
@@ -221,7 +235,10 @@ class Manifest(_Record):
     default_variant: str
     default_reason: str
     not_built: dict[str, str] = Field(default={}, description="variants that could not be made, and why")
-    made_on: dict[str, str] = Field(default={}, description="processor and instruction set that chose the default")
+    measured_on: Processor | None = Field(
+        default=None,
+        description="where every figure of this manifest was taken; accuracies, scores and speeds hold for its kind",
+    )
     data: dict[str, DataSplit]
     findings: tuple[DataFinding, ...] = Field(default=(), description="what is doubtful in the data")
     metrics: dict[str, dict[str, dict[str, float]]] = Field(
@@ -331,14 +348,10 @@ def _parse_manifest(raw: bytes, path: Path) -> Manifest:
         content = json.loads(raw)
     except ValueError as problem:
         raise ArtifactError(f"{path} is not valid JSON ({problem}); copy the artifact again.") from None
-    found = content.get("schema_version") if isinstance(content, Mapping) else None
-    if found != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{path} has schema version {found!r} but this release reads {SCHEMA_VERSION}; serve it with the "
-            "release that trained it, or train again."
-        )
+    _check_schema(content.get("schema_version") if isinstance(content, dict) else None, path)
     try:
-        manifest = Manifest.model_validate_json(raw)
+        # Construction refuses unknown fields, reading ignores them.
+        manifest = Manifest.model_validate(_as_schema_2(content), extra="ignore")
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -348,6 +361,28 @@ def _parse_manifest(raw: bytes, path: Path) -> Manifest:
             f"{path} names the default variant {manifest.default_variant!r}, which it lacks; copy it again."
         )
     return manifest
+
+
+def _check_schema(version: object, path: Path) -> None:
+    if type(version) is not int or version < 1:
+        raise ArtifactError(f"{path} has the schema version {version!r}, which no release writes; copy it again.")
+    if version > SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path} was written by a newer release: it has schema version {version} and this release reads up to "
+            f"{SCHEMA_VERSION}; serve it with the release that trained it."
+        )
+
+
+def _as_schema_2(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest as schema 2 has it; schema 1 called `measured_on` `made_on` and always cut texts on the right.
+
+    Its `instructions` are those of the native engine's kernels.
+    """
+    made_on = content.get("made_on")
+    if content["schema_version"] != 1 or not isinstance(made_on, dict):
+        return content
+    processor = {"name": made_on.get("processor", ""), "kind": made_on.get("instructions", "")}
+    return {**content, "measured_on": processor}
 
 
 def _check_size(path: Path, stored: StoredFile) -> None:

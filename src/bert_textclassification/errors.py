@@ -21,6 +21,10 @@ class EngineUnavailableError(UserError):
     """This installation or this processor cannot run the engine that a model was made for."""
 
 
+class NonFiniteLogitsError(UserError):
+    """A model gives logits that are infinite or not a number, so its texts have no score."""
+
+
 class HostError(UserError):
     """The hosts of a job do not find each other, disagree, or one of them is lost."""
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from tokenizers import Tokenizer
 
-from bert_textclassification.artifact import Artifact
+from bert_textclassification.artifact import Artifact, TruncationSide
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.cache import AnswerCache
 from bert_textclassification.serving.engine import Turn, at_once, load_engine
@@ -87,13 +87,13 @@ class Predictor:
     """
 
     def __init__(self, artifact: Artifact, variant: str | None = None, threads: int = 1, cache_texts: int = 0) -> None:
-        self.artifact = artifact
+        self.artifact, manifest = artifact, artifact.manifest
         self.variant_name, self.variant = artifact.variant(variant_for_this_machine(artifact, variant))
-        self.temperature = self.variant.temperature or artifact.manifest.decision.temperature
-        longest, path = artifact.manifest.max_length, artifact.tokenizer_path()
+        self.temperature = self.variant.temperature or manifest.decision.temperature
+        longest, side, path = manifest.max_length, manifest.truncation_side, artifact.tokenizer_path()
         self._engine = load_engine(artifact.model_path(self.variant_name), self.variant, threads)
-        self._tokenizer = load_tokenizer(path, longest)
-        self._window_tokenizer = load_tokenizer(path, longest, overlap=longest // 4)
+        self._tokenizer = load_tokenizer(path, longest, truncation_side=side)
+        self._window_tokenizer = load_tokenizer(path, longest, longest // 4, side)
         self._cache: AnswerCache[Answer] = AnswerCache(cache_texts)
 
     @classmethod
@@ -125,13 +125,15 @@ class Predictor:
 
         Args:
             texts: any number of non-empty strings.
-            truncation: what to do with a text longer than the model reads: read its beginning, read all of it in
-                windows that overlap by a quarter and take the mean of their logits weighted by their tokens, or refuse.
+            truncation: what to do with a text longer than the model reads: read its beginning (its end where the
+                manifest's truncation_side is "left"), read all of it in windows that overlap by a quarter and take the
+                mean of their logits weighted by their tokens, or refuse.
             threshold: positive-class score from which the positive label is given; the artifact's own when None.
             turn: what does the work of each batch, and of tokenising all but the first texts of many.
 
         Raises:
-            RequestError: a text is empty or not valid Unicode, or too long for what `truncation` asks.
+            RequestError: a text is empty or not valid Unicode, or too long for what `truncation` asks; or the model
+                gives no number for it (status 500).
         """
         answers = self._answers(texts, truncation, turn)
         return [
@@ -172,6 +174,7 @@ class Predictor:
         if truncation == "error":
             self._refuse_truncated([(known.get(key) or tokenised[key]).truncated for key in keys])
         computed = dict(zip(new, self._compute(list(tokenised.values()), turn), strict=True))
+        _refuse_overflow([key in computed and not _is_finite(computed[key]) for key in keys])
         for key, answer in computed.items():
             self._cache.put(key, answer)
         return [(known[key], True) if key in known else (computed[key], False) for key in keys]
@@ -225,14 +228,17 @@ def positive_probability(logits: Sequence[float], temperature: float) -> float:
     return 1.0 / (1.0 + math.exp(-margin)) if margin >= 0 else math.exp(margin) / (1.0 + math.exp(margin))
 
 
-def load_tokenizer(path: Path, max_length: int, overlap: int = 0) -> Tokenizer:
+def load_tokenizer(
+    path: Path, max_length: int, overlap: int = 0, truncation_side: TruncationSide = "right"
+) -> Tokenizer:
     """Load a tokenizer that cuts at `max_length` tokens, windows overlapping by `overlap`, and never pads.
 
-    Some tokenizer files fix padding to their full length, which would run every text at the cost of the longest.
+    The tokenizer file does not decide: some fix padding to their full length, which would run every text at the cost
+    of the longest, and it does not always say on which side training cut the texts.
     """
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length, stride=overlap)
+    tokenizer.enable_truncation(max_length, stride=overlap, direction=truncation_side)
     return tokenizer
 
 
@@ -273,6 +279,21 @@ def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
         chars += len(text)
     if chunk:
         yield chunk
+
+
+def _is_finite(answer: Answer) -> bool:
+    return math.isfinite(answer.logits[0]) and math.isfinite(answer.logits[1])
+
+
+def _refuse_overflow(overflowed: Sequence[bool]) -> None:
+    if True in overflowed:
+        raise RequestError(
+            "model_overflow",
+            "The model's arithmetic overflows on this text, so it has no score; serve another variant (MODEL_VARIANT) "
+            "or train again.",
+            f"instances[{overflowed.index(True)}]",
+            status=500,
+        )
 
 
 def _refuse_too_many_windows(windows: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.wrong_values import one_sentence
 
 _ROOM_BYTES = 1_000_000
+MAX_LENGTH = 8192  # tokens; a base model may read fewer
 DEFAULT_BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 FINDINGS = (
     "leakage", "conflict", "repeat", "near_leakage", "encoding", "html", "too_long", "language", "label_error",
@@ -46,7 +47,7 @@ class TrainingConfig(BaseModel):
     layers: int = Field(
         default=0, ge=0, le=96, description="Layers kept of the base model, evenly spaced with the last; 0 for all"
     )
-    max_length: int = Field(default=128, ge=8, le=512, description="Tokens read of a text, special ones too")
+    max_length: int = Field(default=128, ge=8, le=MAX_LENGTH, description="Tokens read of a text, special ones too")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout before the classification layer")
     epochs: float = Field(default=4, gt=0, le=100, description="Passes over train, at most")
     batch_size: int = Field(default=32, ge=1, le=1024, description="Texts in a training step")

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, set_seed
 
-from bert_textclassification.errors import DataError
+from bert_textclassification.errors import DataError, NonFiniteLogitsError
 from bert_textclassification.serving.onnx_engine import batches_by_length
 from bert_textclassification.training import hosts, stopping, trainer
 from bert_textclassification.training.batches import padding_share
@@ -35,6 +35,7 @@ from bert_textclassification.training.model import (
     load_classifier,
     save_classifier,
 )
+from bert_textclassification.training.model_check import load_checked
 from bert_textclassification.training.trainer import FineTuningTrainer, class_weights, encode
 
 TRAINING_RECORD = "training.json"
@@ -114,12 +115,15 @@ def fine_tune(
         make_trainer: makes the Trainer from its arguments.
         checkpoints: where an interrupted run is gone on from; None for a run that starts from the beginning.
         callbacks: more of them for the Trainer.
+
+    Raises:
+        UserError: the base model or the behavioural tests cannot be used; found now and not after hours.
     """
     base = find_base_model(config.base_model)
-    load_suite(config, splits.labels)  # a mistake in the behavioural tests is refused now, not after hours
-    shutil.rmtree(folder / STUDENT, ignore_errors=True)  # of the model before
+    load_suite(config, splits.labels)
     set_seed(config.seed)
-    model = base.classifier(config.dropout, config.exit_layers, config.layers)
+    model = load_checked(base, config, splits.train["text"].tolist())
+    shutil.rmtree(folder / STUDENT, ignore_errors=True)  # of the model before
     return train(model, base, config, splits, folder, make_trainer, checkpoints, callbacks)
 
 
@@ -179,14 +183,24 @@ def require_same_data(fine_tuned: FineTuned, splits: Splits) -> None:
 
 
 def evaluate_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits) -> dict[str, Evaluated]:
-    """Return the splits but train, tokenised, with the torch model's logits."""
+    """Return the splits but train, tokenised, with the torch model's logits.
+
+    Raises:
+        NonFiniteLogitsError: the model gives no numbers.
+    """
     tokenizer = fine_tuned.tokenizer()
     evaluated = {}
     for name, frame in splits.items():
         if name == "train":
             continue
         token_ids = encode(tokenizer, frame["text"].tolist(), fine_tuned.config.max_length)
-        evaluated[name] = Evaluated(token_ids, splits.targets(frame), torch_logits(model, token_ids))
+        logits = torch_logits(model, token_ids)
+        if not np.isfinite(logits).all():
+            raise NonFiniteLogitsError(
+                "Training has diverged: the model gives logits that are not finite numbers; lower learning_rate, or "
+                "set precision to fp32."
+            )
+        evaluated[name] = Evaluated(token_ids, splits.targets(frame), logits)
     return evaluated
 
 

@@ -12,11 +12,12 @@ from bert_textclassification.artifact import (
     DataSplit,
     Decision,
     Manifest,
+    Processor,
     Reference,
     StoredFile,
     Variant,
 )
-from bert_textclassification.serving.native_engine import instructions
+from bert_textclassification.serving import processor
 from bert_textclassification.training.benchmark import machine
 from bert_textclassification.training.calibration import calibrated_scores
 from bert_textclassification.training.data import Splits, fingerprint
@@ -62,6 +63,7 @@ def describe(
         base_model=BaseModelSource(**fine_tuned.facts["base_model"]),
         labels=splits.labels,
         max_length=config.max_length,
+        truncation_side=fine_tuned.tokenizer().truncation_side,
         decision=decision,
         reference=Reference.of(scores.tolist(), [len(ids) for ids in validation.token_ids]),
         tokenizer=StoredFile.of(tokenizer),
@@ -69,7 +71,7 @@ def describe(
         default_variant=chosen.default,
         default_reason=chosen.reason,
         not_built=chosen.not_built,
-        made_on={"processor": machine()["processor"], "instructions": next(iter(instructions()), "")},
+        measured_on=Processor(name=machine()["processor"], kind=processor.kind()),
         data={
             name: DataSplit(rows=len(frame), positives=sum(splits.targets(frame)), sha256=fingerprint(frame))
             for name, frame in splits.items()

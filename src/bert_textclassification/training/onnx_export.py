@@ -14,10 +14,14 @@ from bert_textclassification.training.model import TextClassifier
 
 
 def export_onnx(model: TextClassifier, path: Path) -> None:
-    """Write the model as FP32 ONNX with any number of texts and tokens: [texts, tokens] to logits [texts, 2]."""
+    """Write the model as FP32 ONNX with any number of texts and tokens: [texts, tokens] to logits [texts, 2].
+
+    The model itself stays as it is.
+    """
     example = torch.ones((2, 8), dtype=torch.int64)
     dynamic = {0: "texts", 1: "tokens"}
-    with warnings.catch_warnings():
+    torch._C._jit_set_onnx_log_enabled(False)  # else an export that fails prints its whole graph
+    with _modes_kept(model), warnings.catch_warnings():
         # The tracing exporter is deprecated and warns of branches that our shapes never take; it is exact to 5e-7
         # and an order of magnitude faster than its successor.
         warnings.simplefilter("ignore")
@@ -48,6 +52,17 @@ class _LogitsOnly(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
         return self.model(input_ids, attention_mask).logits
+
+
+@contextmanager
+def _modes_kept(model: torch.nn.Module) -> Iterator[None]:
+    """Give every module back its training or evaluation mode: the exporter leaves all of them in training mode."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 @contextmanager

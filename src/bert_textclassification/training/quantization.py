@@ -29,6 +29,8 @@ from bert_textclassification.artifact import (
     sha256_of,
     write_manifest,
 )
+from bert_textclassification.errors import NonFiniteLogitsError
+from bert_textclassification.serving import processor
 from bert_textclassification.serving.engine import Outputs, load_engine
 from bert_textclassification.serving.native_engine import NativeEngine, instructions, read_architecture
 from bert_textclassification.training.benchmark import sample_stream, single, time_interleaved
@@ -52,7 +54,7 @@ from bert_textclassification.training.fine_tuning import (
     require_same_data,
 )
 from bert_textclassification.training.manifest import Chosen, describe, versions
-from bert_textclassification.training.model import WEIGHTS
+from bert_textclassification.training.model_files import WEIGHTS
 from bert_textclassification.training.quality import Logits, assess
 from bert_textclassification.training.report import model_card
 from bert_textclassification.training.understanding import with_understanding
@@ -107,9 +109,16 @@ def measure_variants(
     variants = {}
     for name in tqdm([name for name in FORMS if name not in not_built], desc="measuring variants", file=sys.stderr):
         path = write(FORMS[name], models, folder)
-        variants[name] = unfinished.get(name) or unfinished.put(
-            name, measure_variant(name, path, evaluated, decision, config.max_exit_loss)
-        )
+        try:
+            variants[name] = unfinished.get(name) or unfinished.put(
+                name, measure_variant(name, path, evaluated, decision, config.max_exit_loss)
+            )
+        except NonFiniteLogitsError as problem:
+            if name == REFERENCE:
+                raise
+            not_built[name] = str(problem)
+            if path.name not in {variant.file for variant in variants.values()}:
+                path.unlink()
     return judged(folder, variants, evaluated["validation"], config.max_accuracy_loss), not_built
 
 
@@ -131,7 +140,11 @@ def judges(evaluated: dict[str, Evaluated]) -> Evaluated:
 def measure_variant(
     name: str, path: Path, evaluated: dict[str, Evaluated], decision: Decision, max_exit_loss: float = 0
 ) -> Variant:
-    """Run the variant `name` at `path` with the engine that serves it and compare it with the torch model."""
+    """Run the variant `name` at `path` with the engine that serves it and compare it with the torch model.
+
+    Raises:
+        NonFiniteLogitsError: it gives no numbers for some texts.
+    """
     form = FORMS[name]
     margins = exit_margins(path, evaluated["validation"], decision, max_exit_loss) if form.exits_early else ()
     variant = Variant(
@@ -145,7 +158,9 @@ def measure_variant(
         largest_score_change={},
     )
     engine = load_engine(path, variant)
-    outputs = {name: engine.run(split.token_ids) for name, split in evaluated.items()}
+    outputs = {split: engine.run(found.token_ids) for split, found in evaluated.items()}
+    if not all(np.isfinite(output.logits).all() for output in outputs.values()) or not np.isfinite(margins).all():
+        raise NonFiniteLogitsError(f"The arithmetic of {name} overflows: some texts have no score.")
     return variant.model_copy(update=measurements(name, outputs, evaluated, decision))
 
 
@@ -277,4 +292,5 @@ def _made_from(fine_tuned: FineTuned, splits: Splits) -> list[str]:
         fine_tuned.config.model_dump_json(),
         *(f"{name} {version}" for name, version in versions().items()),
         *instructions(),
+        processor.kind(),
     ]

@@ -161,7 +161,7 @@ def resident_bytes() -> int:
 def _bert(layers: int, own: Architecture) -> Architecture:
     return own.model_copy(
         update={"layers": layers, "hidden": 768, "heads": 12, "expanded": 3072, "words": max(_WORDS, own.words)}
-        | {"positions": _POSITIONS, "after": (layers,)}
+        | {"positions": max(_POSITIONS, own.positions), "after": (layers,)}
     )
 
 

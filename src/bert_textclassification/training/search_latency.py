@@ -15,14 +15,14 @@ from bert_textclassification.serving.engine import Engine
 from bert_textclassification.serving.native_engine import NativeEngine
 from bert_textclassification.serving.onnx_engine import OnnxEngine
 from bert_textclassification.training.benchmark import Contender, sample_stream, time_interleaved
-from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.config import MAX_LENGTH, TrainingConfig
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.model import TextClassifier, find_base_model
+from bert_textclassification.training.model_check import load_checked
 from bert_textclassification.training.trainer import encode
 from bert_textclassification.training.variants import FORMS, Models, obstacle, write
 
 TIMED_TEXTS, TIMED_ROUNDS = 100, 5
-_LONGEST = 512  # of max_length
 _KNOWN = "milliseconds by shape"  # in the study
 
 
@@ -37,8 +37,8 @@ class Stopwatch:
             splits: whose validation texts are timed.
             study: keeps what was measured.
         """
-        texts = sample_stream(splits.validation["text"].tolist(), TIMED_TEXTS, seed=0)
-        self._ids = encode(find_base_model(config.base_model).tokenizer(), texts, _LONGEST)
+        self._texts = sample_stream(splits.validation["text"].tolist(), TIMED_TEXTS, seed=0)
+        self._ids = encode(find_base_model(config.base_model).tokenizer(), self._texts, MAX_LENGTH)
         self._config = config
         self._study = study
 
@@ -59,7 +59,7 @@ class Stopwatch:
 
     def _mean_times(self, configs: list[TrainingConfig]) -> list[NDArray[np.float64]]:
         """Return the mean milliseconds a text in each round, for each of `configs`."""
-        runs = {str(number): _untrained(config) for number, config in enumerate(configs)}
+        runs = {str(number): _untrained(config, self._texts) for number, config in enumerate(configs)}
         return [times.mean(axis=1) for times in time_interleaved(runs, self._ids, TIMED_ROUNDS).values()]
 
 
@@ -72,6 +72,6 @@ def int8_engine(model: TextClassifier) -> Engine:
         return OnnxEngine(write(FORMS["int8_onnx"], models, Path(folder)), FORMS["int8_onnx"].batch_size)
 
 
-def _untrained(config: TrainingConfig) -> Contender:
-    engine = int8_engine(find_base_model(config.base_model).classifier(0.0, layers=config.layers).eval())
+def _untrained(config: TrainingConfig, texts: list[str]) -> Contender:
+    engine = int8_engine(load_checked(find_base_model(config.base_model), config, texts).eval())
     return lambda ids: engine.logits([ids[: config.max_length]])

@@ -1,0 +1,73 @@
+"""The files of a base model: where its weights are, and what is wrong with a folder that cannot be loaded."""
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"  # names the files of weights that are split
+_ADAPTER = "adapter_config.json"
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def problem_of(folder: Path) -> str | None:
+    """Return why the folder of a base model cannot be loaded and what to do; None where its files are all there.
+
+    Weights are read from safetensors alone: a pickle may run any code.
+    """
+    files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+    if pointers := [name for name, path in files.items() if _is_lfs_pointer(path)]:
+        return f"has a git-lfs pointer in place of the file {pointers[0]}: run `git lfs pull` where it was cloned"
+    if _ADAPTER in files:
+        return (
+            f"is a PEFT adapter ({_ADAPTER}) and no whole model: load it with peft, call merge_and_unload() and save "
+            "the result with save_pretrained"
+        )
+    if CONFIG not in files:
+        return f"has no {CONFIG}: give the folder that save_pretrained wrote, or the name of a model on the hub"
+    if WEIGHTS not in files and INDEX not in files:
+        return _without_weights(folder, [name for name in files if name.endswith(_PICKLES)])
+    try:
+        return next((found for path in weight_files(folder) if (found := _damage(path))), None)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"has a damaged {INDEX}: copy the model again"
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of the weights: one, or those that the index names, in the order of their names."""
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    return [folder / name for name in shards(folder / INDEX)]
+
+
+def shards(index: Path) -> list[str]:
+    """Return the names of the files that an index of weights names."""
+    return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+
+
+def _without_weights(folder: Path, pickles: list[str]) -> str:
+    if not pickles:
+        return f"has no {WEIGHTS}: copy the whole model, or save it with save_pretrained"
+    return (
+        f"has its weights in {pickles[0]} alone, a pickle, which may run any code and is never read: if you trust it, "
+        f'convert it with python -c "from transformers import AutoModel; '
+        f"AutoModel.from_pretrained('{folder}', use_safetensors=False).save_pretrained('{folder}')\""
+    )
+
+
+def _damage(path: Path) -> str | None:
+    if not path.exists():
+        return f"lacks {path.name}, which {INDEX} names: copy the whole model"
+    try:
+        with safe_open(path, framework="numpy"):
+            return None
+    except SafetensorError:
+        return f"has a damaged {path.name}: copy the model again"
+
+
+def _is_lfs_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_LFS_POINTER)) == _LFS_POINTER
