@@ -172,7 +172,7 @@ class ServingConfig(BaseSettings):
     @property
     def sockets(self) -> list[Path]:
         """Where each worker listens: of a socket they shared, the busiest worker would take most connections."""
-        return [self.scratch_dir / f"worker-{number}.sock" for number in range(self.workers or 1)]
+        return [self.scratch_dir / f"{number}.sock" for number in range(self.workers or 1)]
 
     @property
     def retry_socket(self) -> Path:

@@ -19,7 +19,7 @@ from bert_textclassification.errors import ConfigurationError
 
 PREFIX = "server-"
 LOCK = "lock"
-LONGEST_NAME = len(f"/{PREFIX}12345678/worker-255.sock")  # of a socket, below the scratch folder
+LONGEST_NAME = len(f"/{PREFIX}12345678/retry.sock")  # of a socket, below the scratch folder
 SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107  # sun_path without its NUL: unix(4), unix(7)
 
 
