@@ -2,6 +2,7 @@
 
 import gc
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,22 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Listen on the worker's own socket, and on the one for all."""
+    """Listen on the worker's own socket and on the one for all, and log to the worker's own pipe."""
     from bert_textclassification.serving import metrics  # not earlier: the variable of its folder has to be there
 
     metrics.check_room(serving.scratch_dir)
     prefer_to_be_killed()
     worker.sockets = [worker.sockets[worker.place], worker.sockets[-1]]
+    with suppress(FileNotFoundError):  # started without container/serve: to its standard output
+        log = os.open(serving.worker_logs[worker.place], os.O_WRONLY)
+        os.dup2(log, 1)
+        os.close(log)
 
 
 def prefer_to_be_killed() -> None:
     """Tell the kernel to end a worker first when memory runs out: it is replaced, where without its master all end."""
-    score = Path("/proc/self/oom_score_adj")
-    if score.exists():
-        score.write_text("500")
+    with suppress(OSError):  # there is none on other systems, and it may be read-only
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def post_worker_init(worker: Any) -> None:

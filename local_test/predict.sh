@@ -13,13 +13,15 @@ name=${MODEL_NAME:-model}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 failures=0
+# This machine is asked directly, whatever proxy the shell has set.
+direct=localhost,127.0.0.1,::1,${no_proxy:-${NO_PROXY:-}}
 printf '%s' "${API_TOKEN:+Authorization: Bearer $API_TOKEN}" >"$scratch/authorization"
 
 # ask ROUTE TYPE FILE [CURL OPTION ...]: leave the reply in $scratch/reply and print the status.
 ask() {
     local route=$1 type=$2 file=$3
     shift 3
-    curl --silent --show-error --max-time 60 --output "$scratch/reply" --write-out '%{http_code}' \
+    curl --silent --show-error --noproxy "$direct" --max-time 60 --output "$scratch/reply" --write-out '%{http_code}' \
         --header "Content-Type: $type" --header "@$scratch/authorization" \
         --data-binary "@$file" "$@" "$url$route" || true
 }
@@ -47,7 +49,8 @@ of_csv() { cut -d , -f 1; }
 of_text() { cut -f 1; }
 of_tensors() { sed 's/.*"name":"label"[^[]*\[[^[]*\["\([^]]*\)"\].*/\1/; s/","/\n/g' && echo; }
 
-status=$(curl --silent --output /dev/null --max-time 2 --write-out '%{http_code}' "$url/ping" || true)
+status=$(curl --silent --noproxy "$direct" --max-time 2 --output /dev/null --write-out '%{http_code}' \
+    "$url/ping" || true)
 if [ "$status" != 200 ]; then
     echo "error: $url/ping answered $status, not 200; start a server with local_test/serve-local.sh." >&2
     exit 1

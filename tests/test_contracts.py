@@ -132,7 +132,7 @@ def test_batch_transform_of_json_lines_gives_a_line_for_each_record_also_empty_a
     batch_transform, expected
 ):
     broken = ["", '{"text": "cut', '{"body": "hello"}', "5", r'"\ud800"', '""', "[" * 5000]
-    lines = [json.dumps(TEXTS[0]), *broken, json.dumps({"text": TEXTS[1], "id": 1}), json.dumps(TEXTS[2])]
+    lines = [json.dumps(TEXTS[0]), *broken, json.dumps({"text": TEXTS[1]}), json.dumps(TEXTS[2])]
     answers = [json.loads(line) for line in _ask(batch_transform, "\n".join(lines), JSON_LINES).splitlines()]
     codes = ["invalid_json", "invalid_json", "not_a_string", "not_a_string", "invalid_unicode", "empty_text"]
     assert [answer["error"]["code"] for answer in answers[1:8]] == [*codes, "invalid_json"]

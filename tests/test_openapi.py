@@ -22,7 +22,7 @@ INFER = "/v2/models/model/infer"
 LONG = "the rent is due and the heating is off " * 60
 # What a description can promise. Left out are the checks whose promise differs on purpose: that data which fit the
 # schema are accepted (no schema says that a text has words or that data fill their shape), that other data are refused
-# (platforms may add keys, and a bare text or list is read too), and those of authentication, which is off here.
+# (a bare text or list is read too), and those of authentication, which is off here.
 CHECKS = ["not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance"]
 
 
@@ -121,11 +121,12 @@ def test_every_content_type_is_described_both_ways(description, path):
 
 
 @pytest.mark.parametrize(
-    ("path", "model"), [("/invocations", schemas.LineParameters), ("/predict", schemas.Parameters), (INFER, None)]
+    ("path", "model"),
+    [("/invocations", schemas.LineParameters), ("/predict", schemas.Parameters), (INFER, schemas.InferParameters)],
 )
 def test_the_parameters_of_the_address_are_those_that_are_read(description, path, model):
     described = description["paths"][path]["post"].get("parameters", [])
-    assert [one["name"] for one in described] == list(model.model_fields if model else [])
+    assert [one["name"] for one in described] == list(model.model_fields)
     assert all(one["in"] == "query" and one["description"] for one in described)
 
 

@@ -286,7 +286,7 @@ def test_a_gzip_request_is_answered_like_the_plain_one(tiny_server):
 
 
 def test_nginx_and_the_application_agree_on_limits_and_timeouts(two_workers):
-    written = (_scratch(two_workers) / "nginx.conf").read_text()
+    written = (_folder(two_workers) / "nginx.conf").read_text()
     assert not re.search(r"^[^#]*\$\{", written, re.MULTILINE)
     found = [int(re.search(rf"\b{name} (\d+)s?;", written)[1]) for name in NGINX_LIMITS]
     assert found == [100_000, 57, 57]  # nginx gives up 2 s after the application
@@ -434,9 +434,12 @@ def _log(server):
     ]
 
 
-def _scratch(server):
+def _folder(server):
+    """Return the private folder of the server."""
     variables = Path(f"/proc/{server.process.pid}/environ").read_text().split("\0")
-    return Path(next(one for one in variables if one.startswith("SCRATCH_DIR=")).partition("=")[2])
+    scratch = Path(next(one for one in variables if one.startswith("SCRATCH_DIR=")).partition("=")[2])
+    (folder,) = scratch.glob("server-*")
+    return folder
 
 
 def _children(pid):
@@ -451,5 +454,5 @@ def _worker_pids(server):
 
 def _texts_answered_by(server, pid):
     """Return how many texts a worker has counted in its own file of metrics."""
-    values = MmapedDict.read_all_values_from_file(_scratch(server) / f"metrics/histogram_{pid}.db")
+    values = MmapedDict.read_all_values_from_file(_folder(server) / f"metrics/histogram_{pid}.db")
     return sum(value for key, value, *_ in values if "textclassifier_text_tokens_bucket" in key)

@@ -14,6 +14,7 @@ from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.negotiation import CSV, JSON, JSON_LINES, TEXT, content_type
 from bert_textclassification.serving.predictor import Prediction
 from bert_textclassification.serving.protocols import (
+    OUTPUTS,
     InferenceRequest,
     Limits,
     Parameters,
@@ -46,10 +47,10 @@ LABELS = st.text(CHARACTERS, min_size=1).filter(str.strip)
     "body",
     [
         '{"instances": ["a", "b"]}',
-        '{"instances": [{"text": "a"}, {"text": "b", "id": 7}]}',
+        '{"instances": [{"text": "a"}, {"text": "b"}]}',
         '{"instances": ["a", {"text": "b"}], "parameters": null}',
         '{"inputs": ["a", "b"], "parameters": {}}',
-        '{"inputs": [{"text": "a"}, "b"], "unknown": "ignored"}',
+        '{"inputs": [{"text": "a"}, "b"]}',
         '{"text": ["a", "b"]}',
         '["a", "b"]',
         ' [{"text": "a"}, "b"]\n',
@@ -221,7 +222,8 @@ def test_a_line_of_plain_text_is_a_record(body, texts):
     ("body", "texts"),
     [
         ('"a"\n"b"\n', ["a", "b"]),
-        ('{"text": "a", "id": 7}\r\n {"text": "b"} ', ["a", "b"]),
+        ('{"text": "a"}\r\n {"text": "b"} ', ["a", "b"]),
+        ('{"text": "a", "id": 7}\n"b"', [None, "b"]),
         ('"a\\nb"\n', ["a\nb"]),
         ('"a\u2028b"\n', ["a\u2028b"]),
         ('"a"\n\n"b"\n', ["a", None, "b"]),
@@ -275,7 +277,9 @@ def test_a_line_that_is_no_text_is_refused_by_its_place(line, code):
         ('it is 5" wide\n', ['it is 5" wide']),
         ("\ufefftext\na\n", ["a"]),
         ('\ufeff"a"\n', ["a"]),
-        ("a,1\nb,0\n", ["a", "b"]),
+        ("a\nthe parcel is late, broken\nb\n", ["a", None, "b"]),
+        ("the parcel is late, broken\nb\n", [None, "b"]),
+        ("a,1\nb,0\n", [None, None]),
         ("label,text\n1,a\n0,b\n", ["a", "b"]),
         ("label,TEXT ,id\n1,a,7\n0,b,8\n", ["a", "b"]),
         ("grüße\n漢字\n", ["grüße", "漢字"]),
@@ -295,7 +299,6 @@ def test_every_shape_of_csv_gives_its_texts(body, texts):
         ("present", "text\na\n", ["a"]),
         ("present", "label,text\n1,a\n", ["a"]),
         ("absent", "text\na\n", ["text", "a"]),
-        ("absent", "text,label\na,1\n", ["text", "a"]),
     ],
 )
 def test_the_media_type_says_whether_csv_has_a_header(header, body, texts):
@@ -315,14 +318,16 @@ def test_a_query_chooses_the_column_of_csv(asked, texts):
     [
         ("id,message\n1,a\n", "present", ""),
         ("id,text\n1,a\n", "present", "column=message"),
-        ("id,text\n1,a\n", "auto", "column=message"),
+        ("id,text\n1,a\n", None, "column=message"),
         ("message\na\n", "absent", "column=message"),
-        ("a\nb\n", "auto", "column=message"),
+        ("a\nb\n", None, "column=message"),
         ("note\na\n", "present", "column=message"),
+        ("note\na\n", "present", "column=text"),
+        ("id,review\n17,a\n", None, ""),
     ],
 )
 def test_a_column_that_is_not_there_is_refused(body, header, asked):
-    problem = _refusal(body, f"{CSV}; header={header}", asked)
+    problem = _refusal(body, f"{CSV}; header={header}" if header else CSV, asked)
     assert (problem.code, problem.field, problem.status) == ("missing_column", "parameters.column", 400)
     assert f"'{asked.partition('=')[2] or 'text'}'" in problem.message
 
@@ -336,6 +341,9 @@ def test_a_column_that_is_not_there_is_refused(body, header, asked):
         ('"a"b\n', "invalid_csv", None),
         ("id,text\n1,a\n2\n", "missing_column", "instances[1]"),
         ("a\n\nb\n", "empty_text", "instances[1]"),
+        ("a\nthe parcel is late, broken\n", "field_count", "instances[1]"),
+        ("id,text\n1,a\n2,late, broken\n", "field_count", "instances[1]"),
+        ("id;text\n1;a\n", "invalid_csv", None),
     ],
 )
 def test_csv_without_usable_texts_is_refused_where_it_is_wrong(body, code, field):
@@ -353,15 +361,23 @@ def test_csv_without_usable_texts_is_refused_where_it_is_wrong(body, code, field
         ("truncation=windows", {"truncation": "windows"}),
         ("threshold=2e-1&all_scores=true", {"threshold": 0.2, "all_scores": True}),
         ("raw_logits=1&all_scores=false", {"raw_logits": True}),
-        ("column=my%20texts", {"column": "my texts"}),
-        ("column=my+texts", {"column": "my texts"}),
-        ("column=gr%C3%BC%C3%9Fe", {"column": "grüße"}),
     ],
 )
 def test_parameters_are_read_from_a_query_string(query, asked):
     assert line_parameters(query).model_dump(exclude_defaults=True) == asked
     for media_type in (JSON, TEXT, JSON_LINES):
         assert _parse('"a"', media_type, query).parameters.model_dump(exclude_defaults=True) == asked
+
+
+@pytest.mark.parametrize(
+    ("query", "column"),
+    [("my%20texts", "my texts"), ("my+texts", "my texts"), ("gr%C3%BC%C3%9Fe", "grüße"), ("2", "2")],
+)
+def test_a_column_is_read_from_a_query_string_and_refused_where_there_are_no_columns(query, column):
+    assert line_parameters(f"column={query}").column == column
+    for media_type in (JSON, TEXT, JSON_LINES):
+        problem = _refusal('"a"', media_type, f"column={query}")
+        assert (problem.code, problem.field, problem.status) == ("invalid_parameter", "parameters.column", 400)
 
 
 @pytest.mark.parametrize(
@@ -500,11 +516,90 @@ def test_a_tensor_without_dimensions_is_one_text():
     assert _infer(shape=[], data=["a"]).strict().texts == ["a"]
 
 
-def test_what_a_platform_adds_to_a_tensor_is_ignored():
-    added = {"parameters": {"content_type": "str"}, "more": 1}
-    body = {"id": "7", "inputs": [TENSOR | added], "outputs": [{"name": "label"}], "more": 1}
-    parsed = parse_infer(json.dumps(body).encode(), LIMITS)
-    assert (parsed.id, parsed.strict().texts) == ("7", ["a", "b"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"parameters": {"binary_data_output": True, "priority": 1, "timeout": 1000}},
+        {"parameters": {"sequence_id": 7, "sequence_start": True, "sequence_end": False}},
+        {"parameters": {"content_type": "pd", "headers": {"ce-id": "1"}}},
+        {"parameters": None, "outputs": None, "id": None},
+        {"model_name": "model", "model_version": None, "outputs": []},
+        {"inputs": [TENSOR | {"parameters": {"content_type": "str"}}]},
+        {"inputs": [TENSOR | {"parameters": {"binary_data": False}}]},
+        {"outputs": [{"name": name, "parameters": {"binary_data": True}} for name in OUTPUTS]},
+    ],
+)
+def test_what_clients_of_the_protocol_send_by_themselves_changes_nothing(body):
+    parsed = parse_infer(json.dumps({"inputs": [TENSOR]} | body).encode(), LIMITS)
+    plain = parse_infer(json.dumps({"inputs": [TENSOR]}).encode(), LIMITS)
+    assert (parsed.strict().texts, parsed.parameters, tuple(parsed.outputs)) == (
+        ["a", "b"],
+        plain.parameters,
+        tuple(OUTPUTS),
+    )
+
+
+def test_parameters_of_the_protocol_do_not_hide_those_of_the_server():
+    body = {"inputs": [TENSOR], "parameters": {"binary_data_output": True, "threshold": 0.2}}
+    assert parse_infer(json.dumps(body).encode(), LIMITS).parameters.threshold == 0.2
+
+
+def test_parameters_of_the_address_are_read_and_those_of_the_body_win():
+    body = json.dumps({"inputs": [TENSOR], "parameters": {"threshold": 0.2}}).encode()
+    asked = parse_infer(body, LIMITS, "threshold=0.9&truncation=windows").parameters
+    assert (asked.threshold, asked.truncation) == (0.2, "windows")
+    for query in ("column=2", "all_scores=true", "top_k=1"):
+        with pytest.raises(RequestError) as problem:
+            parse_infer(body, LIMITS, query)
+        assert problem.value.field == f"parameters.{query.partition('=')[0]}"
+
+
+def test_a_reply_has_the_outputs_that_were_named_in_their_order():
+    body = {"inputs": [TENSOR], "outputs": [{"name": "score"}, {"name": "label"}]}
+    request = parse_infer(json.dumps(body).encode(), LIMITS)
+    reply = json.loads(format_infer([FOUND, FOUND], request, "model", "abc"))
+    assert [(one["name"], one["data"]) for one in reply["outputs"]] == [("score", [0.75] * 2), ("label", ["yes"] * 2)]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ({"outputs": [{"name": "label"}, {"name": "logits"}]}, "invalid_output", "outputs[1].name"),
+        ({"outputs": [{"name": "label"}, {"name": "label"}]}, "invalid_output", "outputs[1].name"),
+        ({"outputs": [{}]}, "invalid_request", "outputs[0].name"),
+        ({"outputs": [{"name": "label", "more": 1}]}, "unknown_key", "outputs[0].more"),
+        ({"outputs": "label"}, "invalid_request", "outputs"),
+        (
+            {"outputs": [{"name": "label", "parameters": {"classification": 1}}]},
+            "invalid_parameter",
+            "outputs[0].parameters.classification",
+        ),
+        ({"threshold": 0.5}, "unknown_key", "threshold"),
+        ({"parameters": {"all_scores": True}}, "invalid_parameter", "parameters.all_scores"),
+        ({"parameters": {"content_type": "base64"}}, "invalid_parameter", "parameters.content_type"),
+        ({"inputs": [TENSOR | {"more": 1}]}, "unknown_key", "inputs[0].more"),
+        (
+            {"inputs": [TENSOR | {"parameters": {"content_type": "base64"}}]},
+            "invalid_parameter",
+            "inputs[0].parameters.content_type",
+        ),
+        (
+            {"inputs": [TENSOR | {"parameters": {"content_type": ["str"]}}]},
+            "invalid_parameter",
+            "inputs[0].parameters.content_type",
+        ),
+        (
+            {"inputs": [TENSOR | {"parameters": {"shared_memory_region": "a"}}]},
+            "invalid_parameter",
+            "inputs[0].parameters.shared_memory_region",
+        ),
+        ({"inputs": [TENSOR | {"parameters": {"binary_data_size": 7}}]}, "binary_tensors", "inputs[0].parameters"),
+    ],
+)
+def test_what_is_not_the_protocols_own_is_refused_by_name(body, code, field):
+    with pytest.raises(RequestError) as problem:
+        parse_infer(json.dumps({"inputs": [TENSOR]} | body).encode(), LIMITS)
+    assert (problem.value.code, problem.value.field, problem.value.status) == (code, field, 400)
 
 
 def test_a_tensor_request_takes_parameters():

@@ -34,6 +34,7 @@ EVERY_VARIABLE = [  # name, value, field, what it means; of one field, in order 
     ("SAGEMAKER_BATCH_STRATEGY", "SingleRecord", "batch_strategy", "SingleRecord"),
     ("CACHE_TEXTS", "0", "cache_texts", 0),
     ("API_TOKEN", TOKEN, "api_token", TOKEN),
+    ("CSV_COLUMN", "review,2", "csv_column", "review,2"),
     ("LOG_TEXTS", "1", "log_texts", True),
     ("SCRATCH_DIR", "/own", "scratch_dir", Path("/own")),
     ("TMPDIR", "/machine", "scratch_dir", Path("/machine")),
@@ -185,6 +186,9 @@ def test_a_wrong_variable_that_loses_does_not_matter(read):
     [
         ("MODEL_NAME", "two words"),
         ("MODEL_NAME", "../other"),
+        ("CSV_COLUMN", "0"),
+        ("CSV_COLUMN", "review,0"),
+        ("CSV_COLUMN", "99999999999999999999"),
         ("MODEL_NAME", "<model>"),
         ("MODEL_NAME", "-model"),
         ("MODEL_NAME", "model/versions"),

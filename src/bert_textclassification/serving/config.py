@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.errors import ConfigurationError, RequestError
+from bert_textclassification.serving.csv_texts import Column
 
 MEBIBYTE = 1024 * 1024
 LARGEST_PAYLOAD_MB = 100  # of batch transform
@@ -141,6 +142,12 @@ class ServingConfig(BaseSettings):
         validation_alias="API_TOKEN",
         description="When set, every route but the health checks wants `Authorization: Bearer` with this token.",
     )
+    csv_column: str | None = Field(
+        default=None,
+        validation_alias="CSV_COLUMN",
+        description="CSV: column of the texts where a request does not name it: a name of the header, a position from "
+        "1, or both, as in `review,2`; `text` when unset.",
+    )
     log_texts: bool = Field(
         default=False,
         validation_alias="LOG_TEXTS",
@@ -149,7 +156,7 @@ class ServingConfig(BaseSettings):
     scratch_dir: Path = Field(
         default=Path("/tmp"),  # noqa: S108 - the one writable folder that every platform gives
         validation_alias=AliasChoices("SCRATCH_DIR", "TMPDIR"),
-        description="The one folder the server writes to.",
+        description="Where the server makes the one folder that it writes to; several servers may share it.",
     )
 
     @property
@@ -165,12 +172,27 @@ class ServingConfig(BaseSettings):
     @property
     def sockets(self) -> list[Path]:
         """Where each worker listens: of a socket they shared, the busiest worker would take most connections."""
-        return [self.scratch_dir / f"worker-{number}.sock" for number in range(self.workers or 1)]
+        return [self.scratch_dir / f"{number}.sock" for number in range(self.workers or 1)]
 
     @property
     def retry_socket(self) -> Path:
         """Where every worker listens, for requests whose own worker died."""
         return self.scratch_dir / "retry.sock"
+
+    @property
+    def worker_logs(self) -> list[Path]:
+        """The pipe that is each worker's standard output."""
+        return [self.scratch_dir / f"worker-{number}.log" for number in range(self.workers or 1)]
+
+    @property
+    def gunicorn_log(self) -> Path:
+        """The pipe that is the standard output of gunicorn's main process."""
+        return self.scratch_dir / "gunicorn.log"
+
+    @property
+    def access_log(self) -> Path:
+        """The pipe that nginx writes a line for each request to."""
+        return self.scratch_dir / "access.log"
 
     @property
     def metrics_dir(self) -> Path:
@@ -199,6 +221,15 @@ class ServingConfig(BaseSettings):
             raise ValueError("the token must have at least 16 characters")
         return token
 
+    @field_validator("csv_column")
+    @classmethod
+    def _a_column(cls, column: str | None) -> str | None:
+        try:
+            Column.parse(column)
+        except RequestError as problem:
+            raise ValueError(problem.message) from None
+        return column
+
     @classmethod
     def of(cls, **settings: Any) -> "ServingConfig":
         """Return the settings given by field name, every other one at its default, whatever the environment says."""
@@ -220,6 +251,14 @@ class ServingConfig(BaseSettings):
                 f"{cls._variable_set(str(error['loc'][0]))}: {error['msg']}" for error in problem.errors()
             )
             raise ConfigurationError(f"Mend these environment variables: {wrong}.") from None
+
+    @classmethod
+    def variables(cls) -> set[str]:
+        """Return the environment variables that settings are read from."""
+        aliases = [setting.validation_alias for setting in cls.model_fields.values()]
+        return {
+            str(name) for alias in aliases for name in (alias.choices if isinstance(alias, AliasChoices) else [alias])
+        }
 
     @classmethod
     def _variable_set(cls, first: str) -> str:

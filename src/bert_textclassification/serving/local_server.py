@@ -5,6 +5,7 @@ with LocalServer("container/serve", "runs/demo/model") as server:
 """
 
 import atexit
+import http.client
 import os
 import signal
 import socket
@@ -12,8 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,8 +21,9 @@ from typing import Any, Self
 import orjson
 
 from bert_textclassification.errors import UserError
+from bert_textclassification.serving.config import ServingConfig
 
-READY_WITHIN_S = 60
+READY_WITHIN_S = 180  # on a slow machine; one that ends is told at once
 _CLOSED = ["--rm", "--read-only", "--tmpfs", "/tmp:size=64m,mode=1777"]  # noqa: S108 - the container's own folder
 
 
@@ -30,16 +31,18 @@ class LocalServer:
     """`container/serve` as a process of this machine, on a free port, with its own scratch folder."""
 
     def __init__(self, command: str | Path, model_dir: str | Path, **environment: str) -> None:
-        """Prepare to run `command`; more settings of the server go in `environment`."""
+        """Prepare to run `command` with the settings in `environment`, and not with those of the shell."""
         self._command = [sys.executable, str(Path(command).resolve())]
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._scratch = tempfile.TemporaryDirectory(prefix="serve-")
-        self._environment = {
+        not_ours = ServingConfig.variables() | {"GUNICORN_CMD_ARGS"}
+        self._environment = {name: value for name, value in os.environ.items() if name not in not_ours} | {
             "MODEL_DIR": str(Path(model_dir).resolve()),
             "PORT": str(self.port),
             "SCRATCH_DIR": self._scratch.name,
-        } | environment
+            **environment,
+        }
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
@@ -48,10 +51,10 @@ class LocalServer:
         Raises:
             UserError: it ended or did not get ready in time; the message has the end of its log.
         """
-        self._log = (Path(self._scratch.name) / "log").open("ab")  # several processes write to it
+        self._log = (Path(self._scratch.name) / "log").open("wb")
         try:
             self.process = subprocess.Popen(
-                self._command, env=os.environ | self._environment, stdout=self._log, stderr=subprocess.STDOUT
+                self._command, env=self._environment, stdout=self._log, stderr=subprocess.STDOUT
             )
         except FileNotFoundError:
             raise UserError(f"{self._command[0]} is not installed, or not on the PATH.") from None
@@ -88,14 +91,11 @@ class LocalServer:
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
-        """Send one request and return status and body, whatever the status."""
-        request = urllib.request.Request(self.url + path, body, headers or {}, method=method)  # noqa: S310
-        try:
-            with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310 - http on loopback
-                return reply.status, reply.read()
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return refused.code, refused.read()
+        """Send one request, never through a proxy, and return status and body, whatever the status."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request(method, path, body, headers or {})
+            reply = connection.getresponse()
+            return reply.status, reply.read()
 
     def _ready(self) -> bool:
         try:
@@ -124,7 +124,7 @@ class LocalContainer(LocalServer):
         published = ["--publish", f"127.0.0.1:{self.port}:8080"]
         settings = [f"--env={name}={value}" for name, value in environment.items()]
         self._command = ["docker", "run", *_CLOSED, *mounted, *published, *settings, image, "serve"]
-        self._environment = {}
+        self._environment = dict(os.environ)  # of the docker command
 
 
 def local_stack(source: str | Path, model_dir: str | Path, **environment: str) -> LocalServer:

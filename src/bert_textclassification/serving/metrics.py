@@ -9,12 +9,14 @@ All are prefixed `textclassifier_`. When PROMETHEUS_MULTIPROC_DIR is set before 
 `container/serve` does, each worker writes to files there and any of them answers for all.
 """
 
+import errno
 import itertools
 import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -124,7 +126,7 @@ def check_room(folder: Path) -> None:
     """
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
-            os.posix_fallocate(probe.fileno(), 0, FILES_BYTES)
+            _claim(probe, FILES_BYTES)
     except OSError as problem:
         raise ConfigurationError(
             f"A worker needs {FILES_BYTES:,} bytes in {folder} ({problem.strerror}); make room, or set SCRATCH_DIR to "
@@ -139,7 +141,20 @@ def reserve_files() -> None:
     """
     for path in Path(os.environ[MULTIPROCESS_DIR]).glob(f"*_{os.getpid()}.db"):
         with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            _claim(file, path.stat().st_size)
+
+
+def _claim(file: IO[bytes], size: int) -> None:
+    """Give the first `size` bytes of a file their disk space; its content stays."""
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except (AttributeError, OSError) as problem:  # macOS has no such call, and not every file system supports it
+        if getattr(problem, "errno", errno.ENOSYS) not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        content = file.read(size).ljust(size, b"\0")
+        file.seek(0)
+        file.write(content)
+        file.flush()
 
 
 def bucket_counts(metrics: Iterable[Metric], name: str) -> list[int]:

@@ -65,7 +65,8 @@ def _operation(path: str, method: str, config: ServingConfig) -> dict[str, Any]:
     if method == "GET":
         return {"summary": _summary(path), "responses": _replies(path, _got(path, config), ("401",))}
     if path.endswith("/infer"):
-        return _prediction(path, _body({JSON: "InferRequest"}), {JSON: "InferReply"}, "Open Inference Protocol")
+        operation = _prediction(path, _body({JSON: "InferRequest"}), {JSON: "InferReply"}, "Open Inference Protocol")
+        return operation | {"parameters": _query(schemas.InferParameters)}
     if path in ("/invocations", "/score"):
         inputs = {JSON: "Instances", JSON_LINES: None, CSV: None, TEXT: None}
         operation = _prediction(path, _body(inputs), inputs | {JSON: "InvocationReply"}, "Classify texts")
@@ -98,7 +99,7 @@ def _content(types: dict[str, str | None]) -> dict[str, Any]:
     }
 
 
-def _query(parameters: type[schemas.Parameters]) -> list[dict[str, Any]]:
+def _query(parameters: type[schemas.InferParameters]) -> list[dict[str, Any]]:
     """Describe the parameters that are taken from the address where the body has none."""
     properties = parameters.model_json_schema()["properties"]
     return [

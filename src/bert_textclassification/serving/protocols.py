@@ -4,39 +4,58 @@ JSON in        {"instances": ["...", {"text": "..."}], "parameters": {"truncatio
                also {"inputs": ...}, {"text": "..."}, a bare list, a bare string
 JSON out       {"predictions": [{"label": "escalate", "score": 0.97, ...}], "model": {"version": ..., "variant": ...}}
 JSON Lines     a string or {"text": "..."} a line in, a prediction a line out
-CSV in         one text a record, with or without a header; quoted line breaks are part of the text
+CSV in         a record a text, with or without a header (`csv_texts`); quoted line breaks are part of the text
 CSV out        `label,score` a record, then what else was asked for, without a header
 plain text     one text a line in, label and score with a tab between them a line out
 Open Inference Protocol   a BYTES tensor in, tensors `label`, `score`, `decision`, `tokens`, `truncated` out
 
-Of the formats with one text a line, each record gives exactly one line, in order.
+Of the formats with one text a line, each record gives exactly one line, in order. A key that is not known is refused:
+what a request says is never ignored. Only what the Open Inference Protocol itself defines and this server cannot use is
+left aside (PROTOCOL_PARAMETERS).
 """
 
 import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import orjson
-from pydantic import BaseModel, FailFast, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bert_textclassification.errors import RequestError
+from bert_textclassification.serving.csv_texts import Column, Record, read_texts
 from bert_textclassification.serving.negotiation import CSV, JSON, JSON_LINES, TEXT, MediaType, decoded
 from bert_textclassification.serving.predictor import Prediction, check_texts
-from bert_textclassification.serving.schemas import InferRequest, Instance, LineParameters, Parameters
-
-csv.field_size_limit(2**31 - 1)  # the body limit bounds a text; the default would refuse one over 128 kB as no CSV
+from bert_textclassification.serving.schemas import (
+    InferOutput,
+    InferParameters,
+    InferRequest,
+    InferTensor,
+    LineParameters,
+    Parameters,
+)
 
 Schema = TypeVar("Schema", bound=BaseModel)
-Record = str | RequestError  # a text, or why there is none
 Outcome = Prediction | RequestError
 OUTPUTS = {"label": "BYTES", "score": "FP64", "decision": "BYTES", "tokens": "INT64", "truncated": "BOOL"}
-_INSTANCES: TypeAdapter[list[Any]] = TypeAdapter(Annotated[list[Instance], FailFast()])
+# What clients of the Open Inference Protocol send by themselves: Triton's of sequences, scheduling and binary replies
+# (which nobody has to give), MLServer's and KServe's of content types and headers.
+PROTOCOL_PARAMETERS = (
+    "binary_data_output", "content_type", "headers", "priority", "sequence_end", "sequence_id", "sequence_start",
+    "timeout",
+)  # fmt: skip
+TENSOR_PARAMETERS = ("binary_data", "content_type")
+_TEXT_CODECS = ("np", "pd", "str")  # MLServer's content types that leave the elements of a BYTES tensor as they are
+_TEXT_KEYS = ("instances", "inputs", "text")
+_MOST_TENSORS = 8
+_KINDS = {
+    str: "a string", int: "a number", float: "a number", bool: "a boolean", list: "a list", dict: "an object",
+    type(None): "null",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,9 +117,12 @@ class InferenceRequest(Request):
 
     id: str | None = None
     shape: list[int] = field(default_factory=list)
+    outputs: Sequence[str] = tuple(OUTPUTS)
 
 
-def parse(body: bytes, media_type: MediaType, limits: Limits, asked: str = "") -> Request:
+def parse(
+    body: bytes, media_type: MediaType, limits: Limits, asked: str = "", csv_column: str | None = None
+) -> Request:
     """Parse a request of any content type.
 
     Args:
@@ -108,21 +130,25 @@ def parse(body: bytes, media_type: MediaType, limits: Limits, asked: str = "") -
         media_type: what it is.
         limits: what it may hold.
         asked: parameters in the form of a query string, for bodies that have no room for them.
+        csv_column: where the texts of CSV are, unless `asked` says so.
 
     Raises:
         RequestError: the body cannot be read, or holds no texts, too many, or an unknown parameter.
     """
     parameters = line_parameters(asked)
+    if media_type.name != CSV and parameters.column is not None:
+        raise RequestError("invalid_parameter", f"Only {CSV} has columns; leave it out.", "parameters.column")
     text = decoded(body, media_type.charset)
     if media_type.name == JSON:
         return parse_json(text, limits, parameters)
+    column = Column.parse(parameters.column or csv_column)
     # A record has at least the line break that ends it: what has too many is not taken apart.
     if media_type.name != CSV:
         _count(len(text) and text.count("\n", 0, -1) + 1, "instances", limits)
     read: dict[str, Callable[[str], list[Record]]] = {
         JSON_LINES: _read_json_lines,
         TEXT: _read_lines,
-        CSV: lambda text: _read_csv(text, parameters.column, media_type.parameters.get("header"), limits),
+        CSV: lambda text: read_texts(text, column, media_type.parameters.get("header"), limits.texts),
     }
     records = read[media_type.name](text)
     _count(len(records), "instances", limits)
@@ -148,14 +174,21 @@ def parse_json(text: str, limits: Limits, parameters: Parameters | None = None) 
     return Request(_usable(_texts(items, name), name, limits), asked, name)
 
 
-def parse_infer(body: bytes, limits: Limits) -> InferenceRequest:
+def parse_infer(body: bytes, limits: Limits, asked: str = "") -> InferenceRequest:
     """Parse a request of the Open Inference Protocol, version 2.
 
+    Args:
+        body: the decompressed body.
+        limits: what it may hold.
+        asked: parameters in the form of a query string; those of the body win over them.
+
     Raises:
-        RequestError: the body is not JSON or not one BYTES tensor whose data fill its shape.
+        RequestError: the body is not JSON or not one BYTES tensor whose data fill its shape, or asks for too much.
     """
-    asked = _validated(InferRequest, loads(decoded(body, "utf-8-sig")), "")
-    tensor = asked.inputs[0]
+    beside = line_parameters(asked).model_dump(exclude_unset=True)
+    _refuse_unknown(beside, InferParameters.model_fields, "parameters")
+    request = _infer_request(loads(decoded(body, "utf-8-sig")))
+    tensor = request.inputs[0]
     data = _flat(tensor.data, len(tensor.shape))
     size = 1
     for length in tensor.shape:
@@ -164,10 +197,67 @@ def parse_infer(body: bytes, limits: Limits) -> InferenceRequest:
         raise RequestError(
             "invalid_shape", f"The shape {tensor.shape!r:.80} does not fit {len(data)} elements.", "inputs[0].shape"
         )
-    parameters = _validated(Parameters, asked.parameters or {}, "parameters")
+    own = _without_protocol(request.parameters, PROTOCOL_PARAMETERS, "parameters")
+    parameters = _validated(InferParameters, beside | own, "parameters")
+    _refuse_tensor_parameters(tensor.parameters, "inputs[0].parameters")
     _count(len(data), "inputs[0].data", limits)
-    records = _usable(_texts(data, "inputs[0].data"), "inputs[0].data", limits)
-    return InferenceRequest(records, parameters, "inputs[0].data", asked.id, tensor.shape)
+    return InferenceRequest(
+        _usable(_texts(data, "inputs[0].data"), "inputs[0].data", limits),
+        Parameters(**parameters.model_dump()),
+        "inputs[0].data",
+        request.id,
+        tensor.shape,
+        _outputs(request),
+    )
+
+
+def _infer_request(content: Any) -> InferRequest:
+    """Validate the form of a request; of unknown keys the first is named."""
+    schemas: dict[str, type[BaseModel]] = {"inputs": InferTensor, "outputs": InferOutput}
+    for name, schema in schemas.items() if isinstance(content, dict) else ():
+        tensors = content.get(name)
+        for index, tensor in enumerate(tensors[:_MOST_TENSORS] if isinstance(tensors, list) else ()):
+            if isinstance(tensor, dict):
+                _refuse_unknown(tensor, schema.model_fields, f"{name}[{index}]", "unknown_key")
+    return _validated(InferRequest, content, "")
+
+
+def _outputs(request: InferRequest) -> Sequence[str]:
+    """Return the names of the tensors that the reply should have: all where the request names none."""
+    names = [output.name for output in request.outputs or []]
+    for index, output in enumerate(request.outputs or []):
+        where = f"outputs[{index}]"
+        if output.name not in OUTPUTS or output.name in names[:index]:
+            message = f"Each output is one of {', '.join(OUTPUTS)}, once, and not {output.name!r:.80}."
+            raise RequestError("invalid_output", message, f"{where}.name")
+        _refuse_tensor_parameters(output.parameters, f"{where}.parameters")
+    return names or tuple(OUTPUTS)
+
+
+def _refuse_tensor_parameters(parameters: Mapping[str, Any] | None, where: str) -> None:
+    _refuse_unknown(_without_protocol(parameters, TENSOR_PARAMETERS, where), TENSOR_PARAMETERS, where)
+
+
+def _without_protocol(parameters: Mapping[str, Any] | None, known: Collection[str], where: str) -> dict[str, Any]:
+    """Return the parameters that are not the protocol's own.
+
+    Raises:
+        RequestError: the texts are binary or encoded.
+    """
+    parameters = parameters or {}
+    if "binary_data_size" in parameters:
+        raise binary_tensors(where)
+    codec = parameters.get("content_type")
+    if codec is not None and codec not in _TEXT_CODECS:
+        message = f"Texts with content_type {codec!r:.80} are not decoded here; send plain strings, with str."
+        raise RequestError("invalid_parameter", message, f"{where}.content_type")
+    return {name: value for name, value in parameters.items() if name not in known}
+
+
+def binary_tensors(field: str) -> RequestError:
+    """Return the refusal of tensors in the binary form that Triton has added to the protocol."""
+    message = "Binary tensors are not read here; send the texts as JSON, in tritonclient with binary_data=False."
+    return RequestError("binary_tensors", message, field)
 
 
 def line_parameters(query: str) -> LineParameters:
@@ -208,10 +298,15 @@ def format_predictions(outcomes: Sequence[Outcome], asked: Parameters) -> bytes:
 def format_infer(
     predictions: Sequence[Prediction], request: InferenceRequest, model_name: str, model_version: str
 ) -> bytes:
-    """Return the reply of the Open Inference Protocol: tensors of the shape of the request's."""
+    """Return the reply of the Open Inference Protocol: the tensors asked for, in the shape of the request's."""
     outputs = [
-        {"name": name, "datatype": kind, "shape": request.shape, "data": [getattr(one, name) for one in predictions]}
-        for name, kind in OUTPUTS.items()
+        {
+            "name": name,
+            "datatype": OUTPUTS[name],
+            "shape": request.shape,
+            "data": [getattr(one, name) for one in predictions],
+        }
+        for name in request.outputs
     ]
     reply = {"model_name": model_name, "model_version": model_version, "outputs": outputs}
     return orjson.dumps(reply if request.id is None else reply | {"id": request.id})
@@ -269,23 +364,39 @@ def _no_constant(name: str) -> None:
 
 
 def _instances(content: dict[str, Any]) -> tuple[str, Any]:
-    for name in ("instances", "inputs", "text"):
-        if name in content:
-            return name, content[name]
-    raise RequestError("missing_instances", 'The body has no texts; send {"instances": ["..."]}.', "instances")
+    """Return the key that holds the texts, and its value.
+
+    Raises:
+        RequestError: there is no such key, there are several, or one that is not known.
+    """
+    given = [name for name in _TEXT_KEYS if name in content]
+    if not given:
+        raise RequestError("missing_instances", 'The body has no texts; send {"instances": ["..."]}.', "instances")
+    if len(given) > 1:
+        raise RequestError("ambiguous_instances", f"Send the texts once, not as {' and '.join(given)}.", given[1])
+    _refuse_unknown(content, (*_TEXT_KEYS, "parameters"), "", "unknown_key")
+    return given[0], content[given[0]]
 
 
 def _texts(items: list[Any], name: str) -> list[Record]:
-    try:
-        instances = _INSTANCES.validate_python(items)
-    except ValidationError as problem:
-        index = problem.errors(include_url=False)[0]["loc"][0]
-        raise RequestError(
-            "not_a_string",
-            f'An instance must be a string or {{"text": "..."}}, not {items[int(index)]!r:.40}.',
-            f"{name}[{index}]",
-        ) from None
-    return [item if isinstance(item, str) else item.text for item in instances]
+    return [item if isinstance(item, str) else _text(item, f"{name}[{index}]") for index, item in enumerate(items)]
+
+
+def _text(instance: Any, where: str) -> str:
+    if not isinstance(instance, dict):
+        kind = _KINDS[type(instance)]
+    elif not isinstance(text := instance.get("text", instance), str):
+        kind = "an object without a text" if text is instance else f"an object whose text is {_KINDS[type(text)]}"
+    else:
+        if len(instance) > 1:
+            other = next(key for key in instance if key != "text")
+            message = (
+                f"An instance is one text and has no key {other!r:.80}; leave it out, and send a second text as an "
+                "instance of its own."
+            )
+            raise RequestError("unknown_key", message, _inside(where, other))
+        return text
+    raise RequestError("not_a_string", f'An instance must be a string or {{"text": "..."}}, not {kind}.', where)
 
 
 def _flat(data: list[Any], dimensions: int) -> list[Any]:
@@ -313,32 +424,6 @@ def _json_line(line: str, index: int) -> Record:
         return _texts([loads(line)], "instances")[0]
     except RequestError as problem:
         return RequestError(problem.code, problem.message, f"instances[{index}]")
-
-
-def _read_csv(text: str, column: str, header: str | None, limits: Limits) -> list[Record]:
-    """Return the cell of each record that holds its text.
-
-    The first record is a header if the media type says so (RFC 4180) or one of its cells is the column's name.
-    """
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        records = [record or [""] for record in islice(reader, limits.texts + 2)]  # with a header, one too many
-    except csv.Error as problem:
-        raise RequestError("invalid_csv", f"The body is not valid CSV: {problem}.") from None
-    names = [cell.strip().lower() for cell in records[0]] if records else []
-    if column.lower() in names and header != "absent":
-        return [_cell(record, names.index(column.lower()), index) for index, record in enumerate(records[1:])]
-    if header == "present" and len(names) > 1:
-        raise RequestError("missing_column", f"The header has no column {column!r:.80}.", "parameters.column")
-    if column != "text":
-        raise RequestError("missing_column", f"The first record names no column {column!r:.80}.", "parameters.column")
-    return [_cell(record, 0, index) for index, record in enumerate(records[header == "present" :])]
-
-
-def _cell(record: list[str], column: int, index: int) -> Record:
-    if column >= len(record):
-        return RequestError("missing_column", f"Record {index + 1} has no text column.", f"instances[{index}]")
-    return record[column]
 
 
 def _count(records: int, name: str, limits: Limits) -> None:
@@ -389,7 +474,10 @@ def _cells(outcome: Outcome, asked: Parameters) -> list[str]:
 
 
 def _validated(schema: type[Schema], content: Any, where: str) -> Schema:
-    _refuse_unknown(schema, content, where)
+    code = "invalid_parameter" if where else "invalid_request"
+    if isinstance(content, dict) and schema.model_config.get("extra") == "forbid":
+        # pydantic would describe each unknown key, however many there are
+        _refuse_unknown(content, schema.model_fields, where, code if where else "unknown_key")
     try:
         return schema.model_validate(content)
     except ValidationError as problem:
@@ -397,16 +485,17 @@ def _validated(schema: type[Schema], content: Any, where: str) -> Schema:
         field = where
         for part in error["loc"]:
             field += f"[{part}]" if isinstance(part, int) else f".{part:.80}"
-        code = "invalid_parameter" if where else "invalid_request"
         raise RequestError(code, f"{error['msg']}.", field.removeprefix(".") or None) from None
 
 
-def _refuse_unknown(schema: type[BaseModel], content: Any, where: str) -> None:
-    """Refuse the first unknown parameter; pydantic would describe each of them, however many there are."""
-    if schema.model_config.get("extra") != "forbid" or not isinstance(content, dict):
-        return
-    for name in content:
-        if name not in schema.model_fields:
-            known = ", ".join(schema.model_fields)
-            message = f"There is no such parameter; known ones: {known}."
-            raise RequestError("invalid_parameter", message, f"{where}.{name:.80}" if name.isprintable() else where)
+def _refuse_unknown(names: Iterable[str], known: Collection[str], where: str, code: str = "invalid_parameter") -> None:
+    """Refuse the first name that is not known."""
+    for name in names:
+        if name not in known:
+            message = f"There is no {name!r:.80} here; known ones: {', '.join(known)}."
+            raise RequestError(code, message, _inside(where, name))
+
+
+def _inside(where: str, name: str) -> str | None:
+    """Return the field `name` of the object at `where`; that object itself where the name cannot be shown."""
+    return f"{where}.{name:.80}".removeprefix(".") if name.isprintable() else where or None

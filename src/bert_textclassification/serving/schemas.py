@@ -2,21 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StrictStr, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class _Open(BaseModel):
-    """What platforms may add to is ignored, not refused."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-
-class Parameters(_Strict):
-    """What a request may ask for beside the labels."""
+class InferParameters(_Strict):
+    """What a request may ask for on every route."""
 
     truncation: Literal["truncate", "windows", "error"] = Field(
         default="truncate",
@@ -24,6 +18,11 @@ class Parameters(_Strict):
         "a quarter and take the mean of their logits weighted by their tokens, or refuse it",
     )
     threshold: float | None = Field(default=None, gt=0, lt=1, description="Overrides the artifact's threshold")
+
+
+class Parameters(InferParameters):
+    """What a request may ask for beside the labels."""
+
     all_scores: bool = Field(default=False, description="Also return the score of each label")
     raw_logits: bool = Field(default=False, description="Also return the model's raw outputs")
 
@@ -33,7 +32,12 @@ class LineParameters(Parameters):
 
     model_config = ConfigDict(strict=False)
 
-    column: str = Field(default="text", min_length=1, description="CSV: name of the column that holds the texts")
+    column: str | None = Field(
+        default=None,
+        min_length=1,
+        description="CSV: the column that holds the texts: its name in the header, its position from 1, or both, as in "
+        "`review,2`; `text` when not given",
+    )
 
 
 def _whole(text: str) -> str:
@@ -45,19 +49,13 @@ def _whole(text: str) -> str:
     return text
 
 
-class TextInstance(_Open):
-    """A text as an object; other keys are ignored."""
+class TextInstance(_Strict):
+    """One text as an object."""
 
     text: StrictStr
 
 
-Instance = Annotated[
-    Annotated[StrictStr, Tag("string")] | Annotated[TextInstance, Tag("object")],
-    Discriminator(lambda value: "object" if isinstance(value, dict | TextInstance) else "string"),
-]
-
-
-class Instances(_Open):
+class Instances(_Strict):
     """The usual request; `inputs` or `text` instead of `instances`, one text, or a bare list are read too."""
 
     model_config = ConfigDict(
@@ -66,7 +64,7 @@ class Instances(_Open):
         }
     )
 
-    instances: list[Instance] = Field(min_length=1)
+    instances: list[StrictStr | TextInstance] = Field(min_length=1)
     parameters: Parameters | None = None
 
 
@@ -132,16 +130,24 @@ class PlatformError(_Strict):
     field: str | None
 
 
-class InferTensor(_Open):
+class InferTensor(_Strict):
     """A tensor of texts: BYTES, of any shape, its data nested or flat in row-major order."""
 
     name: str
     shape: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(max_length=8)
     datatype: Literal["BYTES"]
+    parameters: dict[str, Any] | None = Field(default=None, description="The protocol's own alone: `content_type`")
     data: list[Any]
 
 
-class InferRequest(_Open):
+class InferOutput(_Strict):
+    """A tensor that the reply should have."""
+
+    name: str
+    parameters: dict[str, Any] | None = Field(default=None, description="The protocol's own alone: `binary_data`")
+
+
+class InferRequest(_Strict):
     """A request of the Open Inference Protocol, version 2, without its binary extension."""
 
     model_config = ConfigDict(
@@ -150,6 +156,7 @@ class InferRequest(_Open):
                 {
                     "id": "1",
                     "inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["one text", "another"]}],
+                    "outputs": [{"name": "label"}, {"name": "score"}],
                     "parameters": {"threshold": 0.5},
                 }
             ]
@@ -157,8 +164,16 @@ class InferRequest(_Open):
     )
 
     id: Annotated[str, AfterValidator(_whole)] | None = None
+    model_name: str | None = Field(default=None, description="Not read: the address names the model")
+    model_version: str | None = Field(default=None, description="Not read: the address names the version")
     inputs: list[InferTensor] = Field(min_length=1, max_length=1)
-    parameters: dict[str, Any] | None = None
+    outputs: list[InferOutput] | None = Field(default=None, max_length=8, description="All when none is named")
+    parameters: dict[str, Any] | None = Field(
+        default=None,
+        description="`truncation`, `threshold`, and the protocol's own, which change nothing here: `content_type`, "
+        "`headers`, `binary_data_output` (replies are JSON), `sequence_id`, `sequence_start`, `sequence_end`, "
+        "`priority`, `timeout`",
+    )
 
 
 class OutputTensor(_Strict):

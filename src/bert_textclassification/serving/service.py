@@ -5,6 +5,7 @@ Flask routes requests here (`api.py`); those for predictions come straight from 
 
 import hmac
 import logging
+import math
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -223,7 +224,8 @@ class Service:
         """Answer a request in any content type, in the one that the client prefers."""
         media_type = negotiation.content_type(call.header("CONTENT_TYPE"))
         reply_type = negotiation.best_offer(negotiation.accepted(call.header("HTTP_ACCEPT")), first=media_type.name)
-        parsed = protocols.parse(call.body(self._config.max_body_bytes), media_type, self._limits, call.parameters)
+        body = call.body(self._config.max_body_bytes)
+        parsed = protocols.parse(body, media_type, self._limits, call.parameters, self._config.csv_column)
         lenient = self._config.batch and media_type.name != JSON
         outcomes = parsed.outcomes(self._predict(call, parsed if lenient else parsed.strict()))
         reply = protocols.format_reply(reply_type, outcomes, parsed.parameters, self._model)
@@ -237,7 +239,9 @@ class Service:
 
     def _infer(self, call: Call) -> Reply:
         """Answer a request of the Open Inference Protocol."""
-        parsed = protocols.parse_infer(call.body(self._config.max_body_bytes), self._limits)
+        if call.header("HTTP_INFERENCE_HEADER_CONTENT_LENGTH"):
+            raise protocols.binary_tensors("Inference-Header-Content-Length")
+        parsed = protocols.parse_infer(call.body(self._config.max_body_bytes), self._limits, call.parameters)
         predictions = self._predict(call, parsed.strict())
         reply = protocols.format_infer(predictions, parsed, self._config.model_name, self._version)
         return self._reply(call, reply, JSON)
@@ -247,6 +251,7 @@ class Service:
         ask = partial(self._predictor.predict, texts, truncation=asked.truncation, threshold=asked.threshold)
         with self._admission.enter(call.is_abandoned) as turns:
             found = parsed.placing_refusals(partial(ask, turn=turns))
+        refuse_no_number(found)
         self._metrics.count_predictions(found, turns.waited_s)
         tokens, hits = sum(one.tokens for one in found), sum(one.cached for one in found)
         call.log_line = f"{len(found)} {tokens} {hits} {turns.waited_s:.6f}"
@@ -283,6 +288,18 @@ def refusal(path: str, problem: RequestError) -> Reply:
 def too_large(most: int) -> RequestError:
     """Return the refusal of a body of over `most` bytes."""
     return RequestError("body_too_large", f"The body is over {most} bytes; send several requests.", status=413)
+
+
+def refuse_no_number(predictions: Sequence[Prediction]) -> None:
+    """Refuse to answer with a score that is no number, which JSON would show as null.
+
+    Raises:
+        RequestError: a score or a logit is infinite or not a number (500).
+    """
+    for one in predictions:
+        if not all(map(math.isfinite, (one.score, *one.scores.values(), *one.logits))):
+            message = "The model's outputs are not finite numbers; serve another variant with MODEL_VARIANT."
+            raise RequestError("not_finite", message, status=500)
 
 
 def log_texts(texts: list[str], predictions: list[Prediction], request_id: str | None) -> None:

@@ -1,0 +1,110 @@
+"""Logs of several processes in one output, whole line by whole line.
+
+nginx and each worker write to a named pipe of their own; a thread of `container/serve` copies complete lines to its
+standard output. nginx cannot write there by itself: it opens its log by name, which fails where standard output is a
+socket or another user's pipe, and overwrites the lines of others where it is a file. Besides, lines longer than
+PIPE_BUF that several processes write to one pipe can be torn.
+"""
+
+import os
+import select
+import selectors
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+CHUNK = 65536  # bytes: what a pipe holds
+PAUSE_S = 0.01  # lines of this long are copied together: a wake-up for each would cost more than the copy
+LAST_COPY_S = 2  # a reader that has stopped reading must not keep the server from ending
+
+
+class LogForwarder:
+    """Copies lines from named pipes to a file descriptor, as long as its `with` block runs."""
+
+    def __init__(self, pipes: Iterable[Path], output: int = 1) -> None:
+        """Make the pipes; processes may write to them from now on.
+
+        Args:
+            pipes: paths that do not exist yet.
+            output: the file descriptor to write to.
+        """
+        self._output = output
+        self._is_lost = False
+        self._buffers = {_open_pipe(path): bytearray() for path in pipes}
+        self._wake, self._stop = os.pipe()
+        self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin to copy."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Copy what is left in the pipes, and end."""
+        os.close(self._stop)
+        self._thread.join(LAST_COPY_S)
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for descriptor in (*self._buffers, self._wake):
+                selector.register(descriptor, selectors.EVENT_READ)
+            is_stopped = False
+            while not is_stopped:
+                ready = {key.fd for key, _ in selector.select()}
+                is_stopped = self._wake in ready
+                self._copy_all()
+                if not is_stopped:
+                    time.sleep(PAUSE_S)
+        for buffer in self._buffers.values():
+            if buffer:
+                self._write(bytes(buffer) + b"\n")
+
+    def _copy_all(self) -> None:
+        pending = set(self._buffers)
+        while pending:  # round by round, so that a busy pipe does not hold up the others
+            pending = {descriptor for descriptor in pending if self._copy(descriptor)}
+
+    def _copy(self, descriptor: int) -> bool:
+        """Copy the complete lines of one chunk; return whether the pipe may have more."""
+        try:
+            chunk = os.read(descriptor, CHUNK)
+        except BlockingIOError:
+            return False
+        buffer = self._buffers[descriptor]
+        buffer += chunk
+        if end := buffer.rfind(b"\n") + 1:
+            self._write(bytes(buffer[:end]))
+            del buffer[:end]
+        return len(chunk) == CHUNK
+
+    def _write(self, lines: bytes) -> None:
+        """Write all of `lines`; what cannot be written is lost, and requests are still answered."""
+        while lines:
+            try:
+                lines = lines[os.write(self._output, lines) :]
+            except BlockingIOError:  # whoever gave us this output made it so
+                select.select([], [self._output], [])
+            except OSError as problem:
+                self._report(problem)
+                return
+        self._is_lost = False
+
+    def _report(self, problem: OSError) -> None:
+        if not self._is_lost:
+            with suppress(OSError):
+                message = f"error: the log cannot be written to standard output ({problem.strerror}): lines are lost."
+                print(message, file=sys.stderr)
+        self._is_lost = True
+
+
+def _open_pipe(path: Path) -> int:
+    """Make a named pipe and open both of its ends, so that it has a reader and never comes to its end."""
+    os.mkfifo(path, 0o600)
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK)
