@@ -53,8 +53,9 @@ def _places(rows: pd.DataFrame) -> pd.MultiIndex:
 
 def _too_long(tables: Tables, config: TrainingConfig) -> Finding | None:
     from bert_textclassification.training import tokenizer_fit  # here, as below: reading data waits for no torch
+    from bert_textclassification.training.max_length import find_max_length
 
-    return tokenizer_fit.too_long(tables, _tokenizer(config), config.max_length)
+    return tokenizer_fit.too_long(tables, _tokenizer(config), find_max_length(config, tables))
 
 
 def _language(tables: Tables, config: TrainingConfig) -> Finding | None:

@@ -14,6 +14,7 @@ from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.wrong_values import one_sentence
 
 _ROOM_BYTES = 1_000_000
+FEWEST_TOKENS = 8  # of max_length
 MAX_LENGTH = 8192  # tokens; a base model may read fewer
 DEFAULT_BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 FINDINGS = (
@@ -47,7 +48,13 @@ class TrainingConfig(BaseModel):
     layers: int = Field(
         default=0, ge=0, le=96, description="Layers kept of the base model, evenly spaced with the last; 0 for all"
     )
-    max_length: int = Field(default=128, ge=8, le=MAX_LENGTH, description="Tokens read of a text, special ones too")
+    max_length: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_LENGTH,
+        description="Tokens read of a text, special ones too; auto (or 0): 128, or 256 or 512 where more than 5 % of "
+        "the training texts are longer and the base model reads as many",
+    )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout before the classification layer")
     epochs: float = Field(default=4, gt=0, le=100, description="Passes over train, at most")
     batch_size: int = Field(default=32, ge=1, le=1024, description="Texts in a training step")
@@ -132,6 +139,18 @@ class TrainingConfig(BaseModel):
                 meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(FINDINGS)}"
                 raise ValueError(f"there is no finding {kind!r}, {meant}")
         return tuple(kind for kind in FINDINGS if kind in asked)
+
+    @field_validator("max_length", mode="before")
+    @classmethod
+    def _auto_is_zero(cls, value: Any) -> Any:
+        return 0 if value == "auto" else value
+
+    @field_validator("max_length")
+    @classmethod
+    def _room_for_words(cls, value: int) -> int:
+        if 0 < value < FEWEST_TOKENS:
+            raise ValueError(f"must be at least {FEWEST_TOKENS}, or auto")
+        return value
 
     @field_validator("exit_layers", mode="before")
     @classmethod

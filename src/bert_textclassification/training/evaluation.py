@@ -12,6 +12,7 @@ from bert_textclassification.serving.predictor import positive_probability
 
 METRICS = ("accuracy", "f1", "precision", "recall", "average_precision", "average_precision_negative", "roc_auc")
 RESAMPLES = 1000
+_RESAMPLES_OF_AN_ERROR = 200
 
 Interval = dict[str, float]  # value, low, high
 
@@ -111,17 +112,29 @@ def metrics_with_intervals(
     """
     truth, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
     values = compute_metrics(truth.tolist(), score.tolist(), threshold)
-    rng = np.random.default_rng(seed)
-    classes = [np.flatnonzero(truth == value) for value in (0, 1)]
-    ranking, resampled = Ranking(truth, score, threshold), []
-    for _ in range(RESAMPLES):
-        rows = np.concatenate([rng.choice(rows, len(rows)) for rows in classes])
-        resampled.append(list(ranking.metrics(np.bincount(rows, minlength=len(truth))).values()))
-    low, high = np.percentile(np.array(resampled), [2.5, 97.5], axis=0)
+    resampled = _resampled(truth, Ranking(truth, score, threshold), seed, RESAMPLES)
+    low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
     return {
         name: {"value": values[name], "low": float(low[index]), "high": float(high[index])}
         for index, name in enumerate(METRICS)
     }
+
+
+def _resampled(truth: NDArray[np.int64], ranking: Ranking, seed: int, times: int) -> NDArray[np.float64]:
+    """Return each of METRICS, [times, metrics], for rows drawn with replacement within each class."""
+    rng = np.random.default_rng(seed)
+    classes = [np.flatnonzero(truth == value) for value in (0, 1)]
+    drawn = (np.concatenate([rng.choice(rows, len(rows)) for rows in classes]) for _ in range(times))
+    return np.array([list(ranking.metrics(np.bincount(rows, minlength=len(truth))).values()) for rows in drawn])
+
+
+def standard_error(metric: str, targets: Sequence[int], scores: ArrayLike, seed: int) -> float:
+    """Return the standard error of one of METRICS over the rows, by bootstrap within each class; 0 for the loss."""
+    if metric not in METRICS:
+        return 0.0
+    truth, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
+    resampled = _resampled(truth, Ranking(truth, score, 0.5), seed, _RESAMPLES_OF_AN_ERROR)
+    return float(resampled[:, METRICS.index(metric)].std())
 
 
 def metrics_of_splits(

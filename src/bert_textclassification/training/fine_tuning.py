@@ -28,6 +28,7 @@ from bert_textclassification.training.behaviour_file import load_suite
 from bert_textclassification.training.checkpoints import Checkpoints
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprints
+from bert_textclassification.training.max_length import with_max_length
 from bert_textclassification.training.model import (
     BaseModel,
     TextClassifier,
@@ -119,7 +120,7 @@ def fine_tune(
     Raises:
         UserError: the base model or the behavioural tests cannot be used; found now and not after hours.
     """
-    base = find_base_model(config.base_model)
+    config, base = with_max_length(config, splits), find_base_model(config.base_model)
     load_suite(config, splits.labels)
     set_seed(config.seed)
     model = load_checked(base, config, splits.train["text"].tolist())

@@ -26,6 +26,7 @@ from bert_textclassification.training.benchmark import machine
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprint, load_splits
 from bert_textclassification.training.judging import choose_metric, with_chosen_metric
+from bert_textclassification.training.max_length import with_max_length
 from bert_textclassification.training.model import find_base_model, layers_of_exits
 from bert_textclassification.training.pipeline import parse_settings
 from bert_textclassification.training.run_folder import RunFolder
@@ -47,7 +48,7 @@ def search(config: TrainingConfig, splits: Splits, space: SearchSpace, trials: i
     Raises:
         ConfigurationError: the study there was made from something else, or another process is at it.
     """
-    config = with_chosen_metric(config, splits)
+    config = with_max_length(with_chosen_metric(config, splits), splits)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         study = open_study(config, splits, space, folder)

@@ -20,6 +20,7 @@ from bert_textclassification.training.fine_tuning import (
     write_record,
 )
 from bert_textclassification.training.judging import choose_metric, higher_is_better
+from bert_textclassification.training.max_length import with_max_length
 
 
 def fine_tune_seeds(
@@ -37,7 +38,7 @@ def fine_tune_seeds(
     """
     if config.seeds == 1:
         return fine_tune(config, splits, folder, checkpoints=checkpoints, callbacks=callbacks)
-    metric = choose_metric(config, splits).metric
+    config, metric = with_max_length(config, splits), choose_metric(config, splits).metric
     models, measured = [], []
     for seed in range(config.seed, config.seed + config.seeds):
         own = config.model_copy(update={"seed": seed, "seeds": 1})

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from transformers import (
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training import hosts, stopping
 from bert_textclassification.training.batches import ByLength
+from bert_textclassification.training.calibration import fit_temperature, log_loss
 from bert_textclassification.training.checkpoints import MarkComplete
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
-from bert_textclassification.training.evaluation import compute_metrics, positive_scores
+from bert_textclassification.training.evaluation import compute_metrics, positive_scores, standard_error
 from bert_textclassification.training.judging import (
     IMBALANCED_BELOW,
     METRIC_NAMES,
@@ -37,7 +39,10 @@ from bert_textclassification.training.judging import (
 from bert_textclassification.training.learning_rates import groups
 from bert_textclassification.training.loss import ExitLoss
 from bert_textclassification.training.model import TextClassifier
+from bert_textclassification.training.selection import Evaluation, kept
 from bert_textclassification.training.stopping import EvaluationStopped, StopWithCheckpoint
+
+_STANDARD_ERROR, _LOG_LOSS = "eval_standard_error", "eval_calibrated_loss"  # in the log of an evaluation
 
 
 @dataclass
@@ -97,6 +102,14 @@ class FineTuningTrainer(Trainer):
             self.state.best_model_checkpoint = f"{self.args.output_dir}/checkpoint-{self.state.global_step}"
         return metrics
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Return whether the checkpoint of this step is the one to keep, by `selection.kept`."""
+        rows = [row for row in self.state.log_history if _LOG_LOSS in row]
+        found = kept([_evaluation(row, self.args) for row in rows])
+        self.state.best_metric = rows[found][f"eval_{self.args.metric_for_best_model}"]
+        self.state.best_global_step = rows[found]["step"]
+        return bool(found == len(rows) - 1)
+
     def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         lengths = self.train_dataset["length"]
         batch_size = self.args.train_batch_size * self.args.world_size
@@ -120,15 +133,16 @@ def make(
     """
     if torch.cuda.device_count() > 1:
         print(f"warning: of {torch.cuda.device_count()} GPUs here one is used; take one a host.", file=sys.stderr)
+    metric = choose_metric(config, splits).metric
     trainer = make_trainer(
         model=model,
-        args=_arguments(config, len(splits.train), choose_metric(config, splits).metric, folder),
+        args=_arguments(config, len(splits.train), metric, folder),
         train_dataset=_dataset(splits.train, splits, tokenizer, config),
         eval_dataset=_dataset(splits.validation, splits, tokenizer, config),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
         compute_loss_func=ExitLoss(model, class_weights(splits, config), config.r_drop),
-        compute_metrics=_validation_metrics,
+        compute_metrics=partial(_validation_metrics, judged_by=metric, seed=config.seed),
         callbacks=[
             StopEarly(config.early_stopping_patience),
             MarkComplete(),
@@ -214,11 +228,19 @@ def _dataset(
     )
 
 
-def _validation_metrics(prediction: Any) -> dict[str, float]:
+def _validation_metrics(prediction: Any, judged_by: str, seed: int) -> dict[str, float]:
     found = prediction.predictions
-    logits = found[0] if isinstance(found, tuple) else found  # of the last layer
-    scores = positive_scores(np.asarray(logits, dtype=np.float32))
-    return compute_metrics(prediction.label_ids.tolist(), scores.tolist())
+    logits = np.asarray(found[0] if isinstance(found, tuple) else found, dtype=np.float32)  # of the last layer
+    targets, scores = prediction.label_ids.tolist(), positive_scores(logits)
+    return compute_metrics(targets, scores.tolist()) | {
+        "standard_error": standard_error(judged_by, targets, scores, seed),
+        "calibrated_loss": log_loss(targets, logits, fit_temperature(targets, logits)),
+    }
+
+
+def _evaluation(row: dict[str, float], args: TrainingArguments) -> Evaluation:
+    sign = 1 if args.greater_is_better else -1
+    return Evaluation(sign * row[f"eval_{args.metric_for_best_model}"], row[_STANDARD_ERROR], row[_LOG_LOSS])
 
 
 class StopEarly(TrainerCallback):
