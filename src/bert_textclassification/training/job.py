@@ -68,6 +68,7 @@ def train(config: TrainingConfig, folders: SageMakerFolders, own: Hosts) -> Arti
     splits = load_splits(config)
     own.require_same_data(fingerprints(splits))
     if own.is_first:
+        print(*splits.notes, sep="\n", flush=True)
         report_findings(splits, folders.output)
     fine_tuned = _fine_tuned(config, splits, folders, own)
     hosts.part()

@@ -152,7 +152,9 @@ def main(arguments: list[str] | None = None) -> int:
         space, given = read_space(asked.space), parse_settings(asked.settings)
         config = settings_of(asked.data, given, space)
         folder = RunFolder(Path("runs") / asked.name).search
-        study = search(config, load_splits(config), space, asked.trials, folder)
+        splits = load_splits(config)
+        print(*splits.notes, sep="\n", file=sys.stderr)
+        study = search(config, splits, space, asked.trials, folder)
     except UserError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
