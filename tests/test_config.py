@@ -137,6 +137,44 @@ def test_the_objective_metric_of_a_tuning_job_is_ignored(tmp_path):
     assert config.epochs == 2
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("sagemaker_program", "sagemaker_submit_directory", "sagemaker_region", "sagemaker_job_name"),
+        *("sagemaker_container_log_level", "sagemaker_estimator_class_name", "sagemaker_mpi_enabled"),
+    ],
+)
+def test_what_the_sdk_adds_is_ignored(tmp_path, name):
+    assert _job(tmp_path, {name: '"train.py"', "epochs": "2"}).epochs == 2
+
+
+def test_a_setting_of_the_users_own_is_still_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="there is no 'sagemaker'"):
+        _job(tmp_path, {"sagemaker": "1"})
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [(1, "1"), (1.0, "1"), ("1.0", "1"), (True, "True"), ("spam ", "spam"), ("007", "007")]
+)
+def test_the_positive_label_is_a_label_as_in_the_data(given, meant):
+    assert TrainingConfig.of({"data": "a.csv", "positive_label": given}).positive_label == meant
+
+
+def test_a_positive_label_that_is_a_list_is_refused():
+    with pytest.raises(ConfigurationError, match=r"positive_label=\['1'\]: a list"):
+        TrainingConfig.of({"data": "a.csv", "positive_label": ["1"]})
+
+
+def test_blanks_around_the_names_of_columns_are_no_part_of_them():
+    config = TrainingConfig.of({"data": "a.csv", "text_column": " body", "label_column": "kind "})
+    assert (config.text_column, config.label_column) == ("body", "kind")
+
+
+def test_texts_and_labels_cannot_be_one_column():
+    with pytest.raises(ConfigurationError, match="text_column and label_column are both 'label'; give two columns"):
+        TrainingConfig.of({"data": "a.csv", "text_column": "label"})
+
+
 def test_the_channels_win_over_a_data_setting(tmp_path):
     assert _job(tmp_path, {"data": "elsewhere.csv"}).data == str(tmp_path / "input/data")
 

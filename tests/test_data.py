@@ -1,5 +1,7 @@
 """Data: every format gives the same table, what cannot be used is refused with file, line and remedy."""
 
+import gzip
+
 import datasets
 import pandas as pd
 import pytest
@@ -49,7 +51,121 @@ REFUSED = {
         b"text,label\na,x\n ,y\n",
         r"a\.csv line 3: the text is empty; fill it in or delete the row",
     ),
-    "text of no string": ("a.jsonl", b'{"text":7,"label":"x"}', r"a\.jsonl line 1: the text is empty; fill it in"),
+    "text that is a number": (
+        "a.jsonl",
+        b'{"text":7,"label":"x"}',
+        r"a\.jsonl line 1: the text is the number 7; write a text, or delete the row",
+    ),
+    "text that is a boolean": ("a.jsonl", b'{"text":true,"label":"x"}', r"line 1: the text is the boolean True; write"),
+    "text that is an object": ("a.jsonl", b'{"text":{"en":"a"},"label":"x"}', r"line 1: the text is an object; write"),
+    "text that is a list": ("a.jsonl", b'{"text":["a"],"label":"x"}', r"line 1: the text is a list; write"),
+    "text that is null": ("a.jsonl", b'{"text":null,"label":"x"}', r"line 1: the text is empty; fill it in"),
+    "text that is not a number": ("a.jsonl", b'{"text":NaN,"label":"x"}', r"line 1: the text is empty; fill it in"),
+    "label that is a list": (
+        "a.jsonl",
+        b'{"text":"a","label":["x"]}',
+        r"a\.jsonl line 1: the label is a list; write one text, number or boolean for each row",
+    ),
+    "label that is an object": ("a.jsonl", b'{"text":"a","label":{"x":1}}', r"line 1: the label is an object; write"),
+    "label that is not a number": ("a.jsonl", b'{"text":"a","label":NaN}', r"line 1: the label is empty; fill it in"),
+    "column name twice": (
+        "a.csv",
+        b"text,label,label\na,x,y\n",
+        r"a\.csv has the column 'label' twice; give every column a name of its own",
+    ),
+    "column names that differ in blanks": ("a.tsv", b"text\tlabel\t label \na\tx\ty\n", "has the column 'label' twice"),
+    "column names that differ in a byte order mark": (
+        "a.csv",
+        b"text,\xef\xbb\xbftext,label\na,b,x\n",
+        "has the column 'text' twice",
+    ),
+    "further column twice": ("a.csv", b"text,label,note,note\na,x,b,c\n", "has the column 'note' twice"),
+    "key twice": (
+        "a.jsonl",
+        b'{"text":"a","label":"x"}\n{"text":"a","label":"x","label":"y"}\n',
+        r"a\.jsonl line 2: not valid JSON \(the key 'label' is there twice\); mend or delete the line",
+    ),
+    "key twice in an array": (
+        "a.json",
+        b'[{"text":"a","text":"b","label":"x"}]',
+        r"a\.json: not valid JSON \(the key 'text' is there twice\); mend it",
+    ),
+    "keys that differ in blanks": (
+        "a.jsonl",
+        b'{"text":"a","label":"x"," label":"y"}',
+        "line 1 has the column 'label' twice",
+    ),
+    "semicolons": (
+        "a.csv",
+        b"text;label\na;x\n",
+        r"a\.csv seems to separate its fields by semicolons, not by commas; save it with commas",
+    ),
+    "semicolons and quotes": (
+        "a.csv",
+        b'"text";"label"\n"a";"x"\n',
+        "separate its fields by semicolons, not by commas",
+    ),
+    "semicolons behind a byte order mark": ("a.csv", b"\xef\xbb\xbftext;label\r\na;x\r\n", "its fields by semicolons"),
+    "tabs in a CSV file": (
+        "a.csv",
+        b"text\tlabel\na\tx\n",
+        "separate its fields by tabs, not by commas; name it .tsv or save it with commas",
+    ),
+    "commas in a TSV file": (
+        "a.tsv",
+        b"id,text,label\n1,a,x\n",
+        "separate its fields by commas, not by tabs; name it .csv or save it with tabs",
+    ),
+    "bars": ("a.csv", b"label|text\nx|a\n", "separate its fields by vertical bars, not by commas; save it with commas"),
+    "gzip under another name": (
+        "a.csv",
+        gzip.compress(b"text,label\na,x\n"),
+        "is compressed by gzip; add .gz to its name",
+    ),
+    "gzip that is cut off": (
+        "a.csv.gz",
+        gzip.compress(b"text,label\na,x\n" * 50)[:-9],
+        r"a\.csv\.gz is not a whole gzip file \(.*\); compress or copy it again",
+    ),
+    "no gzip": ("a.jsonl.gz", b'{"text":"a","label":"x"}', "is not a whole gzip file .*; compress or copy it again"),
+    "a workbook called CSV": (
+        "a.csv",
+        b"PK\x03\x04\x14\x00",
+        "is a zip archive or an Excel workbook; unpack it, or save",
+    ),
+    "Parquet called CSV": ("a.csv", b"PAR1\x15\x04", "is a Parquet file; name it .parquet"),
+    "a pointer of Git LFS": (
+        "a.csv",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
+        "is a pointer of Git LFS; fetch the file with `git lfs pull`",
+    ),
+    "bad UTF-8 in gzip": (
+        "a.csv.gz",
+        gzip.compress(b"text,label\ncaf\xe9,x\n"),
+        r"line 2: byte 14 \(0xe9\) is not UTF-8",
+    ),
+    "an array that is cut off": (
+        "a.json",
+        b'[{"text":"a","label":"x"},',
+        r"a\.json: not valid JSON \(.*line 1 column \d+.*\); mend it",
+    ),
+    "an array of texts": ("a.json", b'["a","b"]', r"a\.json row 1: must be an object such as"),
+    "an object of columns": (
+        "a.json",
+        b'{"text":{"0":"a"},"label":{"0":"x"}}',
+        r"a\.json row 1: the text is an object|a\.json row 1: the label is an object",
+    ),
+    "an object around the rows": (
+        "a.json",
+        b'{"data":[{"text":"a","label":"x"}]}',
+        r"a\.json line 1 has no column 'text', it has: data; rename",
+    ),
+    "an object of several lines": (
+        "a.json",
+        b'{\n "data": [\n]}',
+        r"a\.json line 1: not valid JSON \(.*\); write one object a line, or an array of objects",
+    ),
+    "lists within lists": ("a.jsonl", b"[" * 100_000, "are nested too deeply"),
     "empty label": (
         "a.csv",
         b"text,label\na,x\nb,y\nc, \n",
@@ -111,7 +227,7 @@ REFUSED = {
     "no JSON object": (
         "a.jsonl",
         b'["a","x"]\n',
-        r'a\.jsonl line 1: must be an object such as {"text": "\.\.\.", "label"',
+        r'a\.jsonl row 1: must be an object such as {"text": "\.\.\.", "label"',
     ),
     "half an emoji in a text": (
         "a.jsonl",
@@ -137,7 +253,7 @@ REFUSED = {
     "unknown suffix": (
         "a.xlsx",
         b"PK",
-        r"a\.xlsx is not a \.csv, \.tsv, \.jsonl, \.parquet file; convert it to one of these",
+        r"a\.xlsx is not a \.csv, \.tsv, .* or \.parquet file; save it as CSV UTF-8 in the spreadsheet program",
     ),
     "empty CSV": ("a.csv", b"", r"a\.csv has no column 'text', it has: nothing; rename it"),
     "empty JSON Lines": ("a.jsonl", b"\n\n", "The split train has no rows; add labelled texts or remove its file"),
@@ -196,7 +312,7 @@ def test_a_missing_label_in_parquet_is_refused_with_its_row(tmp_path, dtype):
     values = ["a", None] if dtype == "str" else [1, None]
     labels = pd.array(values, dtype=dtype)
     pd.DataFrame({"text": ["a", "b"], "label": labels}).to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"a\.parquet line 2: the label is empty; fill it in"):
+    with pytest.raises(DataError, match=r"a\.parquet row 2: the label is empty; fill it in"):
         _table(tmp_path / "a.parquet")
 
 
@@ -211,7 +327,7 @@ def test_what_cannot_be_used_is_refused_with_place_and_remedy(tmp_path, name, co
     ("columns", "message"),
     [
         ({"words": ["a"], "label": ["x"]}, r"a\.parquet has no column 'text', it has: words, label; rename it or set"),
-        ({"text": ["a", None], "label": ["x", "y"]}, r"a\.parquet line 2: the text is empty; fill it in or delete"),
+        ({"text": ["a", None], "label": ["x", "y"]}, r"a\.parquet row 2: the text is empty; fill it in or delete"),
     ],
 )
 def test_parquet_that_cannot_be_used_is_refused_with_its_row(tmp_path, columns, message):
@@ -271,7 +387,7 @@ def test_a_channel_may_have_several_files_of_several_formats(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["val.csv", "valid.csv", "dev.csv", "Dev.csv", "val/a.csv", "valid/a.csv", "dev/a.csv"]
+    "name", ["val.csv", "valid.csv", "dev.csv", "Dev.csv", "val/a.csv", "valid/a.csv", "dev/a.csv", "Val.CSV"]
 )
 def test_validation_has_other_names_too(tmp_path, name):
     _written(tmp_path / "train.csv", _csv(60))
@@ -287,18 +403,21 @@ def test_validation_has_other_names_too(tmp_path, name):
         ("val/a.csv", "validation.csv", "validation"),
         ("train/a.csv", "train.csv", "train"),
         ("test.csv", "test.jsonl", "test"),
+        ("test.csv", "test.json.gz", "test"),
+        ("test.csv", "test.csv.gz", "test"),
+        ("test/a.csv", "testing.csv", "test"),
+        ("train.csv", "training/a.csv", "train"),
     ],
 )
 def test_a_split_that_is_there_twice_is_refused(tmp_path, first, second, split):
     for name in {"train.csv", first, second}:
         _written(tmp_path / name, _csv(40))
-    with pytest.raises(
-        DataError, match=f"{first.partition('/')[0]} and .*{second} are both the split {split}; keep one"
-    ):
+    first, second = (name.partition("/")[0] for name in (first, second))
+    with pytest.raises(DataError, match=f"{first} and .*{second} are both the split {split}; keep one"):
         _splits(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["eval.csv", "test2.jsonl", "holdout/a.parquet", "training/a.csv"])
+@pytest.mark.parametrize("name", ["eval.csv", "test2.jsonl", "holdout/a.parquet", "data/a.csv", "test_data.csv"])
 def test_data_beside_the_splits_are_refused_rather_than_left_out(tmp_path, name):
     _written(tmp_path / "train.csv", _csv(40))
     _written(tmp_path / name, _csv(40))
@@ -432,11 +551,69 @@ def test_the_fingerprint_depends_on_texts_labels_and_order(other):
         ("1110", "0", ("1", "0")),
     ],
 )
-def test_the_positive_label_is_1_else_the_rarer_else_the_last_unless_it_is_given(tmp_path, labels, given, expected):
+def test_the_positive_label_is_the_given_else_the_expected_else_the_rarer_else_the_last(
+    tmp_path, labels, given, expected
+):
     rows = [f"text {n},{label}\n" for n, label in enumerate(labels * 10)]
     splits = _splits(_written(tmp_path / "a.csv", "text,label\n" + "".join(rows)), positive_label=given)
     assert splits.labels == expected
     assert splits.targets(splits.test) == [int(label == expected[1]) for label in splits.test["label"]]
+
+
+@pytest.mark.parametrize(("negative", "positive"), [("-1", "1"), ("negative", "positive"), ("ham", "spam")])
+def test_the_expected_label_is_positive_although_it_is_more_frequent(tmp_path, negative, positive):
+    rows = [f"text {n},{negative if n % 4 == 0 else positive}\n" for n in range(40)]
+    splits = _splits(_written(tmp_path / "a.csv", "text,label\n" + "".join(rows)))
+    assert splits.labels == (negative, positive)
+    assert sum(splits.targets(splits.train)) > len(splits.train) / 2
+
+
+def test_a_run_begins_with_its_positive_label_and_the_files_it_has_not_read(tmp_path):
+    for name in ("train.csv", "test.csv"):
+        _written(tmp_path / name, _csv(40, start=100 * (name == "test.csv")))
+    _written(tmp_path / "README.md", "about")
+    _written(tmp_path / "docs/LICENSE", "free")
+    assert _splits(tmp_path).notes == (
+        "Positive label: 'yes', negative: 'no' (by the meaning of the two names; positive_label can change it).",
+        "Not read as labelled texts: README.md, docs/LICENSE.",
+    )
+
+
+def test_many_files_that_are_not_read_are_counted(tmp_path):
+    _written(tmp_path / "train.csv", _csv(40))
+    for number in range(8):
+        _written(tmp_path / f"{number}.md", "about")
+    assert _splits(tmp_path).notes[1] == "Not read as labelled texts: 0.md, 1.md, 2.md, 3.md, 4.md and 3 more."
+
+
+def test_a_single_file_has_one_note(tmp_path):
+    (note,) = _splits(_written(tmp_path / "a.csv", _csv(40)), positive_label="no").notes
+    assert note == "Positive label: 'no', negative: 'yes' (set by positive_label)."
+
+
+@pytest.mark.parametrize("given", [1, 1.0, "1", "1.0", " 1 "])
+def test_the_given_positive_label_is_read_as_the_labels_are(tmp_path, given):
+    rows = [f"text {n},{(n % 2) + 0.0}\n" for n in range(40)]
+    assert _splits(_written(tmp_path / "a.csv", "text,label\n" + "".join(rows)), positive_label=given).labels == (
+        "0",
+        "1",
+    )
+
+
+@pytest.mark.parametrize("given", [False, "False", "false", "FALSE"])
+def test_the_given_positive_label_may_differ_in_case(tmp_path, given):
+    rows = [f'{{"text":"text {n}","label":{"true" if n % 2 else "false"}}}\n' for n in range(40)]
+    assert _splits(_written(tmp_path / "a.jsonl", "".join(rows)), positive_label=given).labels == ("True", "False")
+
+
+def test_labels_that_differ_in_case_alone_need_the_exact_one(tmp_path):
+    path = _written(tmp_path / "a.csv", "text,label\n" + "".join(f"text {n},{'Aa'[n % 2]}\n" for n in range(40)))
+    assert _splits(path, positive_label="A").labels == ("a", "A")
+    path = _written(
+        tmp_path / "b.csv", "text,label\n" + "".join(f"text {n},{['AB', 'ab'][n % 2]}\n" for n in range(40))
+    )
+    with pytest.raises(DataError, match="positive_label is 'aB' but the labels are 'AB' and 'ab'; choose one"):
+        _splits(path, positive_label="aB")
 
 
 def test_a_positive_label_that_is_not_in_the_data_is_refused(tmp_path):
@@ -609,6 +786,12 @@ def test_a_hub_test_split_without_labels_is_left_out():
     assert list(tables) == ["train"]
 
 
+def test_hub_splits_that_are_not_used_are_named(capsys):
+    _hub_tables({"dev": [0, 1], "train": [0, 1], "test": [-1, -1], "validation": [0, 1], "unsupervised": [-1, -1]})
+    notes = capsys.readouterr().err.splitlines()
+    assert notes == [f"note: the split {name} of some/name is not used" for name in ("dev", "test", "unsupervised")]
+
+
 def test_a_hub_validation_split_may_be_called_dev():
     tables = _hub_tables({"train": [0, 1], "dev": [1, 0]})
     assert tables["validation"]["text"].tolist() == ["dev 0", "dev 1"]
@@ -627,6 +810,41 @@ def test_a_missing_hub_column_is_refused():
     message = "the split train of some/name has no column 'sentence', it has: text, label; .*set text_column"
     with pytest.raises(DataError, match=message):
         _hub_tables({"train": [0, 1]}, text_column="sentence")
+
+
+def test_hub_labels_that_are_numbers_and_texts_are_read():
+    rows = {"text": ["a", "b", "c"], "label": [1, "spam", "1"]}
+    found = datasets.Dataset.from_dict(rows, on_mixed_types="use_json")
+    assert type(found.features["label"]).__name__ == "Json"
+    tables = tables_of_hub_splits(datasets.DatasetDict(train=found), TrainingConfig(data="some/name"))
+    assert tables["train"]["label"].tolist() == ["1", "spam", "1"]
+
+
+@pytest.mark.parametrize(
+    ("column", "feature", "kind"),
+    [
+        ("label", datasets.List(datasets.Value("int64")), "List"),
+        ("text", datasets.List(datasets.Value("string")), "List"),
+        ("label", datasets.LargeList(datasets.Value("string")), "LargeList"),
+        ("text", datasets.Translation(["en", "fr"]), "Translation"),
+        ("label", {"a": datasets.Value("int64")}, "dict"),
+    ],
+)
+def test_hub_features_without_one_value_a_row_are_named(column, feature, kind):
+    features = {"text": datasets.Value("string"), "label": datasets.Value("int64")} | {column: feature}
+    found = datasets.Dataset.from_dict({"text": [], "label": []}, features=datasets.Features(features))
+    message = f"the split train of some/name: the column '{column}' is a feature of the kind {kind}; choose"
+    with pytest.raises(DataError, match=message):
+        tables_of_hub_splits(datasets.DatasetDict(train=found), TrainingConfig(data="some/name"))
+
+
+@pytest.mark.parametrize("kind", ["bool", "float64", "binary", "large_string", "uint8"])
+def test_hub_labels_of_every_kind_of_value_are_read(kind):
+    values = {"binary": [b"0", b"1"], "large_string": ["0", "1"], "bool": [False, True]}.get(kind, [0, 1])
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.Value(kind)})
+    found = datasets.Dataset.from_dict({"text": ["a", "b"], "label": values}, features=features)
+    table = tables_of_hub_splits(datasets.DatasetDict(train=found), TrainingConfig(data="some/name"))["train"]
+    assert table["label"].tolist() == (["False", "True"] if kind == "bool" else ["0", "1"])
 
 
 @pytest.mark.parametrize("name", ["nobody/has-this", "nobody/has-this:configuration", "has-this"])

@@ -44,6 +44,23 @@ def test_a_job_writes_an_artifact_that_answers(base_dir, tiny_base):
     assert (base_dir / "output/data/fine_tuned/model.safetensors").exists()
 
 
+def test_a_job_as_the_sagemaker_sdk_starts_it_by_default(base_dir, tiny_base):
+    channels = base_dir / "input/data"
+    for split in ("train", "validation", "test"):
+        (channels / "training" / split).mkdir(parents=True)
+        (channels / split / "part-0.csv").rename(channels / "training" / split / "part-0.csv")
+        (channels / split).rmdir()
+    (channels / "training-manifest").write_text("[]")
+    added = {"sagemaker_program": '"train.py"', "sagemaker_region": '"eu-central-1"', "sagemaker_job_name": '"a"'}
+    done = run_job(base_dir, {**TINY, "base_model": str(tiny_base), **added})
+    assert done.returncode == 0, done.stderr
+    positive, unread = done.stdout.splitlines()[:2]
+    assert re.match(
+        r"Positive label: '\w+', negative: '\w+' \(the names do not tell: the rarer one in train; ", positive
+    )
+    assert unread == "Not read as labelled texts: training-manifest."
+
+
 def test_metrics_are_one_a_line_for_regular_expressions(base_dir, tiny_base):
     done = run_job(base_dir, {**TINY, "base_model": str(tiny_base)})
     metrics = dict(re.findall(r"^(\w+)=([0-9.]+)$", done.stdout, re.MULTILINE))

@@ -14,6 +14,11 @@ SOUND = [
     "猫がすき",
     "Это хорошо",
     "🚒 family 👩\u200d👩\u200d👧",
+    "می\u200cخواهم",
+    "ภาษา\u200bไทย",
+    "\u200fעברית\u200e (RTL)",
+    "soft\u00adhyphen and word\u2060joiner",
+    "naïve » ¿qué?",
     "tabs\tand\r\nlines\xa0",
 ]
 
@@ -36,7 +41,11 @@ def test_utf8_that_was_read_as_gbk_is_found(shown, meant):
 
 @pytest.mark.parametrize(
     ("text", "telling"),
-    [("lost \ufffd", "U+FFFD"), ("that\x92s", "U+0092"), ("put \x08a", "U+0008"), ("a\x00b", "U+0000")],
+    [
+        *[("lost \ufffd", "U+FFFD"), ("that\x92s", "U+0092"), ("put \x08a", "U+0008"), ("a\x00b", "U+0000")],
+        *[("\ufeffa", "U+FEFF"), ("a\ufeffb", "U+FEFF"), ("\ufffea", "U+FFFE")],
+        *[("ï»¿a", "should be \ufeff"), ("lost ï¿½", "should be \ufffd")],
+    ],
 )
 def test_lost_and_control_characters_are_found(text, telling):
     assert telling in wrongly_decoded(text)

@@ -11,11 +11,13 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training.labels import label_of
 from bert_textclassification.training.wrong_values import one_sentence
 
 _ROOM_BYTES = 1_000_000
 FEWEST_TOKENS = 8  # of max_length
 MAX_LENGTH = 8192  # tokens; a base model may read fewer
+_OF_THE_PLATFORM = ("_tuning", "sagemaker_")  # begin the hyperparameters that a tuning job and the SDK add
 DEFAULT_BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 FINDINGS = (
     "leakage", "conflict", "repeat", "near_leakage", "encoding", "html", "too_long", "language", "label_error",
@@ -32,7 +34,8 @@ class TrainingConfig(BaseModel):
     label_column: str = Field(default="label", description="Column of the labels")
     positive_label: str | None = Field(
         default=None,
-        description="The label the model detects; 1 of 0 and 1, else the rarer one in train, when not given",
+        description="The label the model detects; when not given, the one that the names tell (the larger number, "
+        "true, yes, positive, spam, ...), else the rarer one in train",
     )
     validation_fraction: float = Field(
         default=0.15, gt=0, lt=0.5, description="Share of rows held out when there is no validation split"
@@ -127,6 +130,16 @@ class TrainingConfig(BaseModel):
     )
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the splits, the head and the order")
 
+    @field_validator("text_column", "label_column")
+    @classmethod
+    def _named_as_read(cls, value: str) -> str:
+        return value.strip()  # as the names in the data are
+
+    @field_validator("positive_label", mode="before")
+    @classmethod
+    def _label_as_in_the_data(cls, value: Any) -> Any:
+        return None if value is None else label_of(value)
+
     @field_validator("drop", mode="before")
     @classmethod
     def _known_findings(cls, value: Any) -> Any:
@@ -156,6 +169,12 @@ class TrainingConfig(BaseModel):
     @classmethod
     def _one_layer_is_a_number(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _texts_and_labels_are_two_columns(self) -> Self:
+        if self.text_column == self.label_column:
+            raise ValueError(f"text_column and label_column are both {self.text_column!r}; give two columns")
+        return self
 
     @model_validator(mode="after")
     def _some_rows_are_left_to_train_on(self) -> Self:
@@ -198,7 +217,7 @@ class SageMakerFolders:
         """
         self._refuse_pipes()
         content = _read_object(self.hyperparameters, '{"epochs": "3"}')
-        own = {name: _unquoted(value) for name, value in content.items() if not name.startswith("_tuning")}
+        own = {name: _unquoted(value) for name, value in content.items() if not name.startswith(_OF_THE_PLATFORM)}
         if own.get("behaviours"):
             own["behaviours"] = str(self.data / str(own["behaviours"]))  # in a channel, unless it is absolute
         return TrainingConfig.of({**own, "data": str(self.data)})

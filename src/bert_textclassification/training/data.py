@@ -9,6 +9,7 @@ What cannot be used is refused with file, line and remedy; what is only doubtful
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 from sklearn.model_selection import train_test_split
@@ -16,12 +17,14 @@ from sklearn.model_selection import train_test_split
 from bert_textclassification.errors import DataError
 from bert_textclassification.training.cleaning import BEFORE_SPLITTING, QUICK, clean
 from bert_textclassification.training.config import FINDINGS, TrainingConfig
-from bert_textclassification.training.data_files import SPLITS
-from bert_textclassification.training.findings import Finding, Tables, merged
+from bert_textclassification.training.data_files import SPLITS, unread_files
+from bert_textclassification.training.findings import Finding, Tables, merged, place
+from bert_textclassification.training.labels import positive_label
 from bert_textclassification.training.reading import keep_slices, read_tables
 
 JUDGING_ROWS = 2000  # a loss of 0.25 points is the least that so many rows can tell from chance
 _LARGEST_SHARE_HELD_BACK = 0.05
+_NAMED_FILES = 5
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,9 @@ class Splits:
     """Labelled texts ready to train on: frames with the columns text, label, source, line, and those to slice by.
 
     Attributes:
+        labels: the negative and the positive label.
         held_back: rows of train that are not trained on, where validation is too small to judge variants on alone.
+        notes: sentences to print at the start of a run: which label is positive and why, which files were not read.
     """
 
     train: pd.DataFrame
@@ -38,6 +43,7 @@ class Splits:
     labels: tuple[str, str]
     findings: list[Finding]
     held_back: pd.DataFrame | None = None
+    notes: tuple[str, ...] = ()
 
     def items(self) -> list[tuple[str, pd.DataFrame]]:
         """Return (name, frame) of the splits."""
@@ -56,7 +62,7 @@ def load_splits(config: TrainingConfig) -> Splits:
         DataError: the data cannot be used; the message names file, line and remedy.
     """
     tables = keep_slices(read_tables(config))
-    labels = choose_labels(tables, config.positive_label)
+    labels, why = choose_labels(tables, config.positive_label)
     tables, before = clean(tables, [kind for kind in BEFORE_SPLITTING if kind in config.drop], config)
     tables = fill_splits(tables, config)
     tables["train"], held_back = hold_back(tables["train"], JUDGING_ROWS - len(tables["validation"]), config.seed)
@@ -64,17 +70,15 @@ def load_splits(config: TrainingConfig) -> Splits:
     for name, frame in tables.items():
         _refuse_one_class(name, frame, labels)
     tables, after = clean(tables, [kind for kind in FINDINGS if kind in QUICK or kind in config.drop], config)
-    return Splits(**tables, labels=labels, findings=merged([*before, *after]))
+    notes = (f"Positive label: {labels[1]!r}, negative: {labels[0]!r} ({why}).", *_note_on_files(Path(config.data)))
+    return Splits(**tables, labels=labels, findings=merged([*before, *after]), notes=notes)
 
 
-def choose_labels(tables: Tables, positive: str | None) -> tuple[str, str]:
-    """Return (negative, positive).
-
-    The positive label is the one given; else 1 of 0 and 1; else the rarer one in train; else the last one in
-    alphabetical order.
+def choose_labels(tables: Tables, given: str | None) -> tuple[tuple[str, str], str]:
+    """Return (negative, positive) by the rules of `labels.positive_label`, and why that one is positive.
 
     Raises:
-        DataError: train has not exactly two labels, the given one is not there, or a split has a third label.
+        DataError: train has not exactly two labels, `given` is neither, or a split has a third label.
     """
     train = tables["train"]
     counts = train["label"].value_counts()
@@ -82,17 +86,13 @@ def choose_labels(tables: Tables, positive: str | None) -> tuple[str, str]:
         raise DataError(_wrong_number_of_labels(train, counts))
     first, second = sorted(counts.index)
     for frame in tables.values():
-        for row in frame[~frame["label"].isin([first, second])].itertuples():
+        for _, row in frame[~frame["label"].isin([first, second])].iterrows():
             raise DataError(
-                f"{row.source} line {row.line}: the label {row.label!r} is not in train, which has {first!r} and "
-                f"{second!r}; correct it or delete the row."
+                f"{place(row['source'], row['line'])}: the label {row['label']!r} is not in train, which has {first!r} "
+                f"and {second!r}; correct it or delete the row."
             )
-    if positive is None:
-        by_rarity = sorted([first, second], key=lambda label: (-counts[label], label))
-        positive = "1" if {first, second} == {"0", "1"} else by_rarity[1]
-    if positive not in (first, second):
-        raise DataError(f"positive_label is {positive!r} but the labels are {first!r} and {second!r}; choose one.")
-    return (first, second) if positive == second else (second, first)
+    positive, why = positive_label({first: int(counts[first]), second: int(counts[second])}, given)
+    return (first, second) if positive == second else (second, first), why
 
 
 def fill_splits(tables: Tables, config: TrainingConfig) -> Tables:
@@ -139,10 +139,17 @@ def _wrong_number_of_labels(train: pd.DataFrame, counts: "pd.Series[int]") -> st
         return f"train has the one label {counts.index[0]!r}; a classifier needs examples of two."
     rarest = train[train["label"] == counts.index[-1]].iloc[0]
     return (
-        f"{rarest['source']} line {rarest['line']}: train has {len(counts)} labels "
+        f"{place(rarest['source'], rarest['line'])}: train has {len(counts)} labels "
         f"({', '.join(counts.index[:5])}) where two are needed; {rarest['label']!r} is the rarest: correct "
         "or merge labels."
     )
+
+
+def _note_on_files(path: Path) -> list[str]:
+    """Return a sentence on the files of a data folder that were not read, if there are any."""
+    unread = [str(file.relative_to(path)) for file in unread_files(path)] if path.is_dir() else []
+    more = f" and {len(unread) - _NAMED_FILES} more" if len(unread) > _NAMED_FILES else ""
+    return [f"Not read as labelled texts: {', '.join(unread[:_NAMED_FILES])}{more}."] if unread else []
 
 
 def _refuse_one_class(name: str, frame: pd.DataFrame, labels: tuple[str, str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bert_textclassification.training.findings import Finding, Tables, found, joined
+from bert_textclassification.training.findings import Finding, Tables, found, joined, place
 
 NEAR = 0.8
 EVALUATED = ("validation", "test")  # what is held back of train for the variants is in no figure
@@ -105,7 +105,7 @@ def _keyed(tables: Tables) -> pd.DataFrame:
 
 
 def _places(rows: pd.DataFrame) -> list[str]:
-    return [f"{Path(source).name} line {line}" for source, line in zip(rows["source"], rows["line"], strict=True)]
+    return [place(Path(source).name, line) for source, line in zip(rows["source"], rows["line"], strict=True)]
 
 
 def _described(row: pd.Series) -> str:

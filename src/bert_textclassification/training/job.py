@@ -25,6 +25,7 @@ from bert_textclassification.training.findings import Finding
 from bert_textclassification.training.fine_tuning import FineTuned
 from bert_textclassification.training.hosts import Hosts
 from bert_textclassification.training.judging import choose_metric
+from bert_textclassification.training.max_length import max_length_sentence
 from bert_textclassification.training.metric_lines import MetricLines, print_metrics
 from bert_textclassification.training.quantization import build_artifact
 from bert_textclassification.training.seeds import fine_tune_seeds
@@ -69,7 +70,8 @@ def train(config: TrainingConfig, folders: SageMakerFolders, own: Hosts) -> Arti
     splits = load_splits(config)
     own.require_same_data(fingerprints(splits))
     if own.is_first:
-        print(choose_metric(config, splits).sentence, flush=True)
+        print(*splits.notes, choose_metric(config, splits).sentence, sep="\n", flush=True)
+        print(max_length_sentence(config, splits), flush=True)
         report_findings(splits, folders.output)
     fine_tuned = _fine_tuned(config, splits, folders, own)
     hosts.part()

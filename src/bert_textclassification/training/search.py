@@ -155,7 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
         space, given = read_space(asked.space), parse_settings(asked.settings)
         config = settings_of(asked.data, given, space)
         splits = load_splits(config)
-        print(choose_metric(config, splits).sentence, file=sys.stderr)
+        print(*splits.notes, choose_metric(config, splits).sentence, sep="\n", file=sys.stderr)
         config = with_chosen_metric(config, splits)
         folder = RunFolder(Path("runs") / asked.name).search
         study = search(config, splits, space, asked.trials, folder)

@@ -11,10 +11,11 @@ _HIGH = "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte i
 _NEXT = f"[{re.escape(_HIGH)}\x80-\x9f]"  # the bytes that go on a UTF-8 sequence, as cp1252 or Latin-1 shows them
 _AS_CP1252 = re.compile(
     rf"[ÂÃ](?:(?![{_LATIN_1_PUNCTUATION}]){_NEXT}|(?<![A-ZÀ-Þ].)[{_LATIN_1_PUNCTUATION}])"
-    rf"|â{_NEXT}{{2}}|ð{_NEXT}{{3}}|(?:[ÎÏÐÑ]{_NEXT}){{2,}}"
+    rf"|â{_NEXT}{{2}}|ð{_NEXT}{{3}}|(?:[ÎÏÐÑ]{_NEXT}){{2,}}|ï(?:»¿|¿½)"
 )
 _AS_GBK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_BYTE_ORDER_MARK = re.compile("\ufeff|\ufffe")  # the second one is the first with its bytes swapped
 _ENTITY = re.compile(r"&(#\d+|#x[\da-f]+|[a-z]\w*);", re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:a|b|blockquote|body|br|center|code|div|em|font|h[1-6]|head|hr|html|i|img|li|ol|p|pre|script|small|span|"
@@ -24,7 +25,7 @@ _TAG = re.compile(
 
 
 def wrong_encoding(tables: Tables) -> Finding | None:
-    """Return the rows with characters that no one typed: U+FFFD, control characters, UTF-8 read as something else."""
+    """Return the rows with characters that no one typed: U+FFFD, U+FEFF, controls, UTF-8 read as something else."""
     message = "Texts were decoded wrongly somewhere: read them from their source again as UTF-8, or mend them."
     return _damaged("encoding", message, tables, wrongly_decoded)
 
@@ -43,6 +44,8 @@ def wrongly_decoded(text: str) -> str:
         for match in pattern.finditer(text):
             if (meant := _meant(match[0], codec)) is not None:
                 return f"{match[0]} should be {meant}: UTF-8 that was read as {codec}"
+    if mark := _BYTE_ORDER_MARK.search(text):
+        return f"holds U+{ord(mark[0]):04X}, a byte order mark inside the text"
     control = _CONTROL.search(text)
     return f"holds the control character U+{ord(control[0]):04X}" if control else ""
 
