@@ -24,7 +24,7 @@ from typing import Self
 
 import pytest
 import test_container
-from conftest import PATIENCE_S, wait_until
+from conftest import wait_until
 from test_container import JSON, SCRATCH, Container, docker, readable
 
 pytestmark = pytest.mark.container

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S, ROOT
 
-USER, PASSWORD = "reader", "a-secret"  # noqa: S105 - of an index that lives for seconds
+USER, PASSWORD = "reader", "a-secret"
 # What builds the small project below, so that nothing has to be fetched for it.
 BACKEND = """
 import zipfile
@@ -81,7 +81,12 @@ class Index(http.server.SimpleHTTPRequestHandler):
 def index(tmp_path) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """The address of a private index, with its password, and what was downloaded from it."""
     packages = tmp_path / "index"
-    for name, version, module in (("uv", "9.0", REAL_UV), ("torch", "1.0", ""), ("helper", "1.0", ""), ("helper", "2.0", "")):
+    for name, version, module in (
+        ("uv", "9.0", REAL_UV),
+        ("torch", "1.0", ""),
+        ("helper", "1.0", ""),
+        ("helper", "2.0", ""),
+    ):
         wheel(packages / name, name, version, module)
     asked: list[tuple[str, str]] = []
     handler = type("Handler", (Index,), {"asked": asked})
@@ -113,7 +118,8 @@ def install(project: Path, tmp_path: Path, pip_conf: str, **environment: str) ->
     """Install with this configuration of pip, and nothing else of the person who runs the tests."""
     (tmp_path / "pip.conf").write_text(pip_conf)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
-    kept |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "UV_CACHE_DIR": str(tmp_path / "uv-cache")}
+    kept |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "XDG_CONFIG_DIRS": str(tmp_path)}
+    kept |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     command = [project / ".venv/bin/python", project / "tools/install.py", "notebooks"]
     return subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=PATIENCE_S)
 
@@ -155,7 +161,7 @@ def test_where_uv_fails_pip_installs_everything_and_says_so(index, project, tmp_
     done = install(project, tmp_path, f"[global]\nindex-url = {address}\n")
     assert (done.returncode, installed(project)) == (0, EVERYTHING), done.stderr
     assert "error: this uv does not work" in done.stderr
-    assert "uv could not install the packages (its reason is above); pip does" in done.stderr
+    assert "uv could not install the packages, as it says above; pip does" in done.stderr
     assert ("pip", "helper-1.0-py3-none-any.whl") in asked
 
 

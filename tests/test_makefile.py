@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S, ROOT
 
-ODD = "it's \"a\" $HOME; $(touch touched) `touch touched` >touched & * #1"
+ODD = 'it\'s "a" $HOME; $(touch touched) `touch touched` >touched & * #1'
 PRINT_ARGUMENTS = "import json, sys\nprint(json.dumps(sys.argv[1:]))\n"
 COMMANDS = ("pipeline", "search", "load_test", "ladder_report", "fine_tuning_benchmark", "report")
 

@@ -133,4 +133,6 @@ def test_each_notebook_runs_by_hand_with_its_defaults():
 
 def nbval(how: str, notebooks: list[Path]) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "default", how, "--nbval-current-env"]
-    return subprocess.run([*command, *map(str, notebooks)], cwd=ROOT, capture_output=True, text=True, timeout=10 * PATIENCE_S)
+    return subprocess.run(
+        [*command, *map(str, notebooks)], cwd=ROOT, capture_output=True, text=True, timeout=10 * PATIENCE_S
+    )

@@ -27,8 +27,9 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z0-9]+) \?=", MAKEFILE, re.MULTILINE))
 BLOCKS = [block.strip() for block in re.findall(r"^```(?:sh|bash)?\n(.*?)^```", README, re.MULTILINE | re.DOTALL)]
-COMMANDS = [line for block in BLOCKS for line in block.splitlines() if re.match(r"(make|docker|curl|\.venv/\S+) ", line)]
-INLINE = re.findall(r"`((?:make [a-z]|docker |terraform |python -m |\.venv/|local_test/\w+\.sh|container/serve)[^`]*)`", README)
+PROGRAMS = r"make [a-z]|docker |curl |terraform |python -m |\.venv/bin/python |local_test/\w+\.sh|container/serve"
+COMMANDS = [line for block in BLOCKS for line in block.splitlines() if re.match(PROGRAMS, line)]
+INLINE = re.findall(rf"`((?:{PROGRAMS})[^`]*)`", README)
 # What makes a command of the README take seconds: written before its own settings, which therefore win.
 QUICK = {
     "batch_size": 16, "learning_rate": 0.005, "max_length": 32, "precision": "fp32", "max_accuracy_loss": 100,

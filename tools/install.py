@@ -38,7 +38,7 @@ def main(extras: list[str]) -> int:
     try:
         _pip_install("--no-deps", *_pinned("uv", *(["torch"] if TORCH_EXTRAS & set(extras) else [])))
         if not _uv_installs(package):
-            print("uv could not install the packages (its reason is above); pip does, which takes minutes.", file=sys.stderr)
+            print("uv could not install the packages, as it says above; pip does, in some minutes.", file=sys.stderr)
             _pip_install("--editable", package)
     except subprocess.CalledProcessError as problem:
         return problem.returncode
@@ -48,8 +48,8 @@ def main(extras: list[str]) -> int:
 def uv_environment(pip: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
     """Return `environment` with uv's variables for the options of `pip`; variables that are set already stay."""
     given = {variable: pip[option] for option, names in _VARIABLES.items() if option in pip for variable in names}
-    for separated_by_commas in {"UV_FIND_LINKS"} & given.keys():
-        given[separated_by_commas] = ",".join(given[separated_by_commas].split())
+    if "find-links" in pip:
+        given["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
     if "extra-index-url" in pip:  # as pip: the best version of all indexes, not the first index that has the name
         given["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return given | environment
@@ -71,7 +71,10 @@ def pip_options() -> dict[str, str]:
 def _uv_installs(package: str) -> bool:
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable]
     given = ["--constraint", str(CONSTRAINTS), "--editable", package]
-    return subprocess.run([*command, *given], cwd=ROOT, env=uv_environment(pip_options(), os.environ)).returncode == 0
+    pip = pip_options()
+    if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):  # uv has no variable for it
+        given.append("--no-index")
+    return subprocess.run([*command, *given], cwd=ROOT, env=uv_environment(pip, os.environ)).returncode == 0
 
 
 def _pip_install(*arguments: str) -> None:
