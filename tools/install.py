@@ -52,7 +52,7 @@ def uv_environment(pip: Mapping[str, str], environment: Mapping[str, str]) -> di
         given["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
     if "extra-index-url" in pip:  # as pip: the best version of all indexes, not the first index that has the name
         given["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    return given | environment
+    return given | dict(environment)
 
 
 def pip_options() -> dict[str, str]:
