@@ -38,7 +38,7 @@ search: .venv/installed-search  ## search for the best settings; the same comman
 		--trials $(call given,TRIALS) --space $(call given,SPACE)
 
 lab: .venv/installed  ## open the notebooks in JupyterLab
-	@exec $(PYTHON) -m jupyterlab --notebook-dir notebooks
+	@exec $(PYTHON) -m jupyterlab --notebook-dir notebooks --KernelManager.transport_encryption=auto
 
 publish: .venv/installed  ## copy the results of a run to notebooks/results and the README: make publish NAME=mine
 	@$(PYTHON) -m bert_textclassification.training.report publish $(call given,NAME)
