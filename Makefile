@@ -11,53 +11,65 @@ MODEL ?= runs/demo/model
 PORT ?= 8080
 NAME ?= mine
 DATA ?= local_test/test_dir/input/data
+SETTINGS ?=
 TRIALS ?= 20
 SPACE ?= src/bert_textclassification/training/search_space.yaml
 CUDA_PACKAGES := cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13 triton
 export JUPYTER_PLATFORM_DIRS := 1
+unexport IMAGE MODEL PORT NAME DATA SETTINGS TRIALS SPACE  # make would expand a $ in them
+
+# $(call given,NAME): the variable as one word of the shell, whatever characters a person has put in it.
+given = '$(subst ','\'',$(value $(1)))'
+# $(run) MODULE ARGUMENTS: a module of the package, with the words of SETTINGS behind its arguments.
+run = exec $(PYTHON) tools/run.py $(call given,SETTINGS)
+PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 demo: .venv/installed system-packages  ## run the four notebooks on the data that ships; a summary and one JSON line at the end
-	@$(PYTHON) -m bert_textclassification.training.pipeline --name demo
+	@exec $(PYTHON) -m bert_textclassification.training.pipeline --name demo
 
 notebooks: .venv/installed system-packages  ## the same on your data: make notebooks NAME=mine DATA=mine.csv SETTINGS="epochs=3"
-	@$(PYTHON) -m bert_textclassification.training.pipeline --name "$(NAME)" --data "$(DATA)" $(SETTINGS)
+	@$(run) bert_textclassification.training.pipeline --name $(call given,NAME) --data $(call given,DATA)
 
-search: .venv/installed  ## search for the best settings; the same command goes on: make search NAME=mine DATA=mine.csv TRIALS=20
-	@$(PYTHON) -m bert_textclassification.training.search --name "$(NAME)" --data "$(DATA)" --trials "$(TRIALS)" --space "$(SPACE)" $(SETTINGS)
+search: .venv/installed-search  ## search for the best settings; the same command goes on: make search NAME=mine DATA=mine.csv TRIALS=20
+	@$(run) bert_textclassification.training.search --name $(call given,NAME) --data $(call given,DATA) \
+		--trials $(call given,TRIALS) --space $(call given,SPACE)
 
 lab: .venv/installed  ## open the notebooks in JupyterLab
-	@$(PYTHON) -m jupyterlab --notebook-dir notebooks
+	@exec $(PYTHON) -m jupyterlab --notebook-dir notebooks --KernelManager.transport_encryption=auto
 
 publish: .venv/installed  ## copy the results of a run to notebooks/results and the README: make publish NAME=mine
-	@$(PYTHON) -m bert_textclassification.training.report publish "$(NAME)"
+	@$(PYTHON) -m bert_textclassification.training.report publish $(call given,NAME)
 
 readme: .venv/installed  ## bring the tables of the README up to date
 	@$(PYTHON) -m bert_textclassification.training.readme
 
 serve: .venv/installed system-packages  ## serve an artifact as the container does: make serve MODEL=runs/demo/model PORT=8080
-	@MODEL_DIR="$(MODEL)" PORT="$(PORT)" exec $(PYTHON) container/serve
+	@MODEL_DIR=$(call given,MODEL) PORT=$(call given,PORT) exec $(PYTHON) container/serve
 
 load: .venv/installed system-packages  ## load test of the serving stack: make load MODEL=runs/demo/model DATA=texts.csv
-	@$(PYTHON) -m bert_textclassification.training.load_test --model "$(MODEL)" --data "$(DATA)" $(SETTINGS)
+	@$(run) bert_textclassification.training.load_test --model $(call given,MODEL) --data $(call given,DATA)
 
 benchmark: .venv/installed system-packages  ## the ladder, from the usual recipe to what is served: make benchmark MODEL=runs/sst2/model DATA=test.csv
-	@$(PYTHON) -m bert_textclassification.training.ladder_report --artifact "$(MODEL)" --data "$(DATA)" $(SETTINGS)
+	@$(run) bert_textclassification.training.ladder_report --artifact $(call given,MODEL) --data $(call given,DATA)
 
 benchmark-training: .venv/installed  ## fine-tuning against the Trainer's defaults: make benchmark-training NAME=mine DATA=mine.csv
-	@$(PYTHON) -m bert_textclassification.training.fine_tuning_benchmark --name "$(NAME)" --data "$(DATA)" $(SETTINGS)
+	@$(run) bert_textclassification.training.fine_tuning_benchmark --name $(call given,NAME) --data $(call given,DATA)
 
-test: .venv/installed system-packages  ## every test, two files at a time
-	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: .venv/installed-test system-packages  ## the fast tests, two files at a time: a few minutes
+	@$(PYTEST) -m "not slow"
+
+test-all: .venv/installed-test system-packages  ## every test: also those marked slow, and those of images and real data where these are at hand
+	@$(PYTEST)
 
 test-clouds: .venv/installed  ## Vertex AI, Azure ML, KServe and Terraform against libraries that do not fit beside ours: in an environment of their own
 	@$(PYTHON) -m uv run --quiet --isolated --no-project --python "$(PYTHON)" --with ".[gcp,azure]" --with "kserve>=0.15,<1" \
 		--with cdktf-cdktf-provider-aws==21.22.1 --with "python-hcl2>=8,<9" --with "pytest>=8.3,<10" \
 		pytest tests/test_vertex.py tests/test_azure.py tests/test_kserve.py tests/test_terraform_schema.py
 
-lint: .venv/installed  ## style, types, and notebooks without outputs
+lint: .venv/installed-test  ## style, types, and notebooks without outputs
 	@$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
@@ -66,11 +78,11 @@ lint: .venv/installed  ## style, types, and notebooks without outputs
 image: .venv/installed  ## build the images: IMAGE:serve (small) and IMAGE:latest (serve and train)
 	@# The wheel that this machine's package index gives, so that an index with CPU builds spares gigabytes of CUDA.
 	ls container/wheels/torch-*.whl >/dev/null 2>&1 || $(PYTHON) -m pip download --quiet --no-deps --dest container/wheels "$$(grep '^torch==' container/constraints.txt)"
-	docker build --file container/Dockerfile --target serve --tag "$(IMAGE):serve" .
-	docker build --file container/Dockerfile --target train --tag "$(IMAGE):latest" .
+	docker build --file container/Dockerfile --target serve --tag $(call given,IMAGE):serve .
+	docker build --file container/Dockerfile --target train --tag $(call given,IMAGE):latest .
 
 lambda-image: image  ## the serve image with a model inside, for AWS Lambda: make lambda-image MODEL=runs/demo/model
-	@SERVE_IMAGE="$(IMAGE):serve" ops/gateway/model_in_lambda/build.sh "$(MODEL)" "$(IMAGE):lambda"
+	@SERVE_IMAGE=$(call given,IMAGE):serve ops/gateway/model_in_lambda/build.sh $(call given,MODEL) $(call given,IMAGE):lambda
 
 system-packages:  ## install nginx where it is missing (apt-get or Homebrew; asks nothing)
 	@command -v nginx >/dev/null && exit 0
@@ -86,7 +98,7 @@ system-packages:  ## install nginx where it is missing (apt-get or Homebrew; ask
 		exit 1
 	fi
 
-constraints: .venv/installed  ## write container/constraints.txt anew from what is installed, and the hashed requirements from it
+constraints: .venv/installed-test  ## write container/constraints.txt anew from what is installed, and the hashed requirements from it
 	@{ sed -n '1p' container/constraints.txt; $(PYTHON) -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' | LC_ALL=C sort -f; } > container/constraints.partial
 	mv container/constraints.partial container/constraints.txt
 	hashed() {
@@ -115,11 +127,19 @@ compiler:  ## install a C compiler and Python's headers where they are missing (
 	fi
 	echo "There is no C compiler and none could be installed: the native engine is left out, and ONNX Runtime serves." >&2
 
-.venv/installed: pyproject.toml container/constraints.txt $(wildcard src/bert_textclassification/serving/native/*) | compiler
+.venv/installed: pyproject.toml container/constraints.txt tools/install.py $(wildcard src/bert_textclassification/serving/native/*) | compiler
 	@$(PYTHON3) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; set PYTHON3 to one.")'
 	$(PYTHON3) -m venv .venv
-	echo "installing the package with its extras into .venv (about two minutes)" >&2
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint container/constraints.txt --editable ".[serve,train,notebooks,search,cloud,dev]" 2> .venv/install.log || { cat .venv/install.log >&2; exit 1; }
-	touch .venv/installed
+	echo "installing the package with what training, notebooks and serving need into .venv (a minute or two)" >&2
+	$(PYTHON) tools/install.py notebooks
+	touch $@
 
-.PHONY: lambda-image help demo notebooks search lab publish readme serve load benchmark benchmark-training test test-clouds lint image system-packages compiler constraints clean
+# What only the search needs; what only the tests and the linters need.
+.venv/installed-search: EXTRAS := search
+.venv/installed-test: EXTRAS := dev
+.venv/installed-search .venv/installed-test: .venv/installed
+	@echo "adding the extra $(EXTRAS) to .venv" >&2
+	$(PYTHON) tools/install.py notebooks $(EXTRAS)
+	touch $@
+
+.PHONY: lambda-image help demo notebooks search lab publish readme serve load benchmark benchmark-training test test-all test-clouds lint image system-packages compiler constraints clean

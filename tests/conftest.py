@@ -1,10 +1,14 @@
 """A tiny real BERT, trained once a session on a few of the shipped messages: no test needs a mock of the model."""
 
 import copy
+import functools
 import os
 import shutil
+import subprocess
+import sys
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +21,61 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED_DATA = ROOT / "local_test/test_dir/input/data"
+PATIENCE_S = 600  # longest wait for an event: a slow machine takes its time, only a fault takes so long
+SLOW = {"container", "real_data"}  # markers whose tests are slow ones
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not ask for
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the notebooks come first: one worker runs them all, and takes longest."""
+    """Mark the slow tests, and let the notebooks come first: one worker runs them all, and takes longest."""
+    for item in items:
+        if SLOW & {mark.name for mark in item.iter_markers()}:
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a Docker engine where none answers."""
+    if item.get_closest_marker("container") and (reason := docker_problem()):
+        pytest.skip(reason)
+
+
+@functools.cache
+def docker_problem() -> str | None:
+    """Return why no container can run here, None where one can: the command may be there without an engine."""
+    if shutil.which("docker") is None:
+        return "the command docker is not installed"
+    asked = subprocess.run(["docker", "info"], capture_output=True, text=True)
+    return f"no Docker engine answers: {asked.stderr.strip().splitlines()[-1]}" if asked.returncode else None
+
+
+def wait_until(done: Callable[[], object], process: "subprocess.Popen[str] | None" = None) -> None:
+    """Return as soon as `done` says so; fail when it never does, or when the process that should do it has ended."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not done():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this checkout, as git has it, with the environment that runs the tests as its `.venv`."""
+    folder = tmp_path_factory.mktemp("checkout") / "a checkout"
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+            shutil.copymode(ROOT / name, folder / name)
+    (folder / ".venv").mkdir()
+    for path in Path(sys.prefix).iterdir():
+        if not path.name.startswith("installed"):
+            (folder / ".venv" / path.name).symlink_to(path)
+    for name in ("installed", "installed-search", "installed-test"):  # newer than what make would install them for
+        (folder / ".venv" / name).touch()
+    return folder
 
 
 @pytest.fixture(scope="session")

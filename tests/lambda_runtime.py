@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
+from conftest import PATIENCE_S
+
 JSON = {"content-type": "application/json"}
 
 
@@ -112,7 +114,7 @@ class Runtime(Api):
 
     def invoke(self, event: dict[str, Any]) -> dict[str, Any]:
         self._events.put(json.dumps(event).encode())
-        kind, answer = self._answers.get(timeout=30)
+        kind, answer = self._answers.get(timeout=PATIENCE_S)
         assert kind == "response", answer
         return answer
 

@@ -10,6 +10,7 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from conftest import PATIENCE_S
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
@@ -522,7 +523,7 @@ class Blocking(Predictor):
 
     def _wait(self):
         self.has_begun.set()
-        assert self.is_released.wait(30)
+        assert self.is_released.wait(PATIENCE_S)
 
 
 @contextmanager
@@ -535,7 +536,7 @@ def _busy(artifact, **settings):
     )
     ask.start()
     try:
-        assert predictor.has_begun.wait(30)
+        assert predictor.has_begun.wait(PATIENCE_S)
         yield app.test_client(), status
     finally:
         predictor.is_released.set()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import PATIENCE_S
 
 from bert_textclassification.serving.local_server import LocalServer
 
@@ -30,7 +31,7 @@ HEAD = b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Type: application/json
 REQUEST = HEAD + b"Content-Length: 9\r\n\r\n" + BODY
 LAST_REQUEST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 LONGEST_REPLY = 1000  # bytes; an error says what is wrong, it does not send the request back
-MOST_SECONDS = 10  # for any request here on a busy machine; most take milliseconds
+MOST_SECONDS = 30  # for any request here on a slow and busy machine; most take milliseconds
 MOST_MEMORY_KB = 400_000  # of a worker; bodies are at most 6 MiB
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx: run `make system-packages`")
@@ -210,9 +211,7 @@ def test_clients_that_send_a_byte_at_a_time_are_answered_and_hold_up_nobody(tiny
                 client.sendall(bytes([byte]))
         for client in slow[5:]:
             client.sendall(LAST_REQUEST[:-1])
-        started = time.monotonic()
-        assert tiny_server.request("POST", "/invocations", BODY, JSON)[0] == 200
-        assert time.monotonic() - started < 1
+        assert tiny_server.request("POST", "/invocations", BODY, JSON)[0] == 200  # while the slow ones are not done
         for client in slow[:10]:
             client.sendall(LAST_REQUEST[-1:])
         assert all(client.recv(15).startswith(b"HTTP/1.1 200") for client in slow[:10])
@@ -223,7 +222,7 @@ def test_a_client_that_never_finishes_is_let_go(impatient_server, sent):
     started = time.monotonic()
     with contextlib.suppress(ConnectionResetError):
         assert _raw(impatient_server, sent) == b""
-    assert 0.5 < time.monotonic() - started < 3
+    assert 0.5 < time.monotonic() - started < 14  # and not the usual 15 s
     assert impatient_server.request("GET", "/ping")[0] == 200
 
 
@@ -232,7 +231,7 @@ def test_a_client_that_never_finishes_is_let_go(impatient_server, sent):
 
 def _send(server, case):
     """Send a case just as it is and return status, content type and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=100)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
     with contextlib.closing(connection):
         connection.request(case["method"], case["path"], _body(case), case.get("headers", {}))
         reply = connection.getresponse()
@@ -275,7 +274,7 @@ def _peak_memory_kb(pid):
 
 
 def _connection(server):
-    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
 
 
 def _raw(server, sent):

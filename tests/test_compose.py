@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import test_container
 import yaml
-from conftest import ROOT
+from conftest import PATIENCE_S, ROOT
 
 from bert_textclassification import Predictor
 from bert_textclassification.serving.config import ServingConfig
@@ -36,7 +36,7 @@ def compose(monkeypatch) -> Compose:
 
     def run(*words: str) -> subprocess.CompletedProcess:
         command = ["docker", "compose", "--file", str(FILE), "--project-directory", str(ROOT), *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
     return run
 
@@ -51,7 +51,7 @@ def test_compose_brings_up_a_server_that_answers_and_takes_it_away(compose, imag
     for name, value in {"IMAGE": f"{images}:serve", "MODEL": str(model), "PORT": "0"}.items():  # 0: one that is free
         monkeypatch.setenv(name, value)
     try:
-        up = compose("up", "--detach", "--wait", "--wait-timeout", "120")
+        up = compose("up", "--detach", "--wait", "--wait-timeout", str(PATIENCE_S))
         assert up.returncode == 0, up.stderr
         address = compose("port", "serve", "8080").stdout.strip()
         url, body = f"http://{address}/invocations", json.dumps(["my card was stolen"]).encode()

@@ -11,13 +11,13 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from conftest import ROOT
+from conftest import PATIENCE_S, ROOT, wait_until
 
 from bert_textclassification import Predictor
 from bert_textclassification.serving.local_server import LocalContainer
@@ -28,7 +28,7 @@ SCRATCH = "/tmp"  # noqa: S108 - the one folder of the container that can be wri
 JSON = {"Content-Type": "application/json"}
 
 
-def docker(*arguments: str | Path, timeout: int = 300) -> subprocess.CompletedProcess:
+def docker(*arguments: str | Path, timeout: float = PATIENCE_S) -> subprocess.CompletedProcess:
     command = ["docker", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
 
@@ -38,15 +38,13 @@ def build() -> str:
     command = ["make", "image", f"IMAGE={IMAGE}"]
     with (ROOT / "Makefile").open() as one_at_a_time:  # another process of pytest may want the images too
         fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
-        built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
+        built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=5 * PATIENCE_S)
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
     return IMAGE
 
 
 @pytest.fixture(scope="module")
 def images() -> str:
-    if shutil.which("docker") is None or docker("info").returncode != 0:
-        pytest.skip("no Docker engine answers")
     return build()
 
 
@@ -88,7 +86,7 @@ class Container:
     def inspect(self, template: str) -> str:
         return docker("inspect", "--format", template, self.id).stdout.strip()
 
-    def connect(self, timeout: float = 10) -> http.client.HTTPConnection:
+    def connect(self, timeout: float = PATIENCE_S) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
 
     def request(
@@ -136,17 +134,10 @@ class Container:
     def errors(self) -> str:
         return docker("logs", self.id).stderr
 
-    def exit_status(self, seconds: float = 10) -> int:
+    def exit_status(self) -> int:
         """Wait until it has ended."""
-        wait_until(lambda: self.inspect("{{.State.Status}}") == "exited", seconds)
+        wait_until(lambda: self.inspect("{{.State.Status}}") == "exited")
         return int(self.inspect("{{.State.ExitCode}}"))
-
-
-def wait_until(done: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +183,8 @@ def test_one_worker_and_all_beside_it_take_less_than_250_megabytes(server):
     assert sum(one["resident"] for one in server.processes()) < 250e6
 
 
-def test_the_first_ping_is_answered_within_3_seconds(images, model):
-    assert any(_seconds_to_first_ping(images, model) < 3 for _ in range(3))  # others use the machine, too
+def test_the_first_ping_is_answered_within_10_seconds(images, model):
+    assert any(_seconds_to_first_ping(images, model) < 10 for _ in range(3))  # about one on a usual, idle machine
 
 
 def _seconds_to_first_ping(images, model):

@@ -24,7 +24,8 @@ from typing import Self
 
 import pytest
 import test_container
-from test_container import JSON, SCRATCH, Container, docker, readable, wait_until
+from conftest import wait_until
+from test_container import JSON, SCRATCH, Container, docker, readable
 
 pytestmark = pytest.mark.container
 images = test_container.images
@@ -430,7 +431,7 @@ json = {"Content-Type": "application/json"}
 request = urllib.request.Request("http://127.0.0.1:8080/invocations", b'["hello"]', json)
 while True:
     try:
-        print(urllib.request.urlopen(request, timeout=10).read().decode())
+        print(urllib.request.urlopen(request, timeout=60).read().decode())
         break
     except urllib.error.URLError:
         time.sleep(0.05)

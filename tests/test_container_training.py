@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import test_container
-from test_container import docker, wait_until
+from conftest import wait_until
+from test_container import docker
 
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.training.checkpoints import COMPLETE
@@ -47,9 +48,9 @@ def start(image: str, base: Path, tiny_base: Path, *options: str) -> str:
     return run.stdout.strip()
 
 
-def ended(job: str, seconds: float = 120) -> tuple[int, str, str]:
+def ended(job: str) -> tuple[int, str, str]:
     """Wait for a job; return its status and what it printed."""
-    status = docker("wait", job, timeout=int(seconds)).stdout.strip()
+    status = docker("wait", job).stdout.strip()
     logs = docker("logs", job)
     docker("rm", "--force", job)
     return int(status), logs.stdout, logs.stderr
@@ -89,13 +90,13 @@ def test_docker_stop_leaves_a_checkpoint_and_the_next_start_goes_on(images, base
     long = TINY | {"epochs": "10", "early_stopping_patience": "100"}
     (base / "input/config/hyperparameters.json").write_text(json.dumps(long))
     job = start(images, base, tiny_base)
-    wait_until(lambda: has_checkpoint(base), 90)
+    wait_until(lambda: has_checkpoint(base))
     docker("stop", "--time", "120", job)
     status, _, errors = ended(job)
     assert status == 0, errors
     assert "stopped by SIGTERM" in errors
     assert not (base / "model/manifest.json").exists()
-    status, output, errors = ended(start(images, base, tiny_base), 300)
+    status, output, errors = ended(start(images, base, tiny_base))
     assert status == 0, errors
     assert "test_accuracy=" in output
     steps = [row["step"] for row in json.loads((base / "output/data/fine_tuned/training.json").read_text())["history"]]
@@ -141,7 +142,7 @@ def losses(base: Path) -> list[float]:
 def test_two_containers_train_one_model(images, network, bases, base, tiny_base):
     second = start(images, bases[1], tiny_base, *on(network, "algo-2"))  # the name of the first does not resolve yet
     first = start(images, bases[0], tiny_base, *on(network, "algo-1"))
-    results = [ended(job, 300) for job in (first, second)]
+    results = [ended(job) for job in (first, second)]
     assert [status for status, _, _ in results] == [0, 0], results
     assert Artifact.load(bases[0] / "model").manifest.training["epochs"] == 3
     assert not any((bases[1] / "model").iterdir())
@@ -156,9 +157,9 @@ def test_a_container_that_is_lost_ends_the_job_of_the_other(images, network, bas
     first, second = (
         start(images, one, tiny_base, *on(network, name)) for one, name in zip(bases, ("algo-1", "algo-2"), strict=True)
     )
-    wait_until(lambda: has_checkpoint(bases[0]), 120)
+    wait_until(lambda: has_checkpoint(bases[0]))
     docker("kill", second)
-    status, _, errors = ended(first, 90)
+    status, _, errors = ended(first)
     docker("rm", "--force", second)
     assert status == 1, errors
     assert "algo-1 lost the connection to another host" in (bases[0] / "output/failure").read_text()

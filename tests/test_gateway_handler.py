@@ -51,7 +51,7 @@ def function(endpoint: str, **environment: str) -> Runtime:
     settings = {
         "ENDPOINT_NAME": "tickets",
         "MAX_BODY_BYTES": "20000",
-        "READ_TIMEOUT_S": "1",
+        "READ_TIMEOUT_S": "3",
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://{endpoint}",
         "AWS_REGION": "eu-central-1",
         "AWS_DEFAULT_REGION": "eu-central-1",
@@ -174,7 +174,7 @@ def test_a_busy_model_says_when_to_come_back(gateway, sagemaker, fault, status, 
 @pytest.mark.parametrize(
     ("fault", "status", "code", "attempts"),
     [
-        (lambda: time.sleep(1.5), 504, "endpoint_timeout", 1),
+        (lambda: time.sleep(4), 504, "endpoint_timeout", 1),
         (lambda: None, 502, "endpoint_unreachable", 3),
         (lambda: model_error(500, "<html>"), 500, "model_error", 1),
         (lambda: refused(500, "InternalFailure", Message="No"), 502, "endpoint_failed", 3),

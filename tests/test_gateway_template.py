@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import PATIENCE_S, ROOT
 
 TEMPLATE = ROOT / "ops/gateway/template.yaml"
 
@@ -32,7 +32,7 @@ def of_type(resources: dict, kind: str) -> list[dict]:
 
 def linted(path) -> str:
     command = [sys.executable, "-m", "cfnlint", "--include-checks", "I", "--", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S).stdout
 
 
 def test_cfn_lint_finds_nothing_in_the_template_before_and_after_the_transform(tmp_path):

@@ -4,15 +4,16 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import PATIENCE_S, ROOT, wait_until
 from test_job import TINY, base_dir, run_job  # noqa: F401 - the fixture is used by name
-from test_resume import has_checkpoint, wait_for
+from test_resume import has_checkpoint
 
 from bert_textclassification.errors import ConfigurationError, HostError
 from bert_textclassification.training import hosts, trainer
@@ -39,11 +40,16 @@ def hyperparameters(tiny_base):
     return {**TINY, **calm, "base_model": str(tiny_base)}
 
 
-def start(base, hyperparameters, port="29511", before=""):
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def start(base, hyperparameters, port, before=""):
     (base / "input/config/hyperparameters.json").write_text(json.dumps(hyperparameters))
     code = f"""
 import sys; from bert_textclassification.training import hosts, job
-hosts.PORT, hosts.LOST_AFTER_S = {port}, 60.0
+hosts.PORT, hosts.LOST_AFTER_S = {port}, {PATIENCE_S}
 {before}
 sys.exit(job.main())
 """
@@ -54,14 +60,20 @@ sys.exit(job.main())
     )  # fmt: skip
 
 
+def start_both(bases, hyperparameters, *before):
+    """Start the job of each host; `before` is code that it runs first."""
+    port = free_port()
+    return [start(base, hyperparameters, port, code) for base, code in zip(bases, before or ("", ""), strict=True)]
+
+
 def losses(base):
     record = json.loads((base / "output/data/fine_tuned/training.json").read_text())
     return [row["eval_loss"] for row in record["history"] if "eval_loss" in row]
 
 
 def test_two_hosts_learn_what_one_does_and_the_first_writes_the_model(bases, base_dir, hyperparameters):  # noqa: F811
-    jobs = [start(base, hyperparameters) for base in bases]
-    outputs = [job.communicate(timeout=200) for job in jobs]
+    jobs = start_both(bases, hyperparameters)
+    outputs = [job.communicate(timeout=PATIENCE_S) for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], outputs
     assert (bases[0] / "model/manifest.json").exists()
     assert not (bases[1] / "model").exists()
@@ -82,35 +94,35 @@ def after_the_others(*given):
     return audit(*given)
 job.audit = after_the_others
 """
-    first, second = (start(base, {**hyperparameters, "epochs": "1"}, "29517", patient) for base in bases)
+    first, second = start_both(bases, {**hyperparameters, "epochs": "1"}, patient, patient)
     try:
-        outputs = second.communicate(timeout=100)
+        outputs = second.communicate(timeout=PATIENCE_S)
     finally:
         ended.touch()
-    outputs += first.communicate(timeout=100)
+    outputs += first.communicate(timeout=PATIENCE_S)
     assert [first.returncode, second.returncode] == [0, 0], outputs
     assert (bases[0] / "output/data/findings.csv").exists()
 
 
 def test_a_lost_host_ends_the_job_with_a_clear_failure(bases, hyperparameters):
-    jobs = [start(base, {**hyperparameters, "epochs": "100"}, "29512") for base in bases]
-    wait_for(lambda: has_checkpoint(bases[0]), jobs[0])
+    jobs = start_both(bases, {**hyperparameters, "epochs": "100"})
+    wait_until(lambda: has_checkpoint(bases[0]), jobs[0])
     jobs[1].kill()
     jobs[1].communicate()
-    jobs[0].communicate(timeout=60)
+    jobs[0].communicate(timeout=PATIENCE_S)
     assert jobs[0].returncode == 1
     assert "127.0.0.1 lost the connection to another host" in (bases[0] / "output/failure").read_text()
 
 
 def test_after_sigterm_both_go_on_from_the_same_checkpoint(bases, hyperparameters):
     slow = {**hyperparameters, "epochs": "12"}
-    jobs = [start(base, slow, "29513") for base in bases]
-    wait_for(lambda: all(has_checkpoint(base) for base in bases), jobs[0])
+    jobs = start_both(bases, slow)
+    wait_until(lambda: all(has_checkpoint(base) for base in bases), jobs[0])
     jobs[1].send_signal(signal.SIGTERM)  # one of them is enough
-    outputs = [job.communicate(timeout=60) for job in jobs]
+    outputs = [job.communicate(timeout=PATIENCE_S) for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], outputs
-    jobs = [start(base, slow, "29514") for base in bases]
-    outputs = [job.communicate(timeout=200) for job in jobs]
+    jobs = start_both(bases, slow)
+    outputs = [job.communicate(timeout=PATIENCE_S) for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], outputs
     assert (bases[0] / "model/manifest.json").exists()
 
@@ -126,12 +138,12 @@ def then_sigterm(self, args, state, control, **kwargs):
         os.kill(os.getpid(), signal.SIGTERM)
 StopWithCheckpoint.on_step_end = then_sigterm
 """
-    jobs = [start(base, hyperparameters, "29518", before) for base, before in zip(bases, ("", stopped), strict=True)]
-    outputs = [job.communicate(timeout=100) for job in jobs]
+    jobs = start_both(bases, hyperparameters, "", stopped)
+    outputs = [job.communicate(timeout=PATIENCE_S) for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], outputs
     assert outputs[0][0].count("eval_loss=") == 1  # after step 10
-    jobs = [start(base, hyperparameters, "29519") for base in bases]
-    outputs = [job.communicate(timeout=100) for job in jobs]
+    jobs = start_both(bases, hyperparameters)
+    outputs = [job.communicate(timeout=PATIENCE_S) for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], outputs
     assert outputs[0][0].count("eval_loss=") == 3
     assert len(losses(bases[0])) == 4
@@ -141,8 +153,8 @@ StopWithCheckpoint.on_step_end = then_sigterm
 def test_hosts_with_other_data_are_told_which(bases, hyperparameters, split):
     shard = bases[1] / f"input/data/{split}/part-0.csv"
     pd.read_csv(shard).head(50).to_csv(shard, index=False)
-    jobs = [start(base, hyperparameters, "29515") for base in bases]
-    outputs = [job.communicate(timeout=100) for job in jobs]
+    jobs = start_both(bases, hyperparameters)
+    outputs = [job.communicate(timeout=PATIENCE_S) for job in jobs]
     assert [job.returncode for job in jobs] == [1, 1], outputs
     failure = (bases[0] / "output/failure").read_text()
     assert f"127.0.0.1 has other texts than 127.0.0.2 in {split}; give every host all" in failure
@@ -150,7 +162,7 @@ def test_hosts_with_other_data_are_told_which(bases, hyperparameters, split):
 
 def test_a_host_that_never_comes_is_named(bases, hyperparameters, monkeypatch):
     monkeypatch.setattr(hosts, "LOST_AFTER_S", 2.0)
-    monkeypatch.setattr(hosts, "PORT", 29516)
+    monkeypatch.setattr(hosts, "PORT", free_port())
     for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.setenv(name, "")  # so that what `join` sets is taken back
     with pytest.raises(HostError, match=r"not all of 127\.0\.0\.1, 127\.0\.0\.2 came together in 2 s"):

@@ -13,9 +13,9 @@ import bcrypt
 import boto3
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, wait_until
 from moto.server import ThreadedMotoServer
-from test_container import docker, wait_until
+from test_container import docker
 
 from ops import image
 from ops.config_file import read
@@ -78,11 +78,6 @@ def git(*words: str) -> str:
     return subprocess.run(["git", *words], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def needs_docker() -> None:
-    if shutil.which("docker") is None or docker("info").returncode != 0:
-        pytest.skip("no Docker engine answers")
-
-
 def test_the_file_that_ships_has_the_default_of_every_setting():
     assert read(ROOT / image.CONFIG, image.EcrSettings) == image.EcrSettings()
 
@@ -118,7 +113,6 @@ def test_what_is_missing_is_told_in_one_sentence(config, monkeypatch, capsys, va
 
 @pytest.mark.container
 def test_the_plan_names_every_image_and_changes_nothing(config, ecr, capsys):
-    needs_docker()
     assert image.main(["--config", config()]) == 0
     plan, commit = capsys.readouterr().out, git("rev-parse", "HEAD")
     repository = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/bert-textclassification"
@@ -130,7 +124,6 @@ def test_the_plan_names_every_image_and_changes_nothing(config, ecr, capsys):
 @pytest.fixture
 def registry(ecr, tmp_path) -> Iterator[str]:
     """The host of a registry that wants the password that moto gives out."""
-    needs_docker()
     if shutil.which("docker-registry") is None:
         pytest.skip("there is no registry to push to: apt-get install docker-registry")
     user, password = base64.b64decode(

@@ -8,7 +8,7 @@ import sys
 
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import PATIENCE_S, ROOT
 
 from bert_textclassification import Predictor
 
@@ -31,7 +31,7 @@ def run_job(base_dir, hyperparameters):
     return subprocess.run(
         [sys.executable, ROOT / "container/train"],
         env=os.environ | {"SAGEMAKER_BASE_DIR": str(base_dir), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import test_container
-from conftest import ROOT
-from test_container import wait_until
+from conftest import PATIENCE_S, ROOT, wait_until
 from test_container_training import BASE, TINY, laid_out
 
 from bert_textclassification import Predictor
@@ -25,7 +24,7 @@ model = test_container.model
 
 def run(script: str, *words: str | Path, **environment: str) -> subprocess.CompletedProcess:
     command = [ROOT / "local_test" / script, *map(str, words)]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -125,10 +124,10 @@ def test_the_served_model_passes_predict_and_ends_on_sigterm(images, model, requ
         port = probe.getsockname()[1]
     command = [ROOT / "local_test/serve-local.sh", f"{images}:serve", str(model)]
     with subprocess.Popen(command, env=os.environ | {"PORT": str(port)}, stdout=subprocess.DEVNULL) as server:
-        wait_until(lambda: b"200" in ping(port), 30)
+        wait_until(lambda: b"200" in ping(port))
         done = run("predict.sh", f"http://127.0.0.1:{port}", requests)
         server.send_signal(signal.SIGTERM)
-        assert server.wait(20) == 0
+        assert server.wait(PATIENCE_S) == 0
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from conftest import ROOT
+from conftest import PATIENCE_S, ROOT
 from lambda_runtime import JSON, Runtime, event
 from test_container import IMAGE, SCRATCH, images  # noqa: F401 - a fixture
 
@@ -50,7 +50,7 @@ def test_what_cannot_be_answered_is_explained(function, asked, status):
 
 def build(model, tag, **environment):
     command = [FOLDER / "build.sh", model, tag]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

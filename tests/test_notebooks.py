@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import PATIENCE_S, ROOT
 
 from bert_textclassification import Predictor
 from bert_textclassification.training.run_folder import RunFolder
@@ -74,7 +74,7 @@ def tiny_run(tiny_base, tiny_data, tmp_path_factory) -> tuple[RunFolder, str]:
     command = [sys.executable, "-m", "bert_textclassification.training.pipeline", "--name", name, "--data", tiny_data]
     done = subprocess.run(
         [*map(str, command), *(f"{key}={value}" for key, value in settings.items())],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
+        cwd=ROOT, capture_output=True, text=True, timeout=5 * PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     run = RunFolder(ROOT / "runs" / name)
@@ -142,4 +142,6 @@ def test_each_notebook_runs_by_hand_with_its_defaults():
 
 def nbval(how: str, notebooks: list[Path]) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "default", how, "--nbval-current-env"]
-    return subprocess.run([*command, *map(str, notebooks)], cwd=ROOT, capture_output=True, text=True, timeout=1800)
+    return subprocess.run(
+        [*command, *map(str, notebooks)], cwd=ROOT, capture_output=True, text=True, timeout=10 * PATIENCE_S
+    )

@@ -160,7 +160,7 @@ def test_finding_the_key_given_twice_takes_no_longer_than_reading_the_body():
     body = "{" + ",".join(f'"{number}":0' for number in [*range(10_000), 9_999]) + "}"
     started = time.perf_counter()
     assert "'9999'" in _refusal(body).message
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 5  # 20 ms on a usual machine; comparing each with each takes far longer
 
 
 @pytest.mark.parametrize("unit", ["[]", '{"a":}'], ids=["lists", "objects"])

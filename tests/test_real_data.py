@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE_S
 
 from bert_textclassification.training.audit import audit
 from bert_textclassification.training.baseline import fit_baseline
@@ -117,7 +118,7 @@ def test_a_model_of_words_cannot_tell_label_errors_of_grammar():
     assert findings("cola")["label_error"].message.startswith("Not looked for")
 
 
-def test_sst2_is_audited_within_a_minute():
+def test_sst2_is_audited_within_minutes():
     start = time.perf_counter()
     findings.__wrapped__("sst2")
-    assert time.perf_counter() - start < 60
+    assert time.perf_counter() - start < PATIENCE_S

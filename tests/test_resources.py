@@ -3,12 +3,11 @@
 import json
 import math
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import PATIENCE_S, ROOT
 
 from bert_textclassification.serving.resources import Plan, available_cores, memory_limit_bytes, plan
 
@@ -172,8 +171,6 @@ def test_a_given_number_is_taken_and_the_other_derived_from_it(workers, threads,
 
 @pytest.fixture(scope="module")
 def image() -> str:
-    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode != 0:
-        pytest.skip("no Docker engine answers")
     if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode != 0:
         pytest.skip(f"the image {IMAGE} is not here")
     return IMAGE
@@ -188,6 +185,6 @@ def test_a_container_finds_its_own_quota_and_memory_limit(image, cpus):
     )
     options = ["--rm", "--network", "none", "--cpus", str(cpus), "-m", "300m", "-v", f"{ROOT}/src:/src:ro"]
     command = ["docker", "run", *options, "-e", "PYTHONPATH=/src", image, "python", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [cpus, 300 * MIB]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import PATIENCE_S, ROOT, wait_until
 from safetensors.torch import load_file
 from test_job import TINY, base_dir, run_job  # noqa: F401 - the fixture is used by name
 from transformers import TrainerCallback
@@ -299,14 +299,6 @@ def start_job(base, hyperparameters):
     )  # fmt: skip
 
 
-def wait_for(done, process, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, process.communicate()
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-
-
 def has_checkpoint(base):
     return any((base / "checkpoints").rglob(COMPLETE))
 
@@ -323,12 +315,10 @@ def test_sigterm_writes_a_checkpoint_and_the_next_start_ends_like_an_unbroken_on
     whole = tmp_path / "whole"
     shutil.copytree(base_dir / "input", whole / "input")
     job = start_job(base_dir, hyperparameters)
-    wait_for(lambda: has_checkpoint(base_dir), job)
+    wait_until(lambda: has_checkpoint(base_dir), job)
     job.send_signal(signal.SIGTERM)
-    started = time.monotonic()
-    _, errors = job.communicate(timeout=120)
+    _, errors = job.communicate(timeout=PATIENCE_S)
     assert job.returncode == 0, errors
-    assert time.monotonic() - started < 60
     assert "stopped by SIGTERM" in errors
     assert "Traceback" not in errors
     assert not (base_dir / "model/manifest.json").exists()
@@ -343,16 +333,16 @@ def test_sigterm_writes_a_checkpoint_and_the_next_start_ends_like_an_unbroken_on
 
 def test_sigterm_before_training_ends_the_job_at_once(base_dir, hyperparameters):  # noqa: F811
     job = start_job(base_dir, hyperparameters)
-    time.sleep(1)
+    time.sleep(1)  # it may be anywhere before its first checkpoint, which is 15 epochs from the end
     job.send_signal(signal.SIGTERM)
-    _, errors = job.communicate(timeout=30)
+    _, errors = job.communicate(timeout=PATIENCE_S)
     assert job.returncode in (0, -signal.SIGTERM), errors  # the latter while Python itself starts
     assert "Traceback" not in errors
 
 
 def test_a_killed_job_goes_on(base_dir, hyperparameters):  # noqa: F811
     job = start_job(base_dir, hyperparameters)
-    wait_for(lambda: has_checkpoint(base_dir), job)
+    wait_until(lambda: has_checkpoint(base_dir), job)
     job.kill()
     job.communicate()
     done = run_job(base_dir, hyperparameters)

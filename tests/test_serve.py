@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE_S, wait_until
 
 from bert_textclassification.errors import UserError
 from bert_textclassification.serving.local_server import LocalServer
@@ -72,7 +73,7 @@ def test_an_unknown_path_is_not_found_as_json(tiny_server, path):
 
 
 def test_no_reply_tells_a_version(tiny_server):
-    with urllib.request.urlopen(f"{tiny_server.url}/ping", timeout=10) as reply:
+    with urllib.request.urlopen(f"{tiny_server.url}/ping", timeout=PATIENCE_S) as reply:
         assert reply.headers["Server"] == "nginx"
         assert reply.headers["Content-Type"] == "application/json"
     refused = _raw(tiny_server, b"POST /ping HTTP/1.1\r\nHost: a\r\nContent-Length: 7000000\r\n\r\n")
@@ -85,7 +86,7 @@ def test_the_log_has_one_whole_json_line_per_request_and_none_for_a_ping_that_wa
     path = f"/asked-{time.monotonic_ns()}"
     tiny_server.request("GET", "/ping")
     tiny_server.request("GET", path)
-    _wait_until(lambda: path in tiny_server.log())  # nginx logs when the reply has gone
+    wait_until(lambda: path in tiny_server.log())  # nginx logs when the reply has gone
     requests = [json.loads(line) for line in tiny_server.log().splitlines() if line[0] == "{"]  # not nginx's errors
     assert [line["status"] for line in requests if line.get("path") == path] == [404]
     assert ("/ping", 200) not in {(line.get("path"), line.get("status")) for line in requests}
@@ -99,12 +100,12 @@ def test_a_request_in_flight_at_sigterm_is_answered_and_the_stack_ends_with_0(ti
             client.sendall(head.encode())
             assert client.recv(100).startswith(b"HTTP/1.1 100")  # nginx has taken the request
             server.process.send_signal(signal.SIGTERM)
-            _wait_until(lambda: not _listens(server))
+            wait_until(lambda: not _listens(server))
             client.sendall(body)
             reply = b"".join(iter(lambda: client.recv(4096), b""))
         assert reply.startswith(b"HTTP/1.1 200")
         assert b'"predictions":[{"label"' in reply
-        assert server.process.wait(10) == 0
+        assert server.process.wait(PATIENCE_S) == 0
         assert "Traceback" not in server.log()
 
 
@@ -112,7 +113,7 @@ def test_a_request_in_flight_at_sigterm_is_answered_and_the_stack_ends_with_0(ti
 def test_the_stack_ends_with_an_error_when_one_half_is_killed(tiny_artifact, victim):
     with LocalServer(SERVE, tiny_artifact.folder) as server:
         os.kill(_child(server, victim), signal.SIGKILL)
-        assert server.process.wait(10) == 1
+        assert server.process.wait(PATIENCE_S) == 1
         assert "ended with -9; stopping" in server.log()
         assert not _listens(server)
 
@@ -151,12 +152,12 @@ def _serve(model_dir, scratch, **settings):
         port = probe.getsockname()[1]
     settings |= {"MODEL_DIR": str(model_dir), "SCRATCH_DIR": str(scratch), "PORT": str(port)}
     return subprocess.run(
-        [sys.executable, SERVE], env=os.environ | settings, capture_output=True, text=True, timeout=30
+        [sys.executable, SERVE], env=os.environ | settings, capture_output=True, text=True, timeout=PATIENCE_S
     )
 
 
 def _connection(server):
-    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
 
 
 def _raw(server, request):
@@ -171,13 +172,6 @@ def _listens(server):
     except ConnectionError:
         return False
     return True
-
-
-def _wait_until(done):
-    deadline = time.monotonic() + 10
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def _child(server, name):

@@ -7,14 +7,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import PATIENCE_S, ROOT
 
 MODULE = ROOT / "ops/terraform"
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/text-classifier:1"
 MODEL = "s3://models/tickets/model.tar.gz"
 
 
-def terraform(folder: Path, *arguments: str, timeout: int = 120) -> subprocess.CompletedProcess:
+def terraform(folder: Path, *arguments: str, timeout: float = PATIENCE_S) -> subprocess.CompletedProcess:
     if shutil.which("terraform") is None:
         pytest.skip("terraform is not installed")
     return subprocess.run(

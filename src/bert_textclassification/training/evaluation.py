@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from bert_textclassification.serving.predictor import positive_probability
+from bert_textclassification.training.metric_names import METRICS
 
-METRICS = ("accuracy", "f1", "precision", "recall", "average_precision", "average_precision_negative", "roc_auc")
 RESAMPLES = 1000
 _RESAMPLES_OF_AN_ERROR = 200
 

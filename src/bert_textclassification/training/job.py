@@ -13,6 +13,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
 
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.errors import UserError
@@ -26,7 +29,7 @@ from bert_textclassification.training.fine_tuning import FineTuned
 from bert_textclassification.training.hosts import Hosts
 from bert_textclassification.training.judging import choose_metric
 from bert_textclassification.training.max_length import max_length_sentence
-from bert_textclassification.training.metric_lines import MetricLines, print_metrics
+from bert_textclassification.training.metric_lines import print_logged, print_metrics
 from bert_textclassification.training.quantization import build_artifact
 from bert_textclassification.training.seeds import fine_tune_seeds
 
@@ -85,6 +88,15 @@ def _fine_tuned(config: TrainingConfig, splits: Splits, folders: SageMakerFolder
     if config.student_layers:
         distil(fine_tuned, splits, checkpoints, [MetricLines()])
     return fine_tuned
+
+
+class MetricLines(TrainerCallback):
+    """Prints what the Trainer logs, on the first host."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        """Print the metrics among the logged values."""
+        if state.is_world_process_zero:
+            print_logged(logs)
 
 
 def _artifact(fine_tuned: FineTuned, splits: Splits, folders: SageMakerFolders) -> Artifact:

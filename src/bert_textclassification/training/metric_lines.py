@@ -4,12 +4,10 @@ train_loss, eval_loss, eval_accuracy, ...     while it trains, of the torch mode
 validation_accuracy, ..., test_accuracy, ...  at the end, of the artifact as it is served
 """
 
-from typing import Any
-
-from transformers import TrainerCallback
+from collections.abc import Mapping
 
 from bert_textclassification.artifact import Manifest
-from bert_textclassification.training.evaluation import METRICS
+from bert_textclassification.training.metric_names import METRICS
 
 _WHILE_TRAINING = {"loss": "train_loss", "eval_loss": "eval_loss"} | {
     f"eval_{name}": f"eval_{name}" for name in METRICS
@@ -34,11 +32,7 @@ def print_metrics(manifest: Manifest) -> None:
             print(metric_line(f"{split}_{name}", metric["value"]), flush=True)
 
 
-class MetricLines(TrainerCallback):
-    """Prints what the Trainer logs, on the first host."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        """Print the measurements among the logged values."""
-        if state.is_world_process_zero:
-            for name in _WHILE_TRAINING.keys() & logs.keys():
-                print(metric_line(_WHILE_TRAINING[name], logs[name]), flush=True)
+def print_logged(logs: Mapping[str, float]) -> None:
+    """Print the metrics among the values that the Trainer logs."""
+    for name in _WHILE_TRAINING.keys() & logs.keys():
+        print(metric_line(_WHILE_TRAINING[name], logs[name]), flush=True)

@@ -1,0 +1,92 @@
+"""Install this package with extras into the environment whose Python runs this file, in the tested versions.
+
+    .venv/bin/python tools/install.py train notebooks
+
+pip installs torch, because which build of it comes (CPU, CUDA) is a matter of pip's configuration. uv installs the
+rest, several times faster than pip. uv does not read pip's configuration, so indexes, certificates and proxies are
+handed over to it. Where uv fails nevertheless, pip installs everything.
+"""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CONSTRAINTS = ROOT / "container/constraints.txt"
+TORCH_EXTRAS = {"train", "notebooks", "search", "dev"}
+_PIP = [sys.executable, "-m", "pip"]
+# pip's option -> uv's variables. Lists are separated by blanks in pip's configuration.
+_VARIABLES = {
+    "index-url": ("UV_DEFAULT_INDEX",),
+    "extra-index-url": ("UV_INDEX",),
+    "find-links": ("UV_FIND_LINKS",),
+    "trusted-host": ("UV_INSECURE_HOST",),
+    "cert": ("SSL_CERT_FILE",),
+    "client-cert": ("SSL_CLIENT_CERT",),
+    "proxy": ("HTTPS_PROXY", "HTTP_PROXY"),
+    "timeout": ("UV_HTTP_TIMEOUT",),
+    "constraint": ("UV_CONSTRAINT",),
+}
+
+
+def main(extras: list[str]) -> int:
+    """Install the package with `extras`; return the exit status."""
+    package = f".[{','.join(extras)}]"
+    try:
+        _pip_install("--no-deps", *_pinned("uv", *(["torch"] if TORCH_EXTRAS & set(extras) else [])))
+        if not _uv_installs(package):
+            print("uv could not install the packages, as it says above; pip does, in some minutes.", file=sys.stderr)
+            _pip_install("--editable", package)
+    except subprocess.CalledProcessError as problem:
+        return problem.returncode
+    return 0
+
+
+def uv_environment(pip: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Return `environment` with uv's variables for the options of `pip`; variables that are set already stay."""
+    given = {variable: pip[option] for option, names in _VARIABLES.items() if option in pip for variable in names}
+    if "find-links" in pip:
+        given["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
+    if "extra-index-url" in pip:  # as pip: the best version of all indexes, not the first index that has the name
+        given["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    return given | dict(environment)
+
+
+def pip_options() -> dict[str, str]:
+    """Return pip's options for an installation, by name: of its files, and of the environment, which comes last."""
+    listed = subprocess.run([*_PIP, "config", "list"], capture_output=True, text=True, check=True).stdout
+    entries = [line.partition("=") for line in listed.splitlines()]
+    values = {name: str(ast.literal_eval(value)) for name, _, value in entries}
+    return {
+        name.removeprefix(section): value
+        for section in ("global.", "install.", ":env:.")
+        for name, value in values.items()
+        if name.startswith(section)
+    }
+
+
+def _uv_installs(package: str) -> bool:
+    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable]
+    given = ["--constraint", str(CONSTRAINTS), "--editable", package]
+    pip = pip_options()
+    if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):  # uv has no variable for it
+        given.append("--no-index")
+    return subprocess.run([*command, *given], cwd=ROOT, env=uv_environment(pip, os.environ)).returncode == 0
+
+
+def _pip_install(*arguments: str) -> None:
+    # Modules are compiled when they are first imported: most of them never are.
+    command = [*_PIP, "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    subprocess.run([*command, "--constraint", str(CONSTRAINTS), *arguments], cwd=ROOT, check=True)
+
+
+def _pinned(*names: str) -> list[str]:
+    pins = dict(line.split("==") for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines() if "==" in line)
+    return [f"{name}=={pins[name]}" for name in names]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
