@@ -185,7 +185,7 @@ def find_base_model(name: str) -> BaseModel:
         ConfigurationError: there is no such model, or the bundled copy is not what it should be.
     """
     if Path(name).is_dir():
-        return BaseModel(name, name)
+        return BaseModel(Path(name).resolve().name, name)  # where it lies is nobody else's business
     if name == DEFAULT_BASE_MODEL and (bundled := _bundled()) is not None:
         return BaseModel(name, str(bundled))
     try:
