@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bert_textclassification.training import benchmark
+from bert_textclassification.training import benchmark, capacity
 
 
 def test_rounds_are_interleaved_and_start_with_another_contender():
@@ -44,6 +44,16 @@ def test_the_machine_is_described():
     described = benchmark.machine()
     assert described["processor"]
     assert described["cores"] >= 1
+
+
+def test_a_proxy_does_not_stand_between_the_loads_and_the_server(tiny_server, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert len(benchmark.time_requests(tiny_server.port, ["a text"])["samples"]) == 1
+    service, waiting = capacity.under_load(tiny_server.port, ["a text"], [1.0, 1.5], seconds=0.3)
+    assert service.rate_per_core > 0
+    assert (waiting["requests_per_second"] > 0).all()
 
 
 def test_requests_are_timed_over_http(tiny_server):

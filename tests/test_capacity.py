@@ -8,7 +8,8 @@ from conftest import ROOT
 
 from bert_textclassification.errors import ConfigurationError, UserError
 from bert_textclassification.training import capacity, deployment, plots
-from bert_textclassification.training.capacity import Prices, Traffic, plan, read_prices
+from bert_textclassification.training.capacity import Traffic, cheapest_plans, plan
+from bert_textclassification.training.prices import Prices, read_prices
 from bert_textclassification.training.queueing import Service
 
 SERVICE = Service.of_samples([10.0])  # 100 requests/s a core
@@ -36,6 +37,19 @@ def test_the_cheapest_is_first_and_a_million_costs_its_share_of_the_month():
 
 def test_a_little_traffic_takes_one_instance_and_the_spare_one():
     assert set(plan(SERVICE, Traffic(1000), PRICES)["instances"]) == {2}
+
+
+def test_plans_start_from_the_traffic_of_a_small_user():
+    found = cheapest_plans(SERVICE, Traffic(20_000), PRICES)
+    assert found.index.to_list() == ["10,000", "20,000", "1,000,000", "100,000,000", "1,000,000,000"]
+    assert found["instances"].to_list() == [2, 2, 2, *found["instances"].to_list()[3:]]
+    assert found["instances"].is_monotonic_increasing
+    last = plan(SERVICE, Traffic(1e9), PRICES).iloc[0]
+    assert (found["type"].iloc[-1], found["dollars_per_month"].iloc[-1]) == (last.name, last["dollars_per_month"])
+
+
+def test_without_a_spare_one_a_little_traffic_takes_one_instance():
+    assert cheapest_plans(SERVICE, Traffic(10_000, spare_instances=0), PRICES)["instances"].iloc[0] == 1
 
 
 def test_a_billion_a_day_is_planned_from_the_published_load_test():

@@ -16,7 +16,7 @@ from bert_textclassification.serving import native_engine
 from bert_textclassification.serving.native_engine import measure_peak, read_architecture
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training import ladder, ladder_report, rungs, serving_gains
-from bert_textclassification.training.ladder_tables import ladder_section
+from bert_textclassification.training.ladder_tables import ladder_section, rungs_frame
 from bert_textclassification.training.rungs import ALL_CORES, CACHED, PADDED_BASE, REFERENCE, TORCH
 
 pytestmark = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
@@ -164,6 +164,17 @@ def test_a_ladder_is_measured_judged_and_published(tiny_artifact, tiny_data, tmp
 
 
 @pytest.mark.usefixtures("short_steps")
+def test_a_notebook_shows_the_rungs_with_their_spread_where_it_is_too_large(tiny_artifact, monkeypatch):
+    monkeypatch.setattr(ladder, "LARGEST_SPREAD", -1)
+    monkeypatch.setattr(ladder, "resident_megabytes", lambda *_: 0.0)
+    found = ladder.climb(tiny_artifact, TEXTS, sample=2, rounds=2)
+    assert "too noisy to compare" in found["noise"]
+    frame = rungs_frame(found)
+    assert frame.index.to_list() == [row["note"] for row in found["rungs"]]
+    assert frame.columns[:4].to_list() == ["speedup", "speedup_low", "speedup_high", "spread"]
+    assert (frame["spread"] >= 0).all()
+
+
 @pytest.mark.usefixtures("short_steps")
 def test_a_noisy_machine_gets_no_comparison(tiny_artifact, tiny_data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ladder, "resident_megabytes", lambda *_: 0.0)
@@ -173,7 +184,8 @@ def test_a_noisy_machine_gets_no_comparison(tiny_artifact, tiny_data, tmp_path, 
     assert ladder_report.main([*asked, "--output", str(tmp_path)]) == 1
     shown = capsys.readouterr()
     assert "too noisy to compare" in shown.err
-    assert not shown.out
+    assert "int8 in the native engine" in shown.out  # the table, with its ranges
+    assert not any(line.startswith("{") for line in shown.out.splitlines())
     assert not list(tmp_path.iterdir())
 
 

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from bert_textclassification.serving.predictor import Predictor
-from bert_textclassification.training.long_texts import compare_long_texts
+from bert_textclassification.training.long_texts import compare_long_texts, long_texts_sentence
 from bert_textclassification.training.results_tables import long_texts_table
+from bert_textclassification.training.tokenizer_fit import too_long
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,20 @@ def test_windows_take_longer(found):
 
 def test_where_hardly_a_text_is_long_nothing_is_compared(tiny_artifact, tiny_fine_tuned, tiny_splits):
     assert compare_long_texts(tiny_artifact, tiny_fine_tuned, tiny_splits) is None
+
+
+@pytest.mark.parametrize("many", [0, 5, 60])
+def test_the_sentence_counts_as_the_findings_do(many, tiny_artifact, tiny_fine_tuned, tiny_splits, wordy):
+    kept = tiny_splits.test["text"].where(tiny_splits.test.index >= many, wordy.test["text"])
+    splits = dataclasses.replace(tiny_splits, test=tiny_splits.test.assign(text=kept))
+    found = compare_long_texts(tiny_artifact, tiny_fine_tuned, splits, texts=2, rounds=1)
+    sentence = long_texts_sentence(tiny_artifact, tiny_fine_tuned, splits, found)
+    finding = too_long({"test": splits.test}, tiny_fine_tuned.tokenizer(), tiny_artifact.manifest.max_length)
+    count = 0 if finding is None else finding.count
+    assert count == many
+    assert sentence.startswith(f"{count} of the 60 test texts ({count / 60:.1%}) have more than 64 tokens.")
+    assert ("too few to compare" in sentence) == (many == 5)
+    assert ("eading" in sentence) == (many == 60)
 
 
 def test_texts_of_more_windows_than_the_server_takes_are_left_out(tiny_artifact, tiny_fine_tuned, wordy):

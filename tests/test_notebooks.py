@@ -123,6 +123,22 @@ def test_a_run_leaves_figures_and_a_packed_artifact(tiny_run):
     assert run.archive.stat().st_size > 1000
 
 
+def test_executed_notebooks_show_one_line_of_each_bar_and_no_warnings(tiny_run):
+    run, _ = tiny_run
+    shown = [
+        (path.stem, output.text)
+        for path in (run.root / notebook.name for notebook in NOTEBOOKS)
+        for cell in code_cells(path)
+        for output in cell.outputs
+        if output.output_type == "stream" and output.name == "stderr"
+    ]
+    assert any("fine-tuning" in text for _, text in shown)
+    for notebook, text in shown:
+        lines = text.replace("\r\n", "\n").strip().splitlines()
+        assert all(re.match(r"[\w -]+: 100%\|", line) for line in lines), (notebook, text)
+        assert len({line.split(":")[0] for line in lines}) == len(lines), (notebook, text)
+
+
 def test_executed_notebooks_repeat_exactly(tiny_run):
     run, _ = tiny_run
     executed = [run.root / path.name for path in NOTEBOOKS]

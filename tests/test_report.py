@@ -5,7 +5,7 @@ from conftest import ROOT
 
 from bert_textclassification.artifact import PASSED
 from bert_textclassification.errors import UserError
-from bert_textclassification.training import readme, report
+from bert_textclassification.training import readme, report, summary
 from bert_textclassification.training.results_tables import (
     long_texts_table,
     processor_kind,
@@ -76,7 +76,7 @@ def with_figures(results):
 
 
 def test_the_summary_has_all_figures_of_fp32_and_the_variants(results):
-    lines = report.summary_table(with_figures(results)).splitlines()
+    lines = summary.summary_table(with_figures(results)).splitlines()
     rows = {line[:26].strip(): line[26:].split() for line in lines if line}
     assert rows["torch fp32"][:4] == rows["fp32"][:4] == ["98.58", "97.10", "0.0100", "0.10"]
     assert rows["int8_early"][:4] == ["98.71", "97.30", "0.0300", "0.30"]
@@ -84,25 +84,25 @@ def test_the_summary_has_all_figures_of_fp32_and_the_variants(results):
 
 
 def test_an_older_run_without_the_figures_has_a_summary(results):
-    assert "–" in report.summary_table(results)
+    assert "–" in summary.summary_table(results)
 
 
 def test_the_sentence_about_the_served_variant_has_the_speeds_of_the_table(results):
     benchmark = results["quantization_benchmark"]
     benchmark["table"]["int8_early"] |= {"speedup": 21.04, "speedup_low": 18.4, "speedup_high": 21.7}
-    sentence = report.served_in_words(benchmark)
+    sentence = summary.served_in_words(benchmark)
     assert "int8_early is served: 21.0 times torch fp32's speed in these rounds (18.4–21.7)" in sentence
     assert "accuracy +0.13 points on test" in sentence
     assert "faster here" not in sentence
-    assert sentence in report.summary_table(results)
+    assert sentence in summary.summary_table(results)
 
 
 def test_a_variant_that_was_faster_in_the_same_rounds_is_named_unless_it_did_not_pass(results):
     benchmark = results["quantization_benchmark"]
     benchmark["table"]["int8"] |= {"mean_ms": 0.8}
-    assert "int8 was faster here: 0.80 ms a text against 0.90." in report.served_in_words(benchmark)
+    assert "int8 was faster here: 0.80 ms a text against 0.90." in summary.served_in_words(benchmark)
     benchmark["variants"]["int8"]["verdict"] = "loses 2.00 points of accuracy, where 0.5 are allowed"
-    sentence = report.served_in_words(benchmark)
+    sentence = summary.served_in_words(benchmark)
     assert "faster here" not in sentence
     assert sentence.endswith("int8 loses 2.00 points of accuracy, where 0.5 are allowed.")
     assert benchmark["variants"]["int8_onnx"]["verdict"] == PASSED

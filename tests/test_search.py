@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shlex
 
 import numpy as np
 import optuna
@@ -177,6 +178,26 @@ def test_a_second_process_is_refused(config, tiny_splits, tmp_path):
 def test_settings_that_do_not_go_with_the_space_are_refused_at_once(tiny_base, given, says):
     with pytest.raises(ConfigurationError, match=says):
         settings_of("", {"base_model": str(tiny_base)} | given, SPACE)
+
+
+def test_class_weights_are_not_searched_where_there_are_none(config, tiny_splits, tmp_path):
+    space = SearchSpace.model_validate({"categorical": {"class_weights": ["auto", "none"]}})
+    with pytest.raises(ConfigurationError, match="class_weights, which change nothing here"):
+        search(config, tiny_splits, space, 1, tmp_path)
+
+
+def test_an_interruption_says_how_to_go_on(tiny_base, tiny_data, tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bert_textclassification.training.search.load_splits", interrupted)
+    asked = ["--name", "x", "--data", str(tiny_data), f"base_model={tiny_base}", "positive_label=very bad"]
+    assert command.main(asked) == 130
+    shown = capsys.readouterr()
+    assert "The search was interrupted; go on with:" in shown.err
+    assert shlex.split(shown.err.splitlines()[-1])[-len(asked) :] == asked
+    assert not shown.out
 
 
 def test_more_layers_than_there_are_is_refused_at_once(tiny_base):

@@ -7,7 +7,7 @@ import pytest
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training import search_space
-from bert_textclassification.training.config import SageMakerFolders
+from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
 from bert_textclassification.training.search_space import DEFAULT_SPACE, read_space, sagemaker_ranges
 
 
@@ -19,6 +19,11 @@ def written(tmp_path, content):
 
 def test_the_packaged_space_has_what_a_search_is_for():
     assert set(read_space(DEFAULT_SPACE).names()) == {"learning_rate", "epochs", "batch_size", "layers", "max_length"}
+
+
+def test_every_setting_of_training_is_searched_or_there_is_a_reason():
+    kinds = (search_space.SEARCHABLE, search_space.SAME_FOR_ALL, search_space.WITHOUT_EFFECT)
+    assert sorted(name for kind in kinds for name in kind) == sorted(TrainingConfig.model_fields)
 
 
 def test_optuna_suggests_values_inside_the_space():
@@ -70,6 +75,12 @@ def test_every_end_of_the_ranges_is_a_hyperparameter_of_the_training_job(tmp_pat
         ("integer: {layers: {low: 0, high: 2, log: true}}", "low must be above 0 with log"),
         ("integer: {layers: {low: 1, high: 2, step: 2}}", "there is no 'integer.layers.step'"),
         ("integer: {seed: {low: 1, high: 9}}", "seed must be the same in all trials"),
+        ("categorical: {drop: [html, repeat]}", "drop must be the same in all trials"),
+        ("integer: {seeds: {low: 1, high: 3}}", "seeds changes neither the score nor the speed of a trial"),
+        ("integer: {student_layers: {low: 1, high: 3}}", "student_layers changes neither"),
+        ("categorical: {threshold_for: [f1, cost]}", "threshold_for changes neither"),
+        ("continuous: {max_exit_loss: {low: 0, high: 1}}", "max_exit_loss changes neither"),
+        ("categorical: {duplicates: [keep, drop]}", "there is no 'duplicates'"),
         ("categorical: {batch_size: []}", "at least 1 item"),
         ("categorical: {batch_size: [8]}\ninteger: {batch_size: {low: 1, high: 2}}", "batch_size is there twice"),
         ("{}", "it names no setting"),

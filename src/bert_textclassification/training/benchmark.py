@@ -19,12 +19,12 @@ import orjson
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.serving.engine import Engine, load_engine
 from bert_textclassification.training.fine_tuning import torch_logits
 from bert_textclassification.training.model import TextClassifier
+from bert_textclassification.training.progress import progress
 
 Contender = Callable[[list[int]], Any]  # the token ids of one text -> its logits
 Item = TypeVar("Item")
@@ -94,7 +94,7 @@ def time_interleaved(
     for run in contenders.values():
         _milliseconds(run, stream[:WARM_UP])
     names = list(contenders)
-    with tqdm(total=rounds * len(names), desc="benchmark", unit="pass") as bar:
+    with progress(total=rounds * len(names), desc="benchmark", unit="pass") as bar:
         for number in range(rounds):
             start = number % len(names)
             for name in names[start:] + names[:start]:

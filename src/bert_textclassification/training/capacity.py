@@ -1,54 +1,28 @@
 """From measured service times to machines: how many a traffic needs, what they cost, and how long callers wait.
 
     service = Service.of_load_test(json.loads(Path("notebooks/results/load/sst2.json").read_text()))
-    plan(service, Traffic(requests_per_day=1e9), read_prices("ops/config/prices.yaml"))
+    prices = read_prices("ops/config/prices.yaml")
+    plan(service, Traffic(requests_per_day=10_000), prices)      # a row for each type of instance
+    cheapest_plans(service, Traffic(requests_per_day=10_000), prices)  # a row for each of several traffics
 
 An instance is taken to answer as many requests a second and core as the machine that was measured.
 """
 
-import datetime
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving.resources import available_cores
 from bert_textclassification.training.load_test import figures, run_load
+from bert_textclassification.training.prices import Instance, Prices
 from bert_textclassification.training.queueing import Service, latency_ms
-from bert_textclassification.training.settings_file import read_settings
 
 HOURS_PER_MONTH = 730
 UTILISATIONS = (0.3, 0.5, 0.7)
-
-
-class Instance(BaseModel):
-    """What an instance has and costs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    cores: int = Field(ge=1, description="Physical cores; a second hardware thread of a core counts nothing")
-    dollars_per_hour: float = Field(gt=0)
-
-
-class Prices(BaseModel):
-    """A table of prices, with what a reader must know of it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    date: datetime.date
-    source: str
-    checked: bool = Field(description="Whether somebody has compared it with the price list on that date")
-    instances: dict[str, Instance] = Field(min_length=1)
-
-    @property
-    def note(self) -> str:
-        """One sentence on where the prices are from."""
-        doubt = "" if self.checked else "; not checked against the price list, do so before you rely on them"
-        return f"Prices of {self.date}: {self.source}{doubt}."
+REQUESTS_PER_DAY = (1e4, 1e6, 1e8, 1e9)
 
 
 @dataclass(frozen=True)
@@ -90,15 +64,6 @@ class Traffic:
         return self.requests_per_day / 86_400 * self.peak_over_mean
 
 
-def read_prices(path: str | Path) -> Prices:
-    """Return the table of prices at `path`.
-
-    Raises:
-        ConfigurationError: it cannot be read, or has wrong names or values.
-    """
-    return read_settings(path, Prices)
-
-
 def plan(service: Service, traffic: Traffic, prices: Prices) -> pd.DataFrame:
     """Return, for each type of instance, how many it takes and what they cost, the cheapest first.
 
@@ -106,6 +71,21 @@ def plan(service: Service, traffic: Traffic, prices: Prices) -> pd.DataFrame:
     """
     rows = {name: _row(service, traffic, instance) for name, instance in prices.instances.items()}
     return pd.DataFrame.from_dict(rows, orient="index").sort_values("dollars_per_month")
+
+
+def cheapest_plans(
+    service: Service, traffic: Traffic, prices: Prices, requests_per_day: Sequence[float] = REQUESTS_PER_DAY
+) -> pd.DataFrame:
+    """Return the cheapest row of `plan` for each of `requests_per_day` and for `traffic` itself, the smallest first."""
+    rows = []
+    for requests in sorted({*requests_per_day, traffic.requests_per_day}):
+        own = replace(traffic, requests_per_day=requests)
+        cheapest = plan(service, own, prices).iloc[0]
+        rows.append(
+            {"requests_per_day": f"{requests:,.0f}", "peak_per_second": own.peak_per_second, "type": cheapest.name}
+            | cheapest.to_dict()
+        )
+    return pd.DataFrame(rows).set_index("requests_per_day").astype({"cores": int, "instances": int})
 
 
 def _row(service: Service, traffic: Traffic, instance: Instance) -> dict[str, float]:

@@ -1,17 +1,16 @@
 """What may be wrong with a data set, kind by kind, and which rows leave train for it."""
 
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from tqdm import tqdm
 
 from bert_textclassification.errors import DataError
 from bert_textclassification.training import duplicates, text_damage
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.findings import Finding, Tables
+from bert_textclassification.training.progress import progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,7 +26,7 @@ def clean(tables: Tables, kinds: Iterable[str], config: TrainingConfig) -> tuple
         DataError: no row of one label is left to train on.
     """
     findings = []
-    for kind in tqdm(list(kinds), desc="auditing", file=sys.stderr, delay=3, leave=False):
+    for kind in progress(list(kinds), desc="auditing", unit="check", delay=3):
         finding = _FINDERS[kind](tables, config)
         if finding is not None and kind in config.drop:
             tables, finding = _dropped(tables, finding)

@@ -15,7 +15,8 @@ from typing import Any
 
 from transformers import Trainer, TrainingArguments
 
-from bert_textclassification.errors import ConfigurationError, UserError
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training import command
 from bert_textclassification.training.benchmark import machine, median_with_range
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, load_splits
@@ -88,18 +89,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="how often both run")
     parser.add_argument("settings", nargs="*", metavar="name=value", help="fields of TrainingConfig")
     asked = parser.parse_args(arguments)
-    try:
-        config = TrainingConfig.of({"data": asked.data} | parse_settings(asked.settings))
-        results = compare(config, load_splits(config), asked.seeds)
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
+    return command.run(lambda: _write(asked))
+
+
+def _write(asked: argparse.Namespace) -> None:
+    config = TrainingConfig.of({"data": asked.data} | parse_settings(asked.settings))
+    results = compare(config, load_splits(config), asked.seeds)
     FINE_TUNING.mkdir(parents=True, exist_ok=True)
     (FINE_TUNING / f"{asked.name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(fine_tuning_table(results))
     print(results["target"])
     print(json.dumps(results))
-    return 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 Rounds are interleaved; every rung has one core unless it says otherwise; a text goes in and scores come out.
 """
 
+import math
 import os
 import statistics
 import subprocess
@@ -16,12 +17,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.serving.native_engine import measure_peak
 from bert_textclassification.serving.predictor import load_tokenizer
 from bert_textclassification.training.benchmark import machine, median_with_range, sample_stream, torch_threads
+from bert_textclassification.training.progress import progress
 from bert_textclassification.training.rungs import (
     CACHED,
     EARLY,
@@ -33,17 +34,24 @@ from bert_textclassification.training.rungs import (
     operations,
     rungs,
 )
-from bert_textclassification.training.serving_gains import ZIPF_REQUESTS, zipf_stream
+from bert_textclassification.training.serving_gains import zipf_stream
 
 DOLLARS_PER_CORE_HOUR = 0.05
 LARGEST_SPREAD = 0.1  # of a speed-up: half the distance between its quartiles over its median
-WARM_UP = 10
+WARM_UP = 5
+SHORTEST_ROUND_S = 0.2  # of a rung
+ZIPF_REPEATS = 20  # requests to the answer cache for each text of the sample
 
 Samples = dict[str, NDArray[np.float64]]
 
 
-def climb(artifact: Artifact, texts: Sequence[str], sample: int, rounds: int) -> dict[str, Any]:
-    """Measure every rung on `sample` of the texts and return the results; `noise` says why they mean nothing, or None.
+def climb(
+    artifact: Artifact, texts: Sequence[str], sample: int, rounds: int, with_memory: bool = True
+) -> dict[str, Any]:
+    """Measure every rung on `sample` of the texts and return the results.
+
+    `noise` says why the rungs cannot be compared, or is None; the figures are there in both cases. The resident memory
+    takes a process for each rung, which loads what that rung needs.
 
     Raises:
         ArtifactError: the artifact lacks the native variant.
@@ -53,9 +61,10 @@ def climb(artifact: Artifact, texts: Sequence[str], sample: int, rounds: int) ->
     stream = sample_stream(texts, sample, seed=0)
     with torch_threads(1):
         peak = measure_peak()
-        milliseconds, rates = measure(steps, stream, zipf_stream(texts, ZIPF_REQUESTS, seed=0), rounds)
+        milliseconds, rates = measure(steps, stream, zipf_stream(texts, ZIPF_REPEATS * sample, seed=0), rounds)
         peak = max(peak, measure_peak())
-    memory = {rung.name: resident_megabytes(artifact, rung.name, stream[:WARM_UP]) for rung in steps}
+    measured = steps if with_memory else []
+    memory = {rung.name: resident_megabytes(artifact, rung.name, stream[:WARM_UP]) for rung in measured}
     tokenizer = load_tokenizer(artifact.tokenizer_path(), artifact.manifest.max_length)
     tokens = [len(tokenizer.encode(text)) for text in stream]
     return {
@@ -75,15 +84,18 @@ def climb(artifact: Artifact, texts: Sequence[str], sample: int, rounds: int) ->
 def measure(steps: Sequence[Rung], stream: list[str], repeated: list[str], rounds: int) -> tuple[Samples, Samples]:
     """Return milliseconds a text, [rounds, texts], and texts a second and core, [rounds], of each rung.
 
-    The answer cache gets `repeated`, a stream with repetitions, and starts each round empty.
+    A fast rung answers the stream several times in a round: what takes no time shows nothing but noise. The answer
+    cache gets `repeated`, a stream with repetitions, and starts each round empty.
     """
-    streams = {rung.name: repeated if rung.name == CACHED else stream * rung.threads for rung in steps}
     answers = {rung.name: rung.load() for rung in steps}
+    streams = {}
+    for rung in steps:
+        fastest_s = min(run(answers[rung.name], stream[:WARM_UP], threads=1)) / 1000
+        passes = math.ceil(SHORTEST_ROUND_S / (fastest_s * len(stream)))
+        streams[rung.name] = repeated if rung.name == CACHED else stream * rung.threads * passes
     milliseconds = {name: np.empty((rounds, len(one))) for name, one in streams.items()}
     rates = {rung.name: np.empty(rounds) for rung in steps}
-    for rung in steps:
-        run(answers[rung.name], stream[:WARM_UP], rung.threads)
-    with tqdm(total=rounds * len(steps), desc="ladder", unit="pass", file=sys.stderr) as bar:
+    with progress(total=rounds * len(steps), desc="ladder", unit="pass") as bar:
         for number in range(rounds):
             for rung in steps:
                 name = rung.name
@@ -112,7 +124,7 @@ def run(answer: Answer, texts: Sequence[str], threads: int) -> list[float]:
 
 def noise(rates: Samples) -> str | None:
     """Return why the machine is too noisy to compare the rungs, with the spread of the worst, or None if it is not."""
-    spread = {name: _spread(own / rates[PADDED_BASE]) for name, own in rates.items()}
+    spread = {name: _spread(rates, name) for name in rates}
     worst = max(spread, key=lambda name: spread[name])
     if spread[worst] <= LARGEST_SPREAD:
         return None
@@ -151,9 +163,10 @@ def _row(
         **{f"p{share}_ms": float(np.percentile(own, share)) for share in (50, 95, 99)},
         "texts_per_second_per_core": rate,
         "speedup": median_with_range(rates[rung.name] / rates[PADDED_BASE]),
+        "spread": _spread(rates, rung.name),
         "speedup_over_torch": median_with_range(rates[rung.name] / rates[TORCH]),
         "speedup_over_int8": median_with_range(rates[rung.name] / rates[INT8]),
-        "resident_mb": memory[rung.name],
+        "resident_mb": memory.get(rung.name),
         "disk_mb": rung.disk_bytes / 1e6,
         "accuracy": None if variant is None else variant.accuracy["test"],
         "agreement": None if variant is None else variant.agreement["test"],
@@ -162,6 +175,7 @@ def _row(
     }
 
 
-def _spread(values: NDArray[np.float64]) -> float:
-    first, median, third = np.percentile(values, [25, 50, 75])
+def _spread(rates: Samples, name: str) -> float:
+    """Return half the distance between the quartiles of a rung's speed-up, over its median."""
+    first, median, third = np.percentile(rates[name] / rates[PADDED_BASE], [25, 50, 75])
     return float((third - first) / 2 / median)

@@ -3,7 +3,8 @@
     python -m bert_textclassification.training.ladder_report --artifact runs/sst2/model --data test.csv
 
 Writes `notebooks/results/ladder.json` and its picture and brings the README up to date; the last line of stdout is the
-same as one JSON object. Where the machine is too noisy for a comparison it says so, with status 1, and writes nothing.
+same as one JSON object. Where the machine is too noisy for a comparison it says so below the table of the rungs, with
+status 1, and writes nothing.
 """
 
 import argparse
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from bert_textclassification.artifact import Artifact
-from bert_textclassification.errors import NoisyMachineError, UserError
-from bert_textclassification.training import plots, readme
+from bert_textclassification.errors import NoisyMachineError
+from bert_textclassification.training import command, plots, readme
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.ladder import climb
 from bert_textclassification.training.ladder_tables import LADDER, rungs_table, targets_table
@@ -50,9 +51,10 @@ def measure(artifact: Artifact, texts: list[str], sample: int, rounds: int) -> d
 
     Raises:
         ArtifactError: the artifact lacks the native variant.
-        NoisyMachineError: the rounds differ too much to compare the rungs.
+        NoisyMachineError: the rounds differ too much to compare the rungs, whose table is printed all the same.
     """
     ladder = climb(artifact, texts, sample, rounds)
+    print(rungs_table(ladder))
     if ladder["noise"]:
         raise NoisyMachineError(ladder["noise"])
     ladder |= {
@@ -102,18 +104,15 @@ def figures(ladder: dict[str, Any], artifact: Artifact) -> dict[str, dict[str, f
 def main(arguments: list[str] | None = None) -> int:
     """Measure and publish as the command line asks; return the exit status."""
     asked = _parser().parse_args(arguments)
-    try:
-        artifact = Artifact.load(asked.artifact)
-        texts = test_texts(asked.data)
-        ladder = measure(artifact, texts, asked.texts, asked.rounds)
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
+    return command.run(lambda: _run(asked))
+
+
+def _run(asked: argparse.Namespace) -> None:
+    artifact = Artifact.load(asked.artifact)
+    ladder = measure(artifact, test_texts(asked.data), asked.texts, asked.rounds)
     publish(ladder, asked.output)
-    print(rungs_table(ladder))
     print(targets_table(ladder))
     print(json.dumps(ladder))
-    return 0
 
 
 def test_texts(data: str) -> list[str]:

@@ -24,13 +24,13 @@ def rungs_table(ladder: dict[str, Any]) -> str:
     return markdown_table(header, [_cells(row) for row in ladder["rungs"]])
 
 
-def rungs_frame(ladder: dict[str, Any]) -> pd.DataFrame | str:
-    """Return the rungs as a table for a notebook, or why there is none."""
-    if ladder["noise"]:
-        return str(ladder["noise"])
-    plain = [{name: value for name, value in row.items() if not isinstance(value, dict)} for row in ladder["rungs"]]
-    speedups = [row["speedup"]["value"] for row in ladder["rungs"]]
-    return pd.DataFrame(plain).assign(speedup=speedups).drop(columns=["name"]).set_index("note").round(3)
+def rungs_frame(ladder: dict[str, Any]) -> pd.DataFrame:
+    """Return the rungs as a table for a notebook: the speed-up with its range and spread between rounds comes first."""
+    rows = pd.DataFrame(ladder["rungs"]).set_index("note")
+    speedup = pd.DataFrame(rows["speedup"].tolist(), rows.index)
+    speedup = speedup.rename(columns={"value": "speedup", "low": "speedup_low", "high": "speedup_high"})
+    others = rows.drop(columns=["name", "speedup", "speedup_over_torch", "speedup_over_int8", "spread"])
+    return speedup.join(rows["spread"]).join(others).dropna(axis=1, how="all").round(3)
 
 
 def targets_table(ladder: dict[str, Any]) -> str:

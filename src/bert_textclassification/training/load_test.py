@@ -26,7 +26,6 @@ import orjson
 import pandas as pd
 from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
-from tqdm import tqdm
 
 from bert_textclassification.errors import DataError, UserError
 from bert_textclassification.serving.local_server import LocalServer
@@ -35,6 +34,7 @@ from bert_textclassification.serving.resources import available_cores
 from bert_textclassification.training import load_generator, load_report
 from bert_textclassification.training.benchmark import sample_stream
 from bert_textclassification.training.data_files import find_files
+from bert_textclassification.training.progress import progress
 
 SERVE = Path("container/serve")
 SHIPPED_DATA = Path("local_test/test_dir/input/data")
@@ -98,7 +98,7 @@ def measure(settings: Settings) -> list[dict[str, Any]]:
     with _server(settings, cache_texts=0) as plain, _server(settings, load_report.CACHE_TEXTS) as caching:
         for server in (plain, caching):  # warm up
             over_http(server, "closed_loop", texts, settings.seconds, connections=max(settings.connections))
-        with tqdm(total=settings.rounds * (len(settings.connections) + 5), desc="load test", unit="load") as bar:
+        with progress(total=settings.rounds * (len(settings.connections) + 5), desc="load test", unit="load") as bar:
             for number in range(settings.rounds):
                 for case, point in one_round(settings, plain, caching, texts, new):
                     points.append({"round": number, "case": case} | point)

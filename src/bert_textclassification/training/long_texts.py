@@ -96,5 +96,18 @@ def compare_long_texts(
     )
 
 
+def long_texts_sentence(artifact: Artifact, fine_tuned: FineTuned, splits: Splits, found: LongTexts | None) -> str:
+    """Return how many test texts are longer than the model reads, and what came of the comparison, if there was one."""
+    max_length = artifact.manifest.max_length
+    longer = token_lengths(splits.test, fine_tuned.tokenizer()) > max_length
+    count = (
+        f"{longer.sum():,} of the {len(longer):,} test texts ({longer.mean():.1%}) have more than {max_length} tokens."
+    )
+    if found:
+        return f"{count} {found.comparison.sentence}"
+    few = f" That is too few to compare the two ways to read them; {FEWEST} are needed."
+    return count + (few if longer.any() else "")
+
+
 def _read(predictor: Predictor, way: Truncation, text: str) -> None:
     predictor.predict([text], truncation=way)

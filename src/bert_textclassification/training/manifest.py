@@ -82,7 +82,10 @@ def describe(
         ),
         **asdict(quality) | {"comparisons": quality.comparisons},
         seeds=fine_tuned.facts.get("seeds", {}),
-        training={**config.model_dump(exclude={"data", "behaviours"}), "computed_in": fine_tuned.facts["precision"]},
+        training={
+            **config.model_dump(exclude={"data", "behaviours", "base_model"}),
+            "computed_in": fine_tuned.facts["precision"],
+        },
         versions=versions(),
         seed=config.seed,
     )

@@ -241,7 +241,7 @@ def find_base_model(name: str) -> BaseModel:
     if Path(name).is_dir():
         if problem := problem_of(Path(name)):
             raise ConfigurationError(f"base_model {name!r} {problem}.")
-        return BaseModel(name, name)
+        return BaseModel(Path(name).resolve().name, name)  # where it lies is nobody else's business
     if name == DEFAULT_BASE_MODEL and (bundled := _bundled()) is not None:
         return BaseModel(name, str(bundled))
     try:

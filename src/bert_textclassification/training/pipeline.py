@@ -5,78 +5,135 @@
     python -m bert_textclassification.training.pipeline --name mine --data mine.csv --first 3
 
 Settings are `name=value`: parameters of the notebooks, or fields of TrainingConfig. What the notebooks make is left in
-`runs/<name>/`. Progress and a summary go to stderr and stdout; the last line of stdout is one JSON object.
+`runs/<name>/`. Progress and a summary go to stderr and stdout; the last line of stdout is one JSON object. A run that
+stopped, by a mistake or by Ctrl-C, ends with the command that goes on.
 """
 
 import argparse
+import contextlib
 import difflib
 import json
+import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import papermill
 import yaml
-from papermill.exceptions import PapermillExecutionError
+from pydantic import ValidationError
 
 from bert_textclassification.errors import ConfigurationError, UserError
-from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.report import summary_line, summary_table
+from bert_textclassification.training import command
+from bert_textclassification.training.config import DEFAULT_BASE_MODEL, TrainingConfig
+from bert_textclassification.training.notebook_parameters import NotebookParameters
+from bert_textclassification.training.notebook_run import execute
+from bert_textclassification.training.paths import REPOSITORY, SERVE, absolute_paths
+from bert_textclassification.training.prices import read_prices
 from bert_textclassification.training.run_folder import RunFolder
+from bert_textclassification.training.summary import summary_line, summary_table
+from bert_textclassification.training.wrong_values import one_sentence
 
-NOTEBOOKS = ("01_exploration", "02_fine_tuning", "03_quantization_benchmark", "04_deployment")
-SHIPPED_DATA = Path("local_test/test_dir/input/data")
-SERVE = Path("container/serve")
-PRICES = Path("ops/config/prices.yaml")
-_TEXTS = {name for name, field in TrainingConfig.model_fields.items() if field.annotation in (str, str | None)}
+STAGES = {  # of results.json, by the notebook that records them
+    "01_exploration": "exploration",
+    "02_fine_tuning": "fine_tuning",
+    "03_quantization_benchmark": "quantization_benchmark",
+    "04_deployment": "deployment",
+}
+NOTEBOOKS = tuple(STAGES)
+_MODULE = "bert_textclassification.training.pipeline"
+_SOURCES = REPOSITORY / "notebooks"
+_DEFAULTS = {
+    "base_model": DEFAULT_BASE_MODEL,
+    "serve_with": str(SERVE),
+    "prices": str(REPOSITORY / "ops" / "config" / "prices.yaml"),
+}
+_SHIPPED_DATA = REPOSITORY / "local_test" / "test_dir" / "input" / "data"
+_OPTIONS = {"data": "--data", "run_dir": "--name", "settings": "settings of their own"}  # which give these
+_TEXTS = {
+    name
+    for model in (TrainingConfig, NotebookParameters)
+    for name, field in model.model_fields.items()
+    if field.annotation in (str, str | None)
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the pipeline as the command line asks; return the exit status."""
-    asked = _parser().parse_args(arguments)
+    asked = _parsed(arguments)
+    return command.run(lambda: _run(asked))
+
+
+def _run(asked: argparse.Namespace) -> None:
+    values = notebook_values(asked.data, parse_settings(asked.settings))
     run = RunFolder(Path("runs") / asked.name)
-    try:
-        run_notebooks(run, asked.data, parse_settings(asked.settings), range(asked.first, asked.last + 1))
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    if asked.last == len(NOTEBOOKS):
-        print(summary_table(run.results()))
-        print(json.dumps(summary_line(run)))
-    return 0
+    for number in range(asked.first, asked.last + 1):
+        then = f"go on with:\n{going_on(number, asked)}"
+        try:
+            run_notebook(number, values, run)
+        except UserError as problem:
+            raise UserError(f"{problem} Mend the cause, then {then}") from problem
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"{NOTEBOOKS[number - 1]} was interrupted; {then}") from None
+    results = run.results()
+    shown = {stage: results[stage] for stage in tuple(STAGES.values())[: asked.last] if stage in results}
+    print(summary_table(shown))
+    print(json.dumps(summary_line(shown, run.model)))
 
 
-def run_notebooks(run: RunFolder, data: str, settings: dict[str, Any], numbers: range) -> None:
-    """Execute the notebooks with the given numbers; stop at the first that fails.
+def run_notebook(number: int, values: dict[str, Any], run: RunFolder) -> None:
+    """Execute the notebook of this number, from 1 on, with those of the values that it takes.
 
     Raises:
-        ConfigurationError: a setting is unknown or out of bounds, before anything runs.
-        UserError: a notebook failed; the annotated copy is in the run's folder.
+        UserError: it failed; the annotated copy is in the run's folder.
     """
-    source = str(Path(data).resolve()) if Path(data).exists() else data
-    if "behaviours" in settings:
-        settings = settings | {"behaviours": str(Path(settings["behaviours"]).resolve())}
-    declared = {name: _declared(name) for name in NOTEBOOKS}
-    _check_settings(source, settings, set().union(*declared.values()))
-    files = {"serve_with": str(SERVE.resolve()), "prices": str(PRICES.resolve())}
-    values = files | settings | {"run_dir": str(run.root), "data": source}
-    for number in numbers:
-        name = NOTEBOOKS[number - 1]
-        print(f"== {number} of {len(NOTEBOOKS)}: {name}", file=sys.stderr, flush=True)
-        _execute(name, _parameters(declared[name], values), run, number)
-
-
-def _execute(name: str, parameters: dict[str, Any], run: RunFolder, number: int) -> None:
-    executed = run.root / f"{name}.ipynb"
+    name = NOTEBOOKS[number - 1]
+    print(f"== {number} of {len(NOTEBOOKS)}: {name}", file=sys.stderr, flush=True)
+    source = _SOURCES / f"{name}.ipynb"
+    declared = set(papermill.inspect_notebook(str(source)))  # papermill itself only warns of a misspelt one
+    copy = run.root / source.name
     try:
-        papermill.execute_notebook(
-            _path(name), executed, parameters, cwd="notebooks", stderr_file=sys.stderr, progress_bar=True
+        execute(source, copy, _parameters(declared, values | {"run_dir": str(run.root)}))
+    except UserError as problem:
+        raise UserError(f"{problem} The annotated copy is {command.shown(copy)}.") from problem
+
+
+def notebook_values(data: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what the notebooks get, by name: paths absolute, defaults that lie in the repository filled in.
+
+    Raises:
+        ConfigurationError: a setting is unknown, out of bounds, or names a file that cannot be used.
+    """
+    _refuse_unknown(settings)
+    values = absolute_paths(_DEFAULTS | settings | {"data": data})
+    TrainingConfig.of({name: values[name] for name in values if name in TrainingConfig.model_fields})
+    own = {name: value for name, value in values.items() if name in NotebookParameters.model_fields}
+    try:
+        parameters = NotebookParameters.model_validate(own).model_dump(include=set(own))
+    except ValidationError as problem:
+        raise ConfigurationError(one_sentence(problem, NotebookParameters)) from None
+    read_prices(parameters["prices"])
+    _refuse_missing_server(parameters["serve_with"])
+    return values | parameters
+
+
+def _refuse_unknown(settings: Iterable[str]) -> None:
+    known = {*NotebookParameters.model_fields, *TrainingConfig.model_fields} - _OPTIONS.keys()
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigurationError(
+                f"There is no setting {name!r}{f', did you mean {near[0]!r}' if near else ''}? Known ones: "
+                f"{', '.join(sorted(known))}."
+            )
+
+
+def _refuse_missing_server(serve_with: str) -> None:
+    if not Path(serve_with).is_file() and shutil.which("docker") is None:
+        raise ConfigurationError(
+            f"serve_with={serve_with!r} is no file here, and there is no docker command to run it as an image; "
+            "correct the path, or install Docker."
         )
-    except PapermillExecutionError as problem:
-        raise UserError(
-            f"{name} stopped at {problem.ename}: {problem.evalue} The annotated copy is {executed}; mend the "
-            f"cause and go on with --first {number}."
-        ) from problem
 
 
 def _parameters(declared: set[str], values: dict[str, Any]) -> dict[str, Any]:
@@ -90,53 +147,60 @@ def _parameters(declared: set[str], values: dict[str, Any]) -> dict[str, Any]:
     return own | ({"settings": rest} if "settings" in declared else {})
 
 
-def _check_settings(data: str, settings: dict[str, Any], declared: set[str]) -> None:
-    known = declared | set(TrainingConfig.model_fields)
-    for name in settings:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise ConfigurationError(
-                f"There is no setting {name!r}{f', did you mean {near[0]!r}' if near else ''}? Known ones: "
-                f"{', '.join(sorted(known))}."
-            )
-    TrainingConfig.of(
-        {"data": data} | {name: settings[name] for name in settings if name in TrainingConfig.model_fields}
-    )
-
-
-def _declared(name: str) -> set[str]:
-    """Return the parameter names of a notebook: papermill itself only warns of a misspelt one."""
-    return set(papermill.inspect_notebook(_path(name)))
-
-
-def _path(name: str) -> str:
-    return str(Path("notebooks") / f"{name}.ipynb")
+def going_on(number: int, asked: argparse.Namespace) -> str:
+    """Return the command that goes on with the notebook of this number."""
+    last = [] if asked.last == len(NOTEBOOKS) else ["--last", str(asked.last)]
+    steps = ["--first", str(number), *last]
+    return command.command_line(_MODULE, ["--name", asked.name, "--data", asked.data, *steps, *asked.settings])
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
     """Return what `name=value` pairs of a command line say: values are YAML, but for settings that are texts.
 
     Raises:
-        ConfigurationError: a pair has no equals sign.
+        ConfigurationError: a pair has no equals sign, a name is there twice or has an option of its own, or a value is
+            no YAML.
     """
-    parsed = {}
+    parsed: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise ConfigurationError(f"{pair!r} is not a setting; write name=value.")
-        parsed[name] = value if name in _TEXTS else yaml.safe_load(value)  # a label may be yes or 0
+        if name in _OPTIONS:
+            raise ConfigurationError(f"{name} is no setting; give it as {_OPTIONS[name]}.")
+        if name in parsed:
+            raise ConfigurationError(f"{name} is given twice; give it once.")
+        parsed[name] = value if name in _TEXTS else _value(name, value)  # a label may be yes or 0
     return parsed
 
 
-def _parser() -> argparse.ArgumentParser:
+def _value(name: str, text: str) -> Any:
+    """Return the number that `text` is in Python: YAML 1.1 takes 1e-4 for text and 010 for eight; else YAML."""
+    for number in (int, float):
+        with contextlib.suppress(ValueError):
+            return number(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigurationError(
+            f"{name}={text!r} cannot be read; give a number, a word, or a list as [a, b]."
+        ) from None
+
+
+def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="pipeline", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--name", default="demo", help="name of the run: its folder is runs/NAME")
-    parser.add_argument("--data", default=str(SHIPPED_DATA), help="file, folder or hub name of labelled texts")
+    parser.add_argument(
+        "--data", default=command.shown(_SHIPPED_DATA), help="file, folder or hub name of labelled texts"
+    )
     steps = range(1, len(NOTEBOOKS) + 1)
     parser.add_argument("--first", type=int, default=1, choices=steps, help="first notebook to run")
     parser.add_argument("--last", type=int, default=4, choices=steps, help="last notebook to run")
     parser.add_argument("settings", nargs="*", metavar="name=value", help="settings of the notebooks")
-    return parser
+    asked = parser.parse_args(arguments)
+    if asked.first > asked.last:
+        parser.error(f"--first {asked.first} comes after --last {asked.last}; nothing would run.")
+    return asked
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The pictures of the notebooks and of a search: each function draws one figure and returns it."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
@@ -19,6 +21,17 @@ from bert_textclassification.training.judging import METRIC_NAMES
 from bert_textclassification.training.slices import verdict
 
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
+_DOT = 4  # half the width of a point, in pixels
+_BESIDE = 16  # points from a point to a label that needs no line
+# Where a label is tried, in points from its point, and its alignment there: the nearest places first.
+_OFFSETS = [
+    (offset, alignment)
+    for far in (0, 10, 20, 30, 45, 60)
+    for offset, alignment in (
+        *[((8, far), "left"), ((8, -far), "left"), ((-8, far), "right"), ((-8, -far), "right")],
+        *[((0, far + 12), "center"), ((0, -far - 12), "center")],
+    )
+]
 
 
 def plot_lengths(lengths: dict[str, NDArray[np.int64]], max_length: int) -> Figure:
@@ -130,19 +143,47 @@ def plot_slices(results: Sequence[SliceResult]) -> Figure:
 def plot_accuracy_latency(table: pd.DataFrame) -> Figure:
     """Draw accuracy against median latency: one point for each row of a benchmark table."""
     figure, axes = plt.subplots(figsize=(7, 3.4))
-    for name, row in table.iterrows():
-        axes.scatter(row["p50_ms"], 100 * row["accuracy"], color=BLUE, zorder=3)
-        axes.annotate(str(name), (row["p50_ms"], 100 * row["accuracy"]), xytext=(6, 5), textcoords="offset points")
-    spread = max(0.5, 100 * (table["accuracy"].max() - table["accuracy"].min()))
-    axes.set_ylim(100 * table["accuracy"].min() - spread, 100 * table["accuracy"].max() + spread)
+    accuracy = 100 * table["accuracy"]
+    axes.scatter(table["p50_ms"], accuracy, color=BLUE, zorder=3)
+    spread = max(0.5, accuracy.max() - accuracy.min())
+    axes.set_ylim(accuracy.min() - spread, accuracy.max() + spread)
     axes.set_xscale("log")
+    axes.set_xlim(table["p50_ms"].min() / 2, table["p50_ms"].max() * 2)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
-    axes.tick_params(axis="x", which="minor", labelsize="small")
-    axes.set_xlim(table["p50_ms"].min() / 1.5, table["p50_ms"].max() * 4)
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="median latency, ms (log scale)", ylabel="test accuracy, %", title="Accuracy and latency")
     axes.grid(alpha=0.3)
+    figure.tight_layout()  # labels are placed in pixels
+    label_points(axes, [(str(name), x, y) for name, x, y in zip(table.index, table["p50_ms"], accuracy, strict=True)])
     return _finished(figure)
+
+
+def label_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write the name of each point (name, x, y) as near to it as no other label, point or edge is in the way.
+
+    A label that is not beside its point has a line to it. The limits and the layout of the figure must be final.
+    """
+    places = [axes.transData.transform((x, y)) for _, x, y in points]
+    taken = [Bbox.from_bounds(x - _DOT, y - _DOT, 2 * _DOT, 2 * _DOT) for x, y in places]
+    taken += [legend.get_window_extent() for legend in [axes.get_legend()] if legend]
+    for name, x, y in points:
+        label = axes.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", va="center", zorder=4)
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5})  # above lines to others
+        for offset, alignment in _OFFSETS:
+            label.set(position=offset, ha=alignment)
+            box = label.get_window_extent()
+            if not any(box.overlaps(other) for other in taken) and _is_inside(box, axes):
+                break
+        taken.append(box)
+        if math.hypot(*offset) > _BESIDE:
+            line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.8}
+            axes.annotate("", (x, y), xytext=offset, textcoords="offset points", arrowprops=line)
+
+
+def _is_inside(box: Bbox, axes: Axes) -> bool:
+    frame = axes.bbox
+    return bool(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1)
 
 
 def plot_latencies(samples: Sequence[float], title: str) -> Figure:
@@ -173,22 +214,16 @@ def plot_waiting(curves: pd.DataFrame, measured: pd.DataFrame) -> Figure:
 
 def plot_ladder(rungs: Sequence[dict[str, Any]]) -> Figure:
     """Draw the texts a second and core of each rung, with its speed-up over the first."""
-    figure, axes = plt.subplots(figsize=(9, 0.42 * len(rungs) + 1))
+    figure, axes = plt.subplots(figsize=(10, 0.42 * len(rungs) + 1.2))
     rates = [row["texts_per_second_per_core"] for row in rungs]
-    notes = [row["note"] for row in rungs]
-    axes.barh(notes, rates, color=[GREY if row["accuracy"] is None else BLUE for row in rungs])
-    for place, row in enumerate(rungs):
-        axes.annotate(
-            f"{row['speedup']['value']:.0f}x",
-            (rates[place], place),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-        )
+    colours = [GREY if row["accuracy"] is None else BLUE for row in rungs]
+    bars = axes.barh([row["note"] for row in rungs], rates, color=colours)
+    speedups = [row["speedup"]["value"] for row in rungs]
+    axes.bar_label(bars, [f"{value:.{1 if value < 10 else 0}f}x" for value in speedups], padding=4)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlim(min(rates) / 1.5, max(rates) * 2)
-    axes.set(xlabel="texts a second and core (log scale); grey: random weights", title="The ladder")
+    axes.set_xlim(min(rates) / 1.5, max(rates) * 3)  # room for the label of the longest bar
+    axes.set(xlabel="texts a second and core (log scale)", title="The ladder (grey: random weights)")
     return _finished(figure)
 
 
@@ -208,11 +243,13 @@ def plot_pareto_front(table: pd.DataFrame, metric: str) -> Figure:
     """Draw score against milliseconds of each trial of a search, and the best score there is at each speed."""
     figure, axes = plt.subplots(figsize=(7, 3.4))
     _draw_trials(axes, table, "milliseconds")
+    columns = ["trial", "milliseconds", "score"]
     front = table[table["state"].isin(["front", "best"])].sort_values("milliseconds")
     axes.step(front["milliseconds"], front["score"], where="post", color=ORANGE)
-    for row in front.itertuples():
-        axes.annotate(str(row.trial), (row.milliseconds, row.score), xytext=(4, 4), textcoords="offset points")
     axes.set(xlabel="int8, ms a text", ylabel=f"validation {metric}", title="Trials; the line is the Pareto front")
+    axes.margins(0.1)
+    figure.tight_layout()  # labels are placed in pixels
+    label_points(axes, [(f"{trial:g}", x, y) for trial, x, y in front[columns].to_numpy().tolist()])
     return _finished(figure)
 
 

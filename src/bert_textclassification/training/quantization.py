@@ -9,13 +9,11 @@ reports.
 
 import math
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from bert_textclassification.artifact import (
     MANIFEST,
@@ -55,6 +53,7 @@ from bert_textclassification.training.fine_tuning import (
 )
 from bert_textclassification.training.manifest import Chosen, describe, versions
 from bert_textclassification.training.model_files import WEIGHTS
+from bert_textclassification.training.progress import progress
 from bert_textclassification.training.quality import Logits, assess
 from bert_textclassification.training.report import model_card
 from bert_textclassification.training.understanding import with_understanding
@@ -107,7 +106,7 @@ def measure_variants(
     obstacles = {name: obstacle(form, models) for name, form in FORMS.items()}
     not_built = {name: reason for name, reason in obstacles.items() if reason}
     variants = {}
-    for name in tqdm([name for name in FORMS if name not in not_built], desc="measuring variants", file=sys.stderr):
+    for name in progress([name for name in FORMS if name not in not_built], desc="measuring variants", unit="variant"):
         path = write(FORMS[name], models, folder)
         try:
             variants[name] = unfinished.get(name) or unfinished.put(

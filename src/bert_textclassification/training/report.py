@@ -1,4 +1,4 @@
-"""Results for people: the model card, the summary of a run, and its publication.
+"""Results for people: the model card, and the publication of a run.
 
 python -m bert_textclassification.training.report publish sst2    # runs/sst2 -> notebooks/results, README
 """
@@ -6,11 +6,9 @@ python -m bert_textclassification.training.report publish sst2    # runs/sst2 ->
 import json
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from bert_textclassification.artifact import PASSED, Manifest
+from bert_textclassification.artifact import Manifest
 from bert_textclassification.errors import UserError
 from bert_textclassification.training import readme
 from bert_textclassification.training.behaviour import behaviours_section
@@ -21,7 +19,6 @@ from bert_textclassification.training.slices import slices_section
 from bert_textclassification.training.tables import (
     FIGURES,
     figure,
-    int8_row,
     markdown_table,
     percent,
     with_interval,
@@ -182,79 +179,6 @@ def _seeds(manifest: Manifest) -> str:
     )
 
 
-def summary_table(results: dict[str, Any]) -> str:
-    """Return the outcome of a run as a table for a terminal: quality on test, and one measurement of the speed."""
-    benchmark, baseline = results["quantization_benchmark"], results["exploration"]["baseline_test"]
-    header = [
-        "", "accuracy", "av. precision", "log loss", "cal. error", "agreement", "p50 ms", "p95 ms", "texts/s",
-        "speed-up", "MB",
-    ]  # fmt: skip
-    shares = [percent(baseline[name]["value"]) for name in ("accuracy", "average_precision")]
-    rows = [["TF-IDF + logistic regression", *shares, *[""] * 8]]
-    rows += [
-        [
-            name,
-            *(figure(benchmark["variants"].get(name, benchmark["variants"]["fp32"]), one) for one in FIGURES),
-            percent(row["agreement"]),
-            f"{row['p50_ms']:.2f}",
-            f"{row['p95_ms']:.2f}",
-            f"{row['texts_per_second']:.0f}",
-            f"{row['speedup']:.2f}x",
-            f"{row['size_mb']:.0f}",
-        ]
-        for name, row in benchmark["table"].items()
-    ]
-    http = results["deployment"]["latency_ms"]
-    rows.append(["over HTTP, default variant", *[""] * 5, f"{http['p50']:.2f}", f"{http['p95']:.2f}", "", "", ""])
-    return f"\n{_aligned(header, rows)}\n\n{served_in_words(benchmark)}\n"
-
-
-def served_in_words(benchmark: dict[str, Any]) -> str:
-    """Return a sentence on the served variant from a benchmark's table, so that both have the same speeds."""
-    table, variants, served = benchmark["table"], benchmark["variants"], benchmark["default_variant"]
-    row = table[served]
-    points = 100 * (row["accuracy"] - table["fp32"]["accuracy"])
-    passed = [name for name in variants if variants[name]["verdict"] == PASSED]
-    fastest = min([served, *passed], key=lambda name: table[name]["mean_ms"])
-    milliseconds = f"{table[fastest]['mean_ms']:.2f} ms a text against {row['mean_ms']:.2f}"
-    sentences = [
-        f"{served} is served: {row['speedup']:.1f} times torch fp32's speed in these rounds ({row['speedup_low']:.1f}–"
-        f"{row['speedup_high']:.1f}), accuracy {0 + points:+.2f} points on test.",
-        *([] if fastest == served else [f"{fastest} was faster here: {milliseconds}."]),
-        *(f"{name} {variant['verdict']}." for name, variant in variants.items() if name not in passed),
-    ]
-    return " ".join(sentences)
-
-
-def summary_line(run: RunFolder) -> dict[str, Any]:
-    """Return the outcome of a run for programs.
-
-    `fp32` is the fine-tuned torch model at each text's own length; `speedup_int8` is its time for the benchmark's
-    texts over int8's, in the same rounds. `accuracy_served` is that of `served_variant` on test, at the threshold that
-    is served.
-    """
-    results = run.results()
-    benchmark, deployment = results["quantization_benchmark"], results["deployment"]
-    fp32, int8 = benchmark["table"]["torch fp32"], int8_row(benchmark["table"])
-    balance = results["exploration"]["balance"]
-    return {
-        "train_rows": balance["train"]["rows"],
-        "test_rows": balance["test"]["rows"],
-        "accuracy_fp32": round(fp32["accuracy"], 4),
-        "accuracy_int8": round(int8["accuracy"], 4),
-        "served_variant": benchmark["default_variant"],
-        "accuracy_served": round(benchmark["quality"]["metrics"]["test"]["accuracy"]["value"], 4),
-        "agreement": round(int8["agreement"], 4),
-        "p50_ms_fp32": round(fp32["p50_ms"], 3),
-        "p50_ms_int8": round(int8["p50_ms"], 3),
-        "speedup_int8": round(int8["speedup"], 2),
-        "model_dir": str(run.model),
-        "example_text": deployment["example"]["text"],
-        "example_label": deployment["example"]["label"],
-        "example_score": deployment["example"]["score"],
-    }
-
-
 def publish(name: str) -> None:
     """Copy the results and figures of `runs/<name>` to `notebooks/results/` and bring the README's table up to date."""
     run = RunFolder(Path("runs") / name)
@@ -268,17 +192,6 @@ def publish(name: str) -> None:
     for picture in _PUBLISHED_FIGURES:
         shutil.copyfile(run.figures / f"{picture}.png", RESULTS / f"{name}_{picture}.png")
     readme.update()
-
-
-def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in [header, *rows]
-    )
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ results.json    one section a stage: every number that is published
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure  # the pipeline draws nothing and need not wait for it
 
 
 class RunFolder:
@@ -47,10 +48,13 @@ class RunFolder:
         content: dict[str, Any] = json.loads(self._results.read_text(encoding="utf-8"))
         return content
 
-    def save_figure(self, figure: Figure, name: str) -> Path:
-        """Write `figure` as PNG and return its path."""
+    def save_figure(self, figure: "Figure | None", name: str) -> Path:
+        """Write `figure` as PNG and return its path; without a figure, remove the one of an earlier run."""
         path = self.figures / f"{name}.png"
-        figure.savefig(path, dpi=110, bbox_inches="tight")
+        if figure is None:
+            path.unlink(missing_ok=True)
+        else:
+            figure.savefig(path, dpi=110, bbox_inches="tight")
         return path
 
     def save_page(self, page: str, name: str) -> Path:

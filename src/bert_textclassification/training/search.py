@@ -21,7 +21,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from bert_textclassification.errors import ConfigurationError, UserError
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training import command
 from bert_textclassification.training.benchmark import machine
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprint, load_splits
@@ -34,8 +35,10 @@ from bert_textclassification.training.search_latency import Stopwatch
 from bert_textclassification.training.search_report import training_command, write_best, write_report
 from bert_textclassification.training.search_space import DEFAULT_SPACE, SearchSpace, read_space
 from bert_textclassification.training.search_trial import Objective, higher_is_better
+from bert_textclassification.training.trainer import class_weights
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+_MODULE = "bert_textclassification.training.search"
 _MADE_FROM = "made from"  # in the study
 _AGAIN = "again"  # in a trial: the number of the one that it repeats
 
@@ -49,6 +52,7 @@ def search(config: TrainingConfig, splits: Splits, space: SearchSpace, trials: i
         ConfigurationError: the study there was made from something else, or another process is at it.
     """
     config = with_max_length(with_chosen_metric(config, splits), splits)
+    _refuse_idle_class_weights(config, splits, space)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         study = open_study(config, splits, space, folder)
@@ -96,6 +100,15 @@ def take_up(study: optuna.Study) -> None:
             study.tell(trial.number, state=TrialState.FAIL)
         if trial.number not in again:
             study.enqueue_trial(trial.params, user_attrs={_AGAIN: trial.number})
+
+
+def _refuse_idle_class_weights(config: TrainingConfig, splits: Splits, space: SearchSpace) -> None:
+    automatic = config.model_copy(update={"class_weights": "auto"})
+    if "class_weights" in space.names() and class_weights(splits, automatic) is None:
+        raise ConfigurationError(
+            "The search space has class_weights, which change nothing here: train is balanced enough that there are "
+            "none; take them out."
+        )
 
 
 def _made_from(config: TrainingConfig, splits: Splits, space: SearchSpace) -> dict[str, Any]:
@@ -151,26 +164,23 @@ def settings_of(data: str, given: dict[str, Any], space: SearchSpace) -> Trainin
 def main(arguments: list[str] | None = None) -> int:
     """Search as the command line asks; return the exit status."""
     asked = _parser().parse_args(arguments)
-    try:
-        space, given = read_space(asked.space), parse_settings(asked.settings)
-        config = settings_of(asked.data, given, space)
-        splits = load_splits(config)
-        print(*splits.notes, choose_metric(config, splits).sentence, sep="\n", file=sys.stderr)
-        config = with_chosen_metric(config, splits)
-        folder = RunFolder(Path("runs") / asked.name).search
-        study = search(config, splits, space, asked.trials, folder)
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted; the same command goes on.", file=sys.stderr)
-        return 130
+    again = command.command_line(_MODULE, sys.argv[1:] if arguments is None else arguments)
+    return command.run(lambda: _run(asked), f"The search was interrupted; go on with:\n{again}")
+
+
+def _run(asked: argparse.Namespace) -> None:
+    space, given = read_space(asked.space), parse_settings(asked.settings)
+    config = settings_of(asked.data, given, space)
+    splits = load_splits(config)
+    print(*splits.notes, choose_metric(config, splits).sentence, sep="\n", file=sys.stderr)
+    config = with_chosen_metric(config, splits)
+    folder = RunFolder(Path("runs") / asked.name).search
+    study = search(config, splits, space, asked.trials, folder)
     print(write_report(study, config, folder).to_string(index=False, float_format="{:.4g}".format))
     best = write_best(study, config, given, folder)
     print(f"Trials, pictures and best.json are in {folder}. Train with the best settings:")
     print(training_command(asked.name, asked.data, best["settings"]))
     print(json.dumps(best))
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

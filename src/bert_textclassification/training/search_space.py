@@ -26,10 +26,20 @@ if TYPE_CHECKING:
 
 DEFAULT_SPACE = Path(__file__).with_suffix(".yaml")
 MOST_PARAMETERS = MOST_VALUES = 30  # of each kind, and of a categorical one: SageMaker's quota
+# What changes the model that a trial trains: only these can be searched.
+SEARCHABLE = (
+    "layers", "max_length", "dropout", "epochs", "batch_size", "learning_rate", "layer_decay", "r_drop", "weight_decay",
+    "warmup_ratio", "class_weights", "evaluations_per_epoch", "early_stopping_patience", "precision", "exit_layers",
+)  # fmt: skip
 # What decides on the rows, the tokens, or how models are judged: trials that differ in it cannot be compared.
 SAME_FOR_ALL = (
-    "data", "text_column", "label_column", "positive_label", "validation_fraction", "test_fraction", "duplicates",
+    "data", "text_column", "label_column", "positive_label", "validation_fraction", "test_fraction", "drop",
     "base_model", "selection_metric", "seed",
+)  # fmt: skip
+# What a trial does not look at: it trains one model and scores its int8 form on validation, whatever these are.
+WITHOUT_EFFECT = (
+    "max_accuracy_loss", "max_exit_loss", "student_layers", "threshold_for", "false_positive_cost",
+    "false_negative_cost", "review_cost", "seeds", "behaviours",
 )  # fmt: skip
 
 Number = TypeVar("Number", int, float)
@@ -133,6 +143,11 @@ def _check(path: str | Path, space: SearchSpace, name: str, value: Any) -> None:
     if name in SAME_FOR_ALL:
         raise ConfigurationError(
             f"The search space {path}: {name} must be the same in all trials; give it as a setting."
+        )
+    if name in WITHOUT_EFFECT:
+        raise ConfigurationError(
+            f"The search space {path}: {name} changes neither the score nor the speed of a trial, which is one model; "
+            "take it out, and give it as a setting when you train with the best settings."
         )
     try:
         TrainingConfig.of({"data": "", name: value})

@@ -10,12 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.serving.local_server import LocalServer
 from bert_textclassification.serving.predictor import Prediction, Predictor
 from bert_textclassification.training.benchmark import median_with_range, time_requests
+from bert_textclassification.training.progress import progress
 
 BULK_TEXTS, BULK_PARTS = 10_000, 10
 ZIPF_EXPONENT, ZIPF_REQUESTS = 1.0, 2000
@@ -30,7 +29,7 @@ def bulk_gain(artifact: Artifact, texts: Sequence[str]) -> dict[str, float]:
     predictor = Predictor(artifact)
     many = different_texts(texts, BULK_TEXTS, seed=0)
     gains, difference = [], 0.0
-    for part in tqdm(range(BULK_PARTS), desc="bulk", unit="part", file=sys.stderr):
+    for part in progress(range(BULK_PARTS), desc="bulk", unit="part"):
         some = many[part::BULK_PARTS]
         alone, seconds_alone = timed(partial(one_by_one, predictor, some))
         together, seconds_together = timed(partial(predictor.predict, some))
@@ -44,7 +43,7 @@ def bulk_gain_over_http(artifact: Artifact, texts: Sequence[str]) -> dict[str, f
     many = different_texts(texts, BULK_TEXTS, seed=0)
     gains = []
     with LocalServer(SERVE, artifact.folder, CACHE_TEXTS="0", REQUEST_TIMEOUT_S="55") as server:
-        for part in tqdm(range(HTTP_ROUNDS), desc="bulk over HTTP", unit="round", file=sys.stderr):
+        for part in progress(range(HTTP_ROUNDS), desc="bulk over HTTP", unit="round"):
             alone = statistics.mean(time_requests(server.port, many[part::BULK_PARTS])["samples"]) / 1000
             _, together = timed(partial(server.predict, many))
             gains.append(alone / (together / len(many)))

@@ -11,7 +11,6 @@ import datasets
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 from transformers import (
     DataCollatorWithPadding,
     PreTrainedTokenizerBase,
@@ -39,6 +38,7 @@ from bert_textclassification.training.judging import (
 from bert_textclassification.training.learning_rates import groups
 from bert_textclassification.training.loss import ExitLoss
 from bert_textclassification.training.model import TextClassifier
+from bert_textclassification.training.progress import progress
 from bert_textclassification.training.selection import Evaluation, kept
 from bert_textclassification.training.stopping import EvaluationStopped, StopWithCheckpoint
 
@@ -273,10 +273,7 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar."""
-        self._bar = tqdm(
-            total=state.max_steps, initial=state.global_step, desc="fine-tuning", unit="step", file=sys.stderr,
-            mininterval=1.0 if sys.stderr.isatty() else 10.0,  # in a log every step of the bar is a line
-        )  # fmt: skip
+        self._bar = progress(total=state.max_steps, initial=state.global_step, desc="fine-tuning", unit="step")
         self._shown: dict[str, str] = {}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
