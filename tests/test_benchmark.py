@@ -1,6 +1,7 @@
 """Measuring: every contender sees every text in every round, and ratios are taken within a round."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bert_textclassification.training import benchmark
@@ -52,3 +53,20 @@ def test_requests_are_timed_over_http(tiny_server):
     assert 0 < latencies["p50"] <= latencies["p95"] <= latencies["p99"]
     with pytest.raises(RuntimeError, match="answered 400"):
         benchmark.time_requests(tiny_server.port, [" "])
+
+
+def test_the_sentence_about_what_is_served_has_the_figures_of_its_table(tiny_artifact):
+    manifest = tiny_artifact.manifest
+    rows = {benchmark.TORCH: 1.0, "fp32": 1.4, "int8": 5.0, "int8_onnx": 4.0}
+    table = pd.DataFrame(
+        {name: {"speedup": one, "speedup_low": one - 0.2, "speedup_high": one + 0.2} for name, one in rows.items()}
+    ).T
+    assert benchmark.served_sentence(manifest, table) == (
+        "int8 is served: 5.0 times the speed of torch fp32 (4.8 to 5.2 between rounds)."
+    )
+    table.loc["int8_onnx"] *= 2
+    assert "int8_onnx is faster in these rounds (8.0 times)" in benchmark.served_sentence(manifest, table)
+    lossy = manifest.variants["int8_onnx"].model_copy(update={"verdict": "loses 3.00 points of accuracy"})
+    refused = manifest.model_copy(update={"variants": manifest.variants | {"int8_onnx": lossy}})
+    sentence = benchmark.served_sentence(refused, table)
+    assert sentence.endswith("between rounds). int8_onnx loses 3.00 points of accuracy.")

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from bert_textclassification.artifact import Artifact
+from bert_textclassification.artifact import PASSED, Artifact, Manifest
 from bert_textclassification.serving.engine import Engine, load_engine
 from bert_textclassification.training.fine_tuning import torch_logits
 from bert_textclassification.training.model import TextClassifier
@@ -69,10 +69,28 @@ def record(
         "rounds": rounds,
         "default_variant": manifest.default_variant,
         "default_reason": manifest.default_reason,
+        "served": served_sentence(manifest, table),
         "quality": manifest.model_dump(include=quality),
         "variants": {name: variant.model_dump() for name, variant in manifest.variants.items()},
         "table": table.to_dict("index"),
     }
+
+
+def served_sentence(manifest: Manifest, table: pd.DataFrame) -> str:
+    """Return how fast the default variant is in `table`, and why no faster one is served: figures of `table` alone."""
+    name = manifest.default_variant
+    own, fastest = table.loc[name], table.loc[list(manifest.variants), "speedup"].idxmax()
+    sentences = [
+        f"{name} is served: {own['speedup']:.1f} times the speed of {TORCH} ({own['speedup_low']:.1f} to "
+        f"{own['speedup_high']:.1f} between rounds).",
+        *(f"{other} {one.verdict}." for other, one in manifest.variants.items() if one.verdict != PASSED),
+    ]
+    if fastest != name and manifest.variants[fastest].verdict == PASSED:
+        sentences.append(
+            f"{fastest} is faster in these rounds ({table.loc[fastest, 'speedup']:.1f} times); when the artifact was made, "
+            "it was not, or not beyond the measured spread."
+        )
+    return " ".join(sentences)
 
 
 def sample_stream(items: Sequence[Item], texts: int, seed: int) -> list[Item]:

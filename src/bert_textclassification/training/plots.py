@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from bert_textclassification.artifact import Decision, SliceResult
-from bert_textclassification.training.calibration import calibrated_scores, reliability
+from bert_textclassification.training.calibration import LogOdds, probabilities, reliability
 from bert_textclassification.training.decision import coverage_curve
 from bert_textclassification.training.slices import verdict
 
@@ -64,9 +64,9 @@ def plot_confusion(table: pd.DataFrame) -> Figure:
     return _finished(figure)
 
 
-def plot_reliability(targets: Sequence[int], logits: NDArray[np.float32], temperature: float) -> Figure:
-    """Draw accuracy against confidence before and after the temperature; each point's area is its share of rows."""
-    before, after = (reliability(targets, calibrated_scores(logits, divisor)) for divisor in (1.0, temperature))
+def plot_reliability(targets: Sequence[int], log_odds: LogOdds) -> Figure:
+    """Draw accuracy against confidence before and after calibration; each point's area is its share of rows."""
+    before, after = (reliability(targets, probabilities(found)) for found in log_odds)
     figure, axes = plt.subplots(figsize=(4.2, 4))
     axes.plot([0.5, 1], [0.5, 1], color=GREY, linestyle="--", label="as sure as right")
     for table, colour, name in ((before, ORANGE, "before"), (after, BLUE, "after")):
@@ -79,10 +79,10 @@ def plot_reliability(targets: Sequence[int], logits: NDArray[np.float32], temper
 
 
 def plot_coverage(
-    targets: Sequence[int], logits: NDArray[np.float32], decision: Decision, coverage: float | None = None
+    targets: Sequence[int], scores: NDArray[np.float64], decision: Decision, coverage: float | None = None
 ) -> Figure:
     """Draw how accurate the model is on its surest texts, by their share, and the share that the review band leaves."""
-    curve = coverage_curve(targets, calibrated_scores(logits, decision.temperature), decision.threshold)
+    curve = coverage_curve(targets, scores, decision.threshold)
     figure, axes = plt.subplots(figsize=(5, 3.2))
     axes.plot(100 * curve["coverage"], 100 * curve["accuracy"], color=BLUE)
     if coverage is not None:

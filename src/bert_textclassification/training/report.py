@@ -67,7 +67,8 @@ The positive class is `{positive}`; a text gets it from a score of {manifest.dec
 {_review(manifest)}
 ## Calibration
 
-Logits are divided by a temperature of {manifest.decision.temperature:.3g}, so that scores can be read as probabilities.
+A score is the logistic function of the difference of the two logits, divided by a temperature, plus an offset. Both are
+chosen so that scores can be read as probabilities{_scales(manifest)}.
 
 {markdown_table(["", "calibration error before", "after", "log loss before", "after"], _calibration(manifest))}
 
@@ -123,6 +124,12 @@ def _comparisons(manifest: Manifest) -> str:
     return "".join(f"- {one.sentence}\n" for one in (*manifest.comparisons.values(), *variants))
 
 
+def _scales(manifest: Manifest) -> str:
+    *early, last = manifest.exit_scales(manifest.default_variant)
+    named = [(f"early exit {number}", scale) for number, scale in enumerate(early, 1)] + [("last layer", last)]
+    return "".join(f"; {name}: {scale.temperature:.3g} and {scale.offset:+.3g}" for name, scale in named)
+
+
 def _calibration(manifest: Manifest) -> list[list[str]]:
     names = ("error_before", "error_after", "log_loss_before", "log_loss_after")
     return [[split, *(f"{found[name]:.4f}" for name in names)] for split, found in manifest.calibration.items()]
@@ -171,7 +178,7 @@ def summary_table(results: dict[str, Any]) -> str:
     ]
     http = results["deployment"]["latency_ms"]
     rows.append(["over HTTP, default variant", "", "", f"{http['p50']:.2f}", f"{http['p95']:.2f}", "", "", ""])
-    return "\n" + _aligned(header, rows) + f"\n\n{results['quantization_benchmark']['default_reason']}\n"
+    return "\n" + _aligned(header, rows) + f"\n\n{results['quantization_benchmark']['served']}\n"
 
 
 def summary_line(run: RunFolder) -> dict[str, Any]:
