@@ -3,35 +3,39 @@
 import numpy as np
 import pytest
 
+from bert_textclassification.serving.calibration import margins
 from bert_textclassification.training.calibration import (
-    calibrated_scores,
+    LogOdds,
     calibration_error,
     calibration_floor,
     calibration_in_words,
     calibration_table,
-    fit_temperature,
+    fit_scale,
+    log_loss,
+    offset_helps,
+    probabilities,
     reliability,
 )
 from bert_textclassification.training.evaluation import positive_scores
 
 
-def overconfident(times, rows=20_000):
-    """Return targets drawn from known probabilities, and logits that are `times` as far apart as they should be."""
-    rng = np.random.default_rng(0)
-    margins = rng.normal(0, 2, rows)
-    targets = (rng.random(rows) < 1 / (1 + np.exp(-margins))).astype(int)
-    return targets, np.stack([np.zeros(rows), times * margins], axis=1).astype(np.float32)
+def overconfident(times, rows=20_000, seed=0):
+    """Return targets drawn from known probabilities, and log-odds that are `times` what they should be."""
+    rng = np.random.default_rng(seed)
+    right = rng.normal(0, 2, rows)
+    targets = (rng.random(rows) < 1 / (1 + np.exp(-right))).astype(int)
+    return targets, times * right
 
 
 @pytest.mark.parametrize("times", [0.5, 1, 3])
 def test_the_temperature_is_how_many_times_the_logits_are_too_far_apart(times):
-    assert fit_temperature(*overconfident(times)) == pytest.approx(times, rel=0.05)
+    assert fit_scale(*overconfident(times)).temperature == pytest.approx(times, rel=0.05)
 
 
 def test_right_probabilities_have_no_calibration_error_and_overconfident_ones_do():
-    targets, logits = overconfident(3)
-    assert calibration_error(targets, calibrated_scores(logits, 1)) > 0.08
-    assert calibration_error(targets, calibrated_scores(logits, 3)) < 0.01
+    targets, log_odds = overconfident(3)
+    assert calibration_error(targets, probabilities(log_odds)) > 0.08
+    assert calibration_error(targets, probabilities(log_odds / 3)) < 0.01
 
 
 def test_the_error_is_the_one_worked_out_by_hand():
@@ -42,26 +46,45 @@ def test_the_error_is_the_one_worked_out_by_hand():
 
 
 def test_no_label_changes_with_the_temperature():
-    logits = overconfident(2)[1]
-    np.testing.assert_array_equal(calibrated_scores(logits, 1) >= 0.5, calibrated_scores(logits, 2.7) >= 0.5)
+    targets, log_odds = overconfident(2)
+    np.testing.assert_array_equal(log_odds >= 0, fit_scale(targets, log_odds).log_odds(log_odds) >= 0)
 
 
 def test_scores_are_those_that_the_server_gives():
     logits = np.array([[0, 0], [1, 3], [50, -50], [-3, 800]], dtype=np.float32)
-    np.testing.assert_allclose(calibrated_scores(logits, 1), positive_scores(logits), rtol=1e-12)
+    np.testing.assert_allclose(probabilities(margins(logits)), positive_scores(logits), rtol=1e-12)
+
+
+def test_an_offset_is_found_where_every_score_of_a_class_is_too_high():
+    targets, log_odds = overconfident(2, rows=2000)
+    assert offset_helps(targets, log_odds + 1)
+    scale = fit_scale(targets, log_odds + 1, with_offset=True)
+    assert (scale.temperature, scale.offset) == (pytest.approx(2, rel=0.1), pytest.approx(-0.5, abs=0.15))
+    assert log_loss(targets, scale.log_odds(log_odds + 1)) < log_loss(targets, log_odds / 2) + 0.002
+
+
+def test_an_offset_that_chance_explains_is_not_taken():
+    taken = [offset_helps(*overconfident(2, rows=200, seed=seed)) for seed in range(60)]
+    assert np.mean(taken) <= 0.12  # of a test at 5 %
+
+
+def test_rows_of_little_weight_hardly_move_the_scale():
+    (targets, sure), (others, unsure) = overconfident(4, rows=2000), overconfident(1, rows=2000, seed=1)
+    weights = np.repeat([1.0, 1e-3], 2000)
+    scale = fit_scale(np.append(targets, others), np.append(sure, unsure), weights=weights)
+    assert scale.temperature == pytest.approx(fit_scale(targets, sure).temperature, rel=0.02)
 
 
 @pytest.mark.parametrize("rows", [2, 54, 2000])
 def test_a_model_that_is_never_wrong_is_as_sure_as_its_rows_allow(rows):
-    margins = np.where(np.arange(rows) % 2, 5.0, -5.0)
-    logits = np.stack([np.zeros(rows), margins], axis=1).astype(np.float32)
-    sure = calibrated_scores(logits, fit_temperature(np.arange(rows) % 2, logits)).max()
+    log_odds = np.where(np.arange(rows) % 2, 5.0, -5.0)
+    sure = probabilities(fit_scale(np.arange(rows) % 2, log_odds).log_odds(log_odds)).max()
     assert sure == pytest.approx((rows / 2 + 1) / (rows / 2 + 2), abs=1e-3)
 
 
 def test_the_table_tells_before_and_after_for_each_split():
-    targets, logits = overconfident(3, rows=2000)
-    table = calibration_table({"validation": (targets, logits)}, temperature=3)
+    targets, log_odds = overconfident(3, rows=2000)
+    table = calibration_table({"validation": (targets, LogOdds(log_odds, log_odds / 3))})
     assert table["validation"]["error_after"] < table["validation"]["error_before"]
     assert table["validation"]["log_loss_after"] < table["validation"]["log_loss_before"]
 

@@ -71,9 +71,7 @@ def test_a_rare_label_among_many_rows_has_thresholds_enough(objective):
 
 def test_a_bound_that_nothing_reaches_is_said_to_be_missed():
     targets, scores = [0, 1, 0, 0], [0.9, 0.5, 0.8, 0.1]
-    decision = choose_decision(
-        config(threshold_for="precision>=0.99"), targets, np.stack([np.zeros(4), scores], axis=1), "validation"
-    )
+    decision = choose_decision(config(threshold_for="precision>=0.99"), targets, np.array(scores), "validation")
     assert "which no threshold reached" in decision.objective
 
 
@@ -132,6 +130,5 @@ def test_the_coverage_curve_starts_with_the_surest_and_ends_with_everything():
     assert curve["accuracy"].tolist() == [1, 1, pytest.approx(2 / 3), 0.75]
 
 
-def test_labels_follow_temperature_and_threshold():
-    logits = np.array([[0, 1], [0, 3]], dtype=np.float32)
-    assert labels_of(logits, Decision(temperature=2, threshold=0.7)).tolist() == [False, True]
+def test_the_label_is_that_of_the_larger_logit():
+    assert labels_of(np.array([[0, 1], [0, 0], [0, -3]], dtype=np.float32)).tolist() == [True, True, False]

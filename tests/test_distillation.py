@@ -7,14 +7,16 @@ import torch
 from bert_textclassification.artifact import PASSED
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving import native_engine
+from bert_textclassification.serving.calibration import margins
 from bert_textclassification.serving.predictor import Predictor
-from bert_textclassification.training.decision import choose_decision, labels_of
+from bert_textclassification.training.decision import labels_of
 from bert_textclassification.training.distillation import distil, hidden_loss, score_loss, smaller
 from bert_textclassification.training.evaluation import agreement
 from bert_textclassification.training.fine_tuning import evaluate_splits, fine_tune, torch_logits
+from bert_textclassification.training.gate import Yardstick
 from bert_textclassification.training.loss import ExitLoss
 from bert_textclassification.training.model import kept_layers
-from bert_textclassification.training.quantization import build_artifact, judged, judges
+from bert_textclassification.training.quantization import build_artifact, judged
 
 needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
 
@@ -101,14 +103,14 @@ def test_a_student_is_a_variant_and_is_judged_against_the_teacher(teacher, stude
     artifact = build_artifact(teacher, tiny_splits, tmp_path)
     variant = artifact.manifest.variants["int8_student"]
     evaluated = evaluate_splits(teacher, teacher.model(), tiny_splits)
-    test, jury = evaluated["test"], judges(evaluated)
+    yardstick = Yardstick.of(teacher.config, evaluated)
     served = Predictor(artifact, "int8_student").predict(tiny_splits.test["text"].tolist())
     logits = np.array([one.logits for one in served])
-    yardstick = choose_decision(teacher.config, jury.targets, jury.reference, "")
-    labels = labels_of(logits, yardstick.model_copy(update={"temperature": variant.temperature}))
-    assert variant.agreement["test"] == pytest.approx(np.mean(labels == labels_of(test.reference, yardstick)))
+    labels = yardstick.labels(variant.exit_scales[0].log_odds(margins(logits)))
+    theirs = yardstick.labels(yardstick.log_odds["test"])
+    assert variant.agreement["test"] == pytest.approx(np.mean(labels == theirs))
     assert variant.size_bytes < artifact.manifest.variants["int8"].size_bytes
-    np.testing.assert_allclose(logits, torch_logits(student.model(), test.token_ids), atol=0.1)
+    np.testing.assert_allclose(logits, torch_logits(student.model(), evaluated["test"].token_ids), atol=0.1)
     assert variant.loss_at_most >= variant.loss_points
 
 
@@ -117,7 +119,8 @@ def test_a_student_must_be_shown_to_keep_the_accuracy_and_int8_need_not(teacher,
     made = build_artifact(teacher, tiny_splits, tmp_path).manifest.variants
     unsure = {"loss_points": 0.0, "p_value": 1.0, "loss_at_most": 2.0}
     variants = {name: made[name].model_copy(update=unsure) for name in ("int8", "int8_student")}
-    found = judged(tmp_path, variants, evaluate_splits(teacher, teacher.model(), tiny_splits)["validation"], 0.5)
+    config = teacher.config.model_copy(update={"max_accuracy_loss": 0.5})
+    found = judged(variants, dict.fromkeys(variants, np.ones((5, 10))), config)
     assert found["int8"].verdict == PASSED
     assert found["int8_student"].verdict.startswith("may lose up to 2.00 points")
 

@@ -1,21 +1,40 @@
 """The early exit: how sure it must be, what it changes and what it does not, from training to the reply."""
 
+import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.artifact import Artifact
+from bert_textclassification.errors import ArtifactError, ConfigurationError
 from bert_textclassification.serving import native_engine
+from bert_textclassification.serving.engine import load_engine
 from bert_textclassification.serving.native_engine import NativeEngine
 from bert_textclassification.serving.predictor import Predictor
+from bert_textclassification.training.calibration import (
+    LogOdds,
+    calibration_error,
+    fit_scale,
+    log_loss,
+    probabilities,
+)
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.early_exit import smallest_margins
-from bert_textclassification.training.fine_tuning import fine_tune, torch_logits
+from bert_textclassification.training.early_exit import (
+    choose_exits,
+    exits_taken,
+    fit_scales,
+    raised_margins,
+    smallest_margins,
+)
+from bert_textclassification.training.evaluation import average_precision
+from bert_textclassification.training.fine_tuning import evaluate_splits, fine_tune, torch_logits
+from bert_textclassification.training.gate import average_precision_loss, keeps_within, log_loss_increase
 from bert_textclassification.training.model import find_base_model, layers_of_exits
-from bert_textclassification.training.quantization import build_artifact
+from bert_textclassification.training.quantization import build_artifact, variants_table
 
 needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
 
@@ -24,9 +43,15 @@ def logits(margins):
     return np.array([[0.0, margin] for margin in margins], dtype=np.float32)
 
 
+def margins_of(targets, early, last, max_loss):
+    """Return the margins of exits whose logits are calibrated already."""
+    labels = [one[:, 1] >= 0 for one in (*early, last)]
+    return smallest_margins(targets, [np.abs(one[:, 1]) for one in early], labels, max_loss)
+
+
 def smallest_margin(targets, early, last, max_loss):
     """Return the margin of a single exit."""
-    return smallest_margins(targets, [early], last, max_loss)[0]
+    return margins_of(targets, [early], last, max_loss)[0]
 
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(-8, 8), st.integers(-8, 8)), min_size=1, max_size=40)
@@ -65,10 +90,10 @@ def test_the_margin_keeps_the_budget_and_a_smaller_one_would_not(rows, max_loss)
 
 def test_each_exit_answers_what_those_before_it_leave():
     first, second, last = logits([5, 1, 1, 1]), logits([-9, 5, -0.5, 1]), logits([1, 1, 1, 1])
-    margins = smallest_margins([1, 1, 1, 1], [first, second], last, max_loss=0)
+    margins = margins_of([1, 1, 1, 1], [first, second], last, max_loss=0)
     assert margins[0] < 1  # never wrong: it answers everything, and nothing is left to the second
     wrong = logits([5, -1, 1, 0.5])
-    margins = smallest_margins([1, 1, 1, 1], [wrong, second], last, max_loss=0)
+    margins = margins_of([1, 1, 1, 1], [wrong, second], last, max_loss=0)
     assert margins[0] == 3
     assert 0.5 < margins[1] <= 5  # its mistake at 9 was answered before
 
@@ -81,9 +106,7 @@ def test_all_exits_together_keep_the_budget(rows, max_loss, others):
     early = [logits([row[1] for row in rows]), logits(others[: len(rows)])]
     last = logits([row[2] for row in rows])
     found = last.copy()
-    for exit_logits, margin in reversed(
-        list(zip(early, smallest_margins(targets, early, last, max_loss), strict=True))
-    ):
+    for exit_logits, margin in reversed(list(zip(early, margins_of(targets, early, last, max_loss), strict=True))):
         answers = np.abs(exit_logits[:, 1]) >= margin
         found = np.where(answers[:, None], exit_logits, found)
     lost = ((found[:, 1] >= 0) != targets) & ((last[:, 1] >= 0) == targets)
@@ -192,3 +215,182 @@ def test_a_reply_says_how_many_layers_a_text_took(early_artifact):
 def test_without_an_exit_there_is_no_such_variant_and_the_manifest_says_why(tiny_artifact):
     assert "int8_early" not in tiny_artifact.manifest.variants
     assert "trained without early exits" in tiny_artifact.manifest.not_built["int8_early"]
+
+
+# -- one scale of scores for all exits
+
+
+def two_exits(rows=3000, seed=0):
+    """Return targets and logits of an early exit that is too sure and ranks worse, and of a last layer."""
+    rng = np.random.default_rng(seed)
+    log_odds = rng.normal(0, 3, rows)
+    targets = (rng.random(rows) < 1 / (1 + np.exp(-log_odds))).astype(int)
+    return targets, [logits(3 * np.tanh(log_odds + rng.normal(0, 1.5, rows))), logits(log_odds / 2)]
+
+
+def chosen(targets, found, keeps=lambda log_odds: True, max_loss=2.0, with_offset=False):
+    return choose_exits(targets, found, 0.5, max_loss, keeps, with_offset)
+
+
+def test_texts_are_calibrated_wherever_they_left():
+    (targets, found), (fresh, fresh_found) = two_exits(), two_exits(seed=1)
+    exits = chosen(targets, found)
+    raw = [one[:, 1].astype(float) for one in fresh_found]
+    left = exits_taken([np.abs(raw[0])], exits.margins)
+    for number, scale in enumerate(exits.scales):
+        rows = left == number
+        assert rows.mean() > 0.1
+        assert calibration_error(fresh[rows], probabilities(scale.log_odds(raw[number][rows]))) < 0.05
+    mixed = np.choose(left, raw)
+    of_one_temperature = fit_scale(fresh, mixed).log_odds(mixed)
+    served = np.choose(left, [scale.log_odds(one) for scale, one in zip(exits.scales, raw, strict=True)])
+    assert log_loss(fresh, served) < log_loss(fresh, of_one_temperature) - 0.005
+    assert average_precision(fresh, served) > average_precision(fresh, mixed) + 0.005
+
+
+def test_the_last_layer_has_the_scale_that_it_has_without_early_exits():
+    targets, found = two_exits()
+    assert chosen(targets, found).scales[-1] == fit_scale(targets, found[1][:, 1].astype(float))
+
+
+def test_fewer_texts_leave_until_what_must_be_kept_is_kept():
+    targets, found = two_exits()
+    sureness, asked = np.abs(found[0][:, 1]), []
+
+    def share(exits):
+        return np.mean(sureness >= exits.margins[0])
+
+    def keeps_at_the_fourth_time(log_odds):
+        asked.append(log_odds)
+        return len(asked) == 4
+
+    most, fewer = chosen(targets, found), chosen(targets, found, keeps_at_the_fourth_time)
+    none = chosen(targets, found, keeps=lambda log_odds: False)
+    assert share(most) > share(fewer) > share(none) == 0
+    assert share(fewer) == pytest.approx(0.85 * share(most), abs=0.01)
+    assert none.scales[-1] == most.scales[-1]
+
+
+def test_an_exit_that_ranks_its_clear_texts_wrongly_may_not_answer_as_many():
+    targets, found = two_exits()
+    reference = fit_scale(targets, found[1][:, 1].astype(float)).log_odds(found[1][:, 1].astype(float))
+    config = TrainingConfig.of({"data": "x"})
+    kept = chosen(targets, found, lambda log_odds: keeps_within(targets, reference, log_odds, config))
+    assert kept.margins[0] > chosen(targets, found).margins[0]
+    left = exits_taken([np.abs(found[0][:, 1])], kept.margins)
+    served = np.choose(left, [scale.log_odds(one[:, 1]) for scale, one in zip(kept.scales, found, strict=True)])
+    assert average_precision_loss(targets, reference, served).value <= config.max_average_precision_loss
+    assert log_loss_increase(targets, reference, served).value <= config.max_log_loss_increase
+
+
+@pytest.mark.parametrize("leaving", [0, 1, 3])
+def test_an_exit_where_few_texts_leave_is_not_surer_than_they_allow(leaving):
+    sure = np.append(np.full(leaving, 9.0), np.full(40, 0.1))
+    targets = np.append(np.ones(leaving), np.arange(40) % 2).astype(int)
+    index = np.append(np.zeros(leaving), np.ones(40)).astype(int)
+    early, _ = fit_scales(targets, [sure, sure], index, with_offset=True)
+    assert probabilities(early.log_odds(np.array([9.0])))[0] < 0.99
+
+
+def test_several_exits_share_the_rows():
+    sureness = [np.array([5.0, 1, 1, 1]), np.array([9.0, 5, 0.5, 1])]
+    assert exits_taken(sureness, (2, 1)).tolist() == [0, 1, 2, 1]
+    assert exits_taken(sureness, (math.inf, math.inf)).tolist() == [2, 2, 2, 2]
+    assert raised_margins(sureness, (2, 1), 1.0) == (2, 1)
+    assert raised_margins(sureness, (math.inf, 1), 0.5)[0] == math.inf
+
+
+@pytest.fixture(scope="module")
+def scaled_artifact(early_artifact, tmp_path_factory):
+    """An artifact where half of the texts leave early and each exit has a scale of its own."""
+    folder = tmp_path_factory.mktemp("scaled") / "model"
+    shutil.copytree(early_artifact.folder, folder)
+    predictor = Predictor(early_artifact, "int8_early")
+    token_ids = [text.ids for text in predictor.tokenise(TEXTS)]
+    early = NativeEngine(early_artifact.model_path("int8_early"), margins=(0.0,)).logits(token_ids)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["variants"]["int8_early"] |= {
+        "exit_margins": [float(np.median(np.abs(early[:, 1] - early[:, 0])))],
+        "exit_scales": [{"temperature": 3.0, "offset": 1.0}, {"temperature": 0.5, "offset": -0.25}],
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return Artifact.load(folder)
+
+
+LIFT, SHOP, BOTH = "my mother is stuck in the lift", "where is your shop?", "the heating is off and the rent is due "
+TEXTS = [LIFT, SHOP, "they came", "my boiler is leaking gas", "thank you", "please call me back", "hello", BOTH]
+
+
+@needs_kernels
+def test_the_server_scores_a_text_by_the_scale_of_the_exit_where_it_left(scaled_artifact):
+    found = Predictor(scaled_artifact, "int8_early").predict(TEXTS)
+    assert {one.layers for one in found} == {1, 2}
+    positive = scaled_artifact.manifest.labels[1]
+    for one in found:
+        temperature, offset = {1: (3.0, 1.0), 2: (0.5, -0.25)}[one.layers]
+        log_odds = (one.logits[1] - one.logits[0]) / temperature + offset
+        assert one.scores[positive] == pytest.approx(1 / (1 + np.exp(-log_odds)), abs=1e-9)
+
+
+@needs_kernels
+def test_training_scores_as_the_server_does(scaled_artifact, early_fine_tuned, tiny_splits):
+    variant = scaled_artifact.manifest.variants["int8_early"]
+    test = evaluate_splits(early_fine_tuned, early_fine_tuned.model(), tiny_splits)["test"]
+    outputs = load_engine(scaled_artifact.model_path("int8_early"), variant).run(test.token_ids)
+    expected = LogOdds.of(outputs, variant.exit_scales).scores
+    served = Predictor(scaled_artifact, "int8_early").predict(tiny_splits.test["text"].tolist())
+    scores = [one.scores[scaled_artifact.manifest.labels[1]] for one in served]
+    np.testing.assert_allclose(scores, expected, rtol=1e-12)
+
+
+@needs_kernels
+def test_windows_that_leave_at_different_exits_are_pooled_on_the_calibrated_scale(scaled_artifact):
+    predictor = Predictor(scaled_artifact, "int8_early")
+    text, positive = " ".join(TEXTS) * 8, scaled_artifact.manifest.labels[1]
+    (windows,) = predictor.tokenise([text], windows=True)
+    variant = scaled_artifact.manifest.variants["int8_early"]
+    outputs = load_engine(scaled_artifact.model_path("int8_early"), variant).run(windows.windows)
+    log_odds = LogOdds.of(outputs, variant.exit_scales).calibrated
+    lengths = [len(ids) for ids in windows.windows]
+    (found,) = predictor.predict([text], truncation="windows")
+    expected = 1 / (1 + np.exp(-np.average(log_odds, weights=lengths)))
+    assert found.scores[positive] == pytest.approx(expected, abs=1e-9)
+    np.testing.assert_allclose(found.logits, np.average(outputs.logits, axis=0, weights=lengths), atol=1e-6)
+    (again,) = Predictor(scaled_artifact, "int8_early", cache_texts=9).predict([text], truncation="windows")
+    assert again == found
+
+
+@needs_kernels
+def test_an_older_artifact_has_one_temperature_for_all_exits(scaled_artifact, tmp_path):
+    folder = shutil.copytree(scaled_artifact.folder, tmp_path / "model")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["variants"]["int8_early"]["exit_scales"]
+    manifest["variants"]["int8_early"]["temperature"] = 2.5
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    found = Predictor(Artifact.load(folder), "int8_early").predict(TEXTS)
+    assert {one.layers for one in found} == {1, 2}
+    for one in found:
+        expected = 1 / (1 + np.exp(-(one.logits[1] - one.logits[0]) / 2.5))
+        assert one.scores[scaled_artifact.manifest.labels[1]] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("scales", [[{"temperature": 1.0}], [{"temperature": 1.0}] * 3])
+def test_a_manifest_with_more_or_fewer_scales_than_exits_is_refused(scaled_artifact, tmp_path, scales):
+    folder = shutil.copytree(scaled_artifact.folder, tmp_path / "model")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["variants"]["int8_early"]["exit_scales"] = scales
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="2 exits, the last layer's included, need 2 exit_scales"):
+        Artifact.load(folder)
+
+
+@needs_kernels
+def test_the_manifest_has_ranking_and_calibration_of_every_variant_beside_those_of_fp32(early_artifact):
+    for variant in early_artifact.manifest.variants.values():
+        for figures in (variant.average_precision, variant.log_loss, variant.calibration_error):
+            assert {"validation", "test"} <= set(figures)
+        assert variant.average_precision_loss.low <= variant.average_precision_loss.high
+        assert variant.milliseconds_low <= variant.milliseconds <= variant.milliseconds_high
+        assert len(variant.exit_scales) == len(variant.exit_margins) + 1
+    assert early_artifact.manifest.variants["fp32"].log_loss_increase.value == pytest.approx(0, abs=1e-5)
+    assert "average_precision (test)" in variants_table(early_artifact).index

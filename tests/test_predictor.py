@@ -53,7 +53,7 @@ def test_a_variant_without_a_temperature_of_its_own_takes_the_decisions(copied_a
     path = copied_artifact / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["decision"]["temperature"] = 3
-    manifest["variants"]["int8"]["temperature"] = None
+    manifest["variants"]["int8"] |= {"temperature": None, "exit_scales": []}
     path.write_text(json.dumps(manifest))
     assert Predictor.load(copied_artifact, "int8").temperature == 3
 
@@ -269,7 +269,7 @@ def _with_decision(folder, **decision):
     manifest["decision"] |= decision
     if "temperature" in decision:
         for variant in manifest["variants"].values():
-            variant["temperature"] = decision["temperature"]
+            variant["exit_scales"] = [{"temperature": decision["temperature"]}]
     path.write_text(json.dumps(manifest))
     return Predictor.load(folder)
 

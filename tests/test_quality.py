@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from bert_textclassification.artifact import Decision
+from bert_textclassification.serving.calibration import margins
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training.baseline import constant_scores
+from bert_textclassification.training.calibration import LogOdds
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.evaluation import metric_value
@@ -36,7 +38,7 @@ def found(share, right, threshold=0.5, **settings):
         config,
         splits,
         evaluated,
-        dict.fromkeys(evaluated, logits),
+        dict.fromkeys(evaluated, LogOdds(margins(logits), margins(logits))),
         Decision(threshold=threshold, review_band=(0.2, 0.8)),
     )
 

@@ -21,11 +21,17 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from bert_textclassification.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Number = TypeVar("Number", float, "NDArray[np.float64]")
 
 PASSED = "passed"  # the verdict on a variant that may be the default
 SCHEMA_VERSION = 2  # schema 1 is read, too
@@ -66,12 +72,34 @@ class Comparison(_Record):
     sentence: str
 
 
+class Interval(_Record):
+    """A figure and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ExitScale(_Record):
+    """How the logits behind one layer become calibrated: Platt scaling (Platt 1999) of their difference.
+
+    The positive score is the logistic function of `(positive - negative) / temperature + offset`.
+    """
+
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+    offset: float = Field(default=0.0, allow_inf_nan=False)
+
+    def log_odds(self, margin: Number) -> Number:
+        """Return the calibrated log-odds of the positive label from how far its logit lies above the other one."""
+        return margin / self.temperature + self.offset
+
+
 class Variant(StoredFile):
     """One servable form of the model with what was measured of it.
 
     Accuracies and agreement are shares in [0, 1], at the threshold that suits the fine-tuned torch model's scores;
     agreement is the share of texts that get the same label as from that model; the largest score change is against the
-    same.
+    same. Average precision, log loss (nats) and calibration error are those of the calibrated scores of each split.
     """
 
     precision: Literal["fp32", "int8"]
@@ -85,9 +113,23 @@ class Variant(StoredFile):
     )
     mean_layers: dict[str, float] = Field(default={}, description="Layers a text took on average, with early exits")
     temperature: float | None = Field(
-        default=None, gt=0, description="What this variant's logits are divided by; the decision's when not given"
+        default=None,
+        gt=0,
+        description="One temperature for all exits, of artifacts without exit_scales; the decision's when not given",
     )
-    milliseconds: float | None = Field(default=None, description="A text, one thread, on the machine that made this")
+    exit_scales: tuple[ExitScale, ...] = Field(
+        default=(), description="One for each early exit in order, then that of the last layer; all give one scale"
+    )
+    average_precision: dict[str, float] = Field(default={}, description="of the positive class, in [0, 1], by split")
+    log_loss: dict[str, float] = Field(default={}, description="nats a text, by split")
+    calibration_error: dict[str, float] = Field(
+        default={}, description="expected calibration error in [0, 1], by split"
+    )
+    milliseconds: float | None = Field(
+        default=None, description="A text, one thread, on the machine that made this: median over rounds of the mean"
+    )
+    milliseconds_low: float | None = Field(default=None, description="The fastest of the rounds")
+    milliseconds_high: float | None = Field(default=None, description="The slowest of the rounds")
     loss_points: float = Field(
         default=0, description="Accuracy lost against the torch model, in points, on the rows that judge"
     )
@@ -95,8 +137,21 @@ class Variant(StoredFile):
     loss_at_most: float | None = Field(
         default=None, description="Points that the same rows do not rule out to be lost, one-sided 95 %"
     )
+    average_precision_loss: Interval | None = Field(
+        default=None, description="Points lost against the torch model on the rows that judge, paired bootstrap"
+    )
+    log_loss_increase: Interval | None = Field(
+        default=None, description="Nats added to the torch model's on the rows that judge, paired bootstrap"
+    )
     compared: Comparison | None = Field(default=None, description="with the torch model, on test")
     verdict: str = Field(default="", description="Whether this may be the default, and why")
+
+    @model_validator(mode="after")
+    def _one_scale_for_each_exit(self) -> "Variant":
+        exits = len(self.exit_margins) + 1
+        if self.exit_scales and len(self.exit_scales) != exits:
+            raise ValueError(f"{exits} exits, the last layer's included, need {exits} exit_scales")
+        return self
 
 
 class Decision(_Record):
@@ -262,6 +317,15 @@ class Manifest(_Record):
     training: dict[str, str | int | float | bool | tuple[str, ...] | None]
     versions: dict[str, str]
     seed: int
+
+    def exit_scales(self, name: str) -> tuple[ExitScale, ...]:
+        """Return the scale of each exit of the variant called `name`, the last layer's last.
+
+        Older artifacts have one temperature for all exits, of the variant or of the decision.
+        """
+        variant = self.variants[name]
+        one = ExitScale(temperature=variant.temperature or self.decision.temperature)
+        return variant.exit_scales or (one,) * (len(variant.exit_margins) + 1)
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,12 @@ class Outputs(NamedTuple):
     Attributes:
         logits: float32 [texts, 2].
         layers: int32 [texts], how many layers each text went through; None from a model without an early exit.
+        exit_index: int32 [texts], at which exit each text left, from 0, the last layer's being the last; None as above.
     """
 
     logits: NDArray[np.float32]
-    layers: NDArray[np.int32] | None
+    layers: NDArray[np.int32] | None = None
+    exit_index: NDArray[np.int32] | None = None
 
 
 class Engine(ABC):

@@ -155,7 +155,7 @@ class NativeEngine(Engine):
         batches = batches_by_tokens(token_ids)
         for _ in self._pool.map(run, batches) if self._pool else map(run, batches):
             pass
-        return Outputs(logits, self._after[left_at] if self._exits_early else None)
+        return Outputs(logits, self._after[left_at], left_at) if self._exits_early else Outputs(logits)
 
     def _run_batch(
         self,

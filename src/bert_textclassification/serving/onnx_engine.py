@@ -49,7 +49,7 @@ class OnnxEngine(Engine):
         result = np.empty((len(token_ids), 2), dtype=np.float32)
         for batch in batches_by_length(token_ids, self._batch_size):
             result[batch] = turn(partial(self._run, [token_ids[index] for index in batch]))
-        return Outputs(result, None)
+        return Outputs(result)
 
     def _run(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         longest = max(len(ids) for ids in batch)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from bert_textclassification.artifact import Artifact, TruncationSide
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.cache import AnswerCache
+from bert_textclassification.serving.calibration import calibrated_log_odds
 from bert_textclassification.serving.engine import Turn, at_once, load_engine
 from bert_textclassification.serving.variant_choice import variant_for_this_machine
 
@@ -33,7 +34,7 @@ class Prediction:
 
     Attributes:
         label: the label after the decision threshold.
-        score: calibrated probability of that label, in (0, 1).
+        score: calibrated probability of that label, in (0, 1), on one scale wherever the text left the model.
         decision: the label, or "review" where the artifact has a review band and the positive score lies in it.
         scores: calibrated probability of each label.
         logits: raw outputs of the model, in the order of the artifact's labels; of windows, their mean.
@@ -71,9 +72,10 @@ class TokenisedText:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said of a text, before anything is decided."""
+    """What the model said of a text, before anything is decided; log_odds are the calibrated ones of the positive."""
 
     logits: tuple[float, float]
+    log_odds: float
     tokens: int
     truncated: bool
     windows: int
@@ -89,7 +91,8 @@ class Predictor:
     def __init__(self, artifact: Artifact, variant: str | None = None, threads: int = 1, cache_texts: int = 0) -> None:
         self.artifact, manifest = artifact, artifact.manifest
         self.variant_name, self.variant = artifact.variant(variant_for_this_machine(artifact, variant))
-        self.temperature = self.variant.temperature or manifest.decision.temperature
+        self._scales = manifest.exit_scales(self.variant_name)
+        self.temperature = self._scales[-1].temperature
         longest, side, path = manifest.max_length, manifest.truncation_side, artifact.tokenizer_path()
         self._engine = load_engine(artifact.model_path(self.variant_name), self.variant, threads)
         self._tokenizer = load_tokenizer(path, longest, truncation_side=side)
@@ -127,7 +130,7 @@ class Predictor:
             texts: any number of non-empty strings.
             truncation: what to do with a text longer than the model reads: read its beginning (its end where the
                 manifest's truncation_side is "left"), read all of it in windows that overlap by a quarter and take the
-                mean of their logits weighted by their tokens, or refuse.
+                mean of their calibrated log-odds weighted by their tokens, or refuse.
             threshold: positive-class score from which the positive label is given; the artifact's own when None.
             turn: what does the work of each batch, and of tokenising all but the first texts of many.
 
@@ -181,14 +184,15 @@ class Predictor:
 
     def _compute(self, tokenised: Sequence[TokenisedText], turn: Turn) -> Iterator[Answer]:
         outputs = self._engine.run([ids for text in tokenised for ids in text.windows], turn)
-        rows = iter(outputs.logits.tolist())
+        log_odds = calibrated_log_odds(outputs, self._scales)
+        rows = iter(np.column_stack([outputs.logits, log_odds]).tolist())
         depths = None if outputs.layers is None else iter(outputs.layers.tolist())
         for text in tokenised:
             lengths = [len(ids) for ids in text.windows]
-            logits = [next(rows) for _ in lengths]
-            layers = None if depths is None else max(next(depths) for _ in lengths)
-            negative, positive = logits[0] if len(logits) == 1 else np.average(logits, axis=0, weights=lengths).tolist()
-            yield Answer((negative, positive), sum(lengths), text.truncated, len(lengths), layers)
+            windows = list(islice(rows, len(lengths)))
+            layers = None if depths is None else max(islice(depths, len(lengths)))
+            negative, positive, pooled = _mean(windows, lengths)
+            yield Answer((negative, positive), pooled, sum(lengths), text.truncated, len(lengths), layers)
 
     def _refuse_truncated(self, truncated: Sequence[bool]) -> None:
         if True in truncated:
@@ -202,7 +206,7 @@ class Predictor:
     def _predicted(self, answer: Answer, threshold: float | None, cached: bool) -> Prediction:
         decision = self.artifact.manifest.decision
         negative, positive = self.artifact.manifest.labels
-        positive_score = positive_probability(answer.logits, self.temperature)
+        positive_score = probability(answer.log_odds)
         scores = {negative: 1.0 - positive_score, positive: positive_score}
         cut = decision.threshold if threshold is None else threshold
         label = positive if positive_score >= cut else negative
@@ -223,9 +227,13 @@ class Predictor:
 
 def positive_probability(logits: Sequence[float], temperature: float) -> float:
     """Return the softmax probability of the second class, logits divided by the temperature (Guo et al. 2017)."""
-    margin = (float(logits[1]) - float(logits[0])) / temperature
+    return probability((float(logits[1]) - float(logits[0])) / temperature)
+
+
+def probability(log_odds: float) -> float:
+    """Return the probability with these log-odds: the logistic function."""
     # exp of a negative number only: it may vanish but never overflows
-    return 1.0 / (1.0 + math.exp(-margin)) if margin >= 0 else math.exp(margin) / (1.0 + math.exp(margin))
+    return 1.0 / (1.0 + math.exp(-log_odds)) if log_odds >= 0 else math.exp(log_odds) / (1.0 + math.exp(log_odds))
 
 
 def load_tokenizer(
@@ -240,6 +248,14 @@ def load_tokenizer(
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length, stride=overlap, direction=truncation_side)
     return tokenizer
+
+
+def _mean(rows: Sequence[list[float]], weights: Sequence[int]) -> Sequence[float]:
+    """Return the weighted mean of each column; a single row as it is, to the last bit."""
+    if len(rows) == 1:
+        return rows[0]
+    means: list[float] = np.average(rows, axis=0, weights=weights).tolist()
+    return means
 
 
 def check_texts(texts: Sequence[str]) -> None:

@@ -74,7 +74,7 @@ class Model(_Strict):
     version: str
     variant: str
     threshold: float = Field(gt=0, lt=1, description="Positive score from which the positive label is given")
-    temperature: float = Field(gt=0, description="What the logits are divided by, so that scores are calibrated")
+    temperature: float = Field(gt=0, description="What calibrates the logits of the last layer")
     review_band: tuple[float, float] | None = Field(
         default=None, description="Positive scores from the first up to the second are for a person to decide"
     )

@@ -1,53 +1,112 @@
-"""How far scores can be taken as probabilities, and the temperature that mends them."""
+"""How far scores can be taken as probabilities, and the scale that makes them so."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
+from scipy.stats import chi2
+
+from bert_textclassification.artifact import ExitScale
+from bert_textclassification.serving.calibration import calibrated_log_odds, margins
+from bert_textclassification.serving.engine import Outputs
 
 BINS = 15  # of Guo et al. 2017
 _TEMPERATURES = (0.05, 20.0)
 _DRAWS = 1000
+_OFFSETS = (-20.0, 20.0)
 
 
-def margins(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return how far the second logit lies above the first, for logits of shape [texts, 2]."""
-    found: NDArray[np.float64] = logits[:, 1].astype(np.float64) - logits[:, 0]
+class LogOdds(NamedTuple):
+    """Log-odds of the positive label, [texts] each.
+
+    Attributes:
+        raw: as the logits have them, at a temperature of 1.
+        calibrated: as they are served.
+    """
+
+    raw: NDArray[np.float64]
+    calibrated: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, outputs: Outputs, scales: Sequence[ExitScale]) -> "LogOdds":
+        """Return them for what a variant with these scales says of some texts."""
+        return cls(margins(outputs.logits), calibrated_log_odds(outputs, scales))
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """The calibrated scores of the positive label, as they are served, in [0, 1]."""
+        return probabilities(self.calibrated)
+
+
+def probabilities(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probabilities with these log-odds: the logistic function."""
+    found: NDArray[np.float64] = expit(log_odds)
     return found
 
 
-def calibrated_scores(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    """Return the score of the second class, in [0, 1], as it is served: the softmax of logits over the temperature."""
-    scores: NDArray[np.float64] = expit(margins(logits) / temperature)
-    return scores
+def fit_scale(
+    targets: ArrayLike, log_odds: NDArray[np.float64], with_offset: bool = False, weights: ArrayLike | None = None
+) -> ExitScale:
+    """Return the scale on which `log_odds`, [rows], give the targets the highest likelihood.
 
+    Temperature scaling (Guo et al. 2017): no label changes, only how sure the scores look. With an offset it is Platt
+    scaling (1999). The targets are smoothed as he does, to (n + 1) / (n + 2) for the n rows of a label: where a model
+    is right on a few rows throughout, the scores would otherwise be as sure as the bounds allow.
 
-def fit_temperature(targets: Sequence[int], logits: NDArray[np.float32]) -> float:
-    """Return the temperature at which the logits, [texts, 2], give the targets the highest likelihood.
-
-    Temperature scaling (Guo et al. 2017): no label changes, only how sure the scores look. The targets are smoothed as
-    by Platt (1999), to (n + 1) / (n + 2) for the n rows of a label: where a model is right on a few rows throughout,
-    the scores would otherwise be as sure as the bounds allow.
+    Args:
+        targets: 0 or 1 for each row.
+        log_odds: of the positive label, uncalibrated.
+        with_offset: whether the scale has one; see `offset_helps`.
+        weights: how much each row counts; all count the same without.
     """
-    truth, margin = np.asarray(targets) == 1, margins(logits)
+    smoothed = _smoothed(np.asarray(targets) == 1)
+    weight = np.ones_like(smoothed) if weights is None else np.asarray(weights, dtype=np.float64)
+    weight = weight / weight.sum()
+
+    def loss(log_temperature: float, offset: float = 0.0) -> float:
+        scaled = log_odds / np.exp(log_temperature) + offset
+        return float(weight @ (smoothed * np.logaddexp(0, -scaled) + (1 - smoothed) * np.logaddexp(0, scaled)))
+
+    log_temperature = float(minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded").x)
+    offset = 0.0
+    if with_offset:
+        bounds = [tuple(np.log(_TEMPERATURES)), _OFFSETS]
+        found = minimize(lambda both: loss(*both), [log_temperature, offset], method="L-BFGS-B", bounds=bounds)
+        log_temperature, offset = found.x.tolist()
+    return ExitScale(temperature=float(np.exp(log_temperature)), offset=offset)
+
+
+def offset_helps(targets: ArrayLike, log_odds: NDArray[np.float64]) -> bool:
+    """Whether an offset beside the temperature explains the targets better than chance would: a likelihood-ratio test.
+
+    Twice the gain in log-likelihood is compared with chi-squared of one degree of freedom (Wilks 1938), at 5 %. Class
+    weights in the training loss are the usual reason: they make every score of the rarer class too high.
+    """
+    without, with_one = (fit_scale(targets, log_odds, with_offset).log_odds(log_odds) for with_offset in (False, True))
+    gain = float(np.sum(surprise(targets, without) - surprise(targets, with_one)))
+    return bool(2 * gain > chi2.isf(0.05, df=1))
+
+
+def _smoothed(truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the targets as Platt (1999) smooths them, [rows]."""
     positives, negatives = int(truth.sum()), int((~truth).sum())
-    smoothed = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-
-    def loss(log_temperature: float) -> float:
-        scaled = margin / np.exp(log_temperature)
-        return float(np.mean(smoothed * np.logaddexp(0, -scaled) + (1 - smoothed) * np.logaddexp(0, scaled)))
-
-    found = minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded")
-    return float(np.exp(found.x))
+    found: NDArray[np.float64] = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    return found
 
 
-def log_loss(targets: Sequence[int], logits: NDArray[np.float32], temperature: float = 1.0) -> float:
+def log_loss(targets: ArrayLike, log_odds: NDArray[np.float64]) -> float:
     """Return the mean negative log-likelihood of the targets, in nats."""
-    towards_truth = np.where(np.asarray(targets) == 1, 1, -1) * margins(logits) / temperature
-    return float(np.mean(np.logaddexp(0, -towards_truth)))
+    return float(np.mean(surprise(targets, log_odds)))
+
+
+def surprise(targets: ArrayLike, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the negative log-likelihood of each target in nats, [rows]."""
+    found: NDArray[np.float64] = np.logaddexp(0, np.where(np.asarray(targets) == 1, -log_odds, log_odds))
+    return found
 
 
 def calibration_error(targets: Sequence[int], scores: ArrayLike) -> float:
@@ -94,28 +153,25 @@ def reliability(targets: Sequence[int], scores: ArrayLike) -> pd.DataFrame:
     return grouped.agg(rows=("accuracy", "size"), confidence=("confidence", "mean"), accuracy=("accuracy", "mean"))
 
 
-def calibration_table(
-    splits: dict[str, tuple[Sequence[int], NDArray[np.float32]]], temperature: float
-) -> dict[str, dict[str, float]]:
-    """Return the calibration error and the log loss of each split at a temperature of 1 and at `temperature`.
+def calibration_table(splits: Mapping[str, tuple[Sequence[int], LogOdds]]) -> dict[str, dict[str, float]]:
+    """Return the calibration error and the log loss of each split before and after calibration.
 
-    `error_floor` and `error_floor_high` are those of `calibration_floor` for the scores at `temperature`.
+    `error_floor` and `error_floor_high` are those of `calibration_floor` for the calibrated scores.
 
     Args:
-        splits: targets and logits, [texts, 2], by name.
-        temperature: what the logits are divided by.
+        splits: targets and log-odds by name.
     """
-    floors = {name: calibration_floor(calibrated_scores(logits, temperature)) for name, (_, logits) in splits.items()}
+    floors = {name: calibration_floor(log_odds.scores) for name, (_, log_odds) in splits.items()}
     return {
         name: {
-            "error_before": calibration_error(targets, calibrated_scores(logits, 1.0)),
-            "error_after": calibration_error(targets, calibrated_scores(logits, temperature)),
+            "error_before": calibration_error(targets, probabilities(log_odds.raw)),
+            "error_after": calibration_error(targets, log_odds.scores),
             "error_floor": floors[name][0],
             "error_floor_high": floors[name][1],
-            "log_loss_before": log_loss(targets, logits),
-            "log_loss_after": log_loss(targets, logits, temperature),
+            "log_loss_before": log_loss(targets, log_odds.raw),
+            "log_loss_after": log_loss(targets, log_odds.calibrated),
         }
-        for name, (targets, logits) in splits.items()
+        for name, (targets, log_odds) in splits.items()
     }
 
 

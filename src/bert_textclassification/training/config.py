@@ -98,6 +98,18 @@ class TrainingConfig(BaseModel):
         description="Points of validation accuracy that a variant may lose and still be the default; of a student it "
         "must be shown that it loses no more",
     )
+    max_average_precision_loss: float = Field(
+        default=0.5,
+        ge=0,
+        le=100,
+        description="Points of average precision on validation that a variant may lose and still be the default",
+    )
+    max_log_loss_increase: float = Field(
+        default=0.01,
+        ge=0,
+        description="Nats of log loss on validation that a variant may add and still be the default; 0.01 makes the "
+        "true label 1 % less probable on average",
+    )
     exit_layers: str = Field(
         default="auto",
         pattern=r"^(auto|none|\d{1,2}(,\d{1,2}){0,2})$",

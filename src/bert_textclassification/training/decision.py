@@ -1,6 +1,6 @@
 """From scores to decisions: the threshold for a stated objective, and which texts a person should look at.
 
-    decision = choose_decision(config, targets, logits, "validation")
+    decision = choose_decision(config, targets, scores, "validation")
 
 Everything is chosen on validation rows; what it yields on test is only reported.
 """
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from bert_textclassification.artifact import Decision
-from bert_textclassification.training.calibration import calibrated_scores, fit_temperature
+from bert_textclassification.serving.calibration import margins
 from bert_textclassification.training.config import TrainingConfig
 
 _RESAMPLES = 200
@@ -24,17 +24,18 @@ Counts = NDArray[np.float64]  # of rows, by threshold
 Objective = Callable[[Counts, Counts, Counts, Counts], NDArray[np.float64]]
 
 
-def choose_decision(config: TrainingConfig, targets: Sequence[int], logits: NDArray[np.float32], rows: str) -> Decision:
-    """Return temperature, threshold and review band for `config.threshold_for` and its costs.
+def choose_decision(
+    config: TrainingConfig, targets: Sequence[int], scores: NDArray[np.float64], rows: str, temperature: float = 1.0
+) -> Decision:
+    """Return threshold and review band for `config.threshold_for` and its costs.
 
     Args:
         config: objective and costs.
         targets: 0 or 1 for each row.
-        logits: of the fine-tuned model, [rows, 2].
+        scores: calibrated scores of the positive class, [rows].
         rows: what the rows are, for people.
+        temperature: of the last layer, for the record.
     """
-    temperature = fit_temperature(targets, logits)
-    scores = calibrated_scores(logits, temperature)
     threshold, met = choose_threshold(config, targets, scores)
     return Decision(
         threshold=threshold,
@@ -81,10 +82,9 @@ def review_band(config: TrainingConfig) -> tuple[float, float] | None:
     return (low, high) if config.review_cost and low < high else None
 
 
-def labels_of(logits: NDArray[np.float32], decision: Decision | None = None) -> NDArray[np.bool_]:
-    """Return whether each text, logits [texts, 2], gets the positive label; from 0.5 on without a decision."""
-    one = decision or Decision()
-    return calibrated_scores(logits, one.temperature) >= one.threshold
+def labels_of(logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return whether each text, logits [texts, 2], has an uncalibrated score of at least 0.5."""
+    return margins(logits) >= 0
 
 
 def review_yield(targets: ArrayLike, scores: ArrayLike, decision: Decision, config: TrainingConfig) -> dict[str, float]:

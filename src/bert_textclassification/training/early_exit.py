@@ -1,68 +1,157 @@
-"""How sure the early exits must be to answer: the margin between the logits of each, chosen on validation."""
+"""Where texts leave a model with early exits: how sure each exit must be to answer, chosen on the rows that judge."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_textclassification.artifact import Decision
-from bert_textclassification.training.decision import labels_of
+from bert_textclassification.artifact import ExitScale
+from bert_textclassification.serving.calibration import margins
+from bert_textclassification.training.calibration import fit_scale
+
+SHARES = tuple(np.linspace(1, 0, 20, endpoint=False))  # of the texts that may leave at an exit for accuracy's sake
+WEIGHT_OF_OTHERS = 0.1  # of a text that goes on, in the calibration of an exit; it keeps exits with few texts sane
+
+Judge = Callable[[NDArray[np.float64]], bool]  # whether calibrated log-odds of all rows keep what they must
+
+
+class Exits(NamedTuple):
+    """Where texts leave.
+
+    Attributes:
+        margins: how far apart the logits of each early exit must be for a text to be answered there.
+        scales: the calibration of each exit, the last layer's last.
+    """
+
+    margins: tuple[float, ...]
+    scales: tuple[ExitScale, ...]
+
+
+def choose_exits(
+    targets: Sequence[int],
+    logits: Sequence[NDArray[np.float32]],
+    threshold: float,
+    max_loss: float,
+    keeps: Judge,
+    with_offset: bool = False,
+) -> Exits:
+    """Return the exits at which most texts leave early and what must be kept is kept.
+
+    `smallest_margins` keeps the accuracy. From there on fewer texts leave, those that are surest, until the ranking and
+    the log loss of all texts together hold, too; in the end none.
+
+    Args:
+        targets: 0 or 1 for each row that judges.
+        logits: of each early exit in order and of the last layer, for every row, [rows, 2].
+        threshold: calibrated score from which the label is positive.
+        max_loss: of all exits together, in points of accuracy.
+        keeps: what judges the rest.
+        with_offset: whether the scales have one.
+    """
+    raw = [margins(one) for one in logits]
+    sureness = [np.abs(one) for one in raw[:-1]]
+    cut = math.log(threshold / (1 - threshold))
+    labels = [fit_scale(targets, one, with_offset).log_odds(one) >= cut for one in raw]
+    smallest = smallest_margins(targets, sureness, labels, max_loss)
+    for share in SHARES:
+        raised = raised_margins(sureness, smallest, share)
+        exit_index = exits_taken(sureness, raised)
+        scales = fit_scales(targets, raw, exit_index, with_offset)
+        answers = np.choose(exit_index, [scale.log_odds(one) for scale, one in zip(scales, raw, strict=True)])
+        if keeps(answers):
+            return Exits(raised, scales)
+    none = tuple(math.inf for _ in smallest)
+    return Exits(none, fit_scales(targets, raw, exits_taken(sureness, none), with_offset))
+
+
+def fit_scales(
+    targets: Sequence[int], raw: Sequence[NDArray[np.float64]], exit_index: NDArray[np.int64], with_offset: bool
+) -> tuple[ExitScale, ...]:
+    """Return the scale of each exit, from the log-odds `raw` of each for every row, [rows].
+
+    An early exit is calibrated on the rows that leave there, and the others count little: the exit is too sure of its
+    clear texts in another way than of the rest. The last layer is calibrated on all rows, as in the variant without
+    early exits, so that a text that goes through all layers has the same score in both.
+    """
+    weights = [np.where(exit_index == number, 1.0, WEIGHT_OF_OTHERS) for number in range(len(raw) - 1)]
+    return tuple(
+        fit_scale(targets, one, with_offset, weight) for one, weight in zip(raw, [*weights, None], strict=True)
+    )
+
+
+def exits_taken(sureness: Sequence[NDArray[np.float64]], least: Sequence[float]) -> NDArray[np.int64]:
+    """Return at which exit each row leaves, from 0, [rows]; the last layer's is the number of early exits."""
+    found = np.full(len(sureness[0]), len(sureness))
+    for number in reversed(range(len(sureness))):
+        found[sureness[number] >= least[number]] = number
+    return found
+
+
+def raised_margins(
+    sureness: Sequence[NDArray[np.float64]], smallest: Sequence[float], share: float
+) -> tuple[float, ...]:
+    """Return margins at which about a share of the rows leave at each exit that leave at the `smallest` ones."""
+    taken = exits_taken(sureness, smallest)
+    raised = []
+    for number, least in enumerate(smallest):
+        leaving = sureness[number][taken == number]
+        enough = len(leaving) and share < 1
+        raised.append(max(least, float(np.quantile(leaving, 1 - share))) if enough else least)
+    return tuple(raised)
 
 
 def smallest_margins(
     targets: Sequence[int],
-    early: Sequence[NDArray[np.float32]],
-    last: NDArray[np.float32],
+    sureness: Sequence[NDArray[np.float64]],
+    labels: Sequence[NDArray[np.bool_]],
     max_loss: float,
-    decision: Decision | None = None,
 ) -> tuple[float, ...]:
     """Return the margin of each exit in order; each may lose an equal share of what those before it left of `max_loss`.
 
     Args:
         targets: 0 or 1 for each row.
-        early: logits of each exit for every row, [rows, 2].
-        last: logits of the last layer, [rows, 2].
+        sureness: how far apart the logits of each early exit are for every row, [rows].
+        labels: of each early exit and of the last layer for every row, [rows].
         max_loss: of all exits together, in points of accuracy.
-        decision: how logits become labels; the larger one wins without it.
     """
     truth, rows = np.asarray(targets, dtype=bool), np.arange(len(targets))
-    right = labels_of(last, decision) == truth
-    losses = [right & (labels_of(logits, decision) != truth) for logits in early]
+    right = labels[-1] == truth
+    losses = [right & (early != truth) for early in labels[:-1]]
     budget = max_loss / 100 * len(truth)
-    margins = []
-    for number, logits in enumerate(early):
-        share = budget / (len(early) - number)
-        sureness = np.abs(logits[rows, 1] - logits[rows, 0])
+    found = []
+    for number, sure in enumerate(sureness):
+        share = budget / (len(sureness) - number)
         lost = losses[number][rows]
-        margins.append(smallest_margin(sureness, lost, share))
-        answered = sureness >= margins[-1]
+        found.append(smallest_margin(sure[rows], lost, share))
+        answered = sure[rows] >= found[-1]
         budget -= np.sum(lost & answered)
         rows = rows[~answered]
-    return tuple(margins)
+    return tuple(found)
 
 
-def smallest_margin(margins: NDArray[np.float32], lost: NDArray[np.bool_], most_lost: float) -> float:
+def smallest_margin(sureness: NDArray[np.float64], lost: NDArray[np.bool_], most_lost: float) -> float:
     """Return the smallest margin at which the early exit loses at most `most_lost` rows.
 
     None that the early exit alone gets right are set against the lost ones: on few rows the margin would otherwise be
     where luck is largest.
 
     Args:
-        margins: how far apart the logits of the early exit are, for each row.
+        sureness: how far apart the logits of the early exit are, for each row.
         lost: which rows the last layer gets right and the early exit wrong.
         most_lost: how many of these may be answered early.
 
     Returns:
         The margin, or infinity when the exit may answer nothing.
     """
-    order = np.argsort(-margins, kind="stable")
-    sorted_margins = margins[order]
+    order = np.argsort(-sureness, kind="stable")
+    sorted_margins = sureness[order]
     affordable = np.cumsum(lost[order]) <= most_lost
     is_last_of_equals = np.append(sorted_margins[:-1] > sorted_margins[1:], True)
     answered = np.flatnonzero(affordable & is_last_of_equals)
     if not len(answered):
         return math.inf
     lowest = answered[-1]
-    below = sorted_margins[lowest + 1] if lowest + 1 < len(margins) else 0.0
+    below = sorted_margins[lowest + 1] if lowest + 1 < len(sureness) else 0.0
     return float((sorted_margins[lowest] + below) / 2)

@@ -64,6 +64,12 @@ def log_losses(targets: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArr
     return losses
 
 
+def average_precision(targets: ArrayLike, scores: NDArray[np.float64]) -> float:
+    """Return the average precision of the positive class for `scores`, on any scale, against 0/1 `targets`."""
+    truth = np.asarray(targets, dtype=np.int64)
+    return Ranking(truth, scores).average_precision(np.ones_like(truth))
+
+
 class Ranking:
     """Targets from the highest score down: the metrics of any resample are sums over them, without sorting again.
 
@@ -71,7 +77,7 @@ class Ranking:
     scikit-learn gives the same values (a test compares them), but a thousand calls of it take seconds.
     """
 
-    def __init__(self, targets: NDArray[np.int64], scores: NDArray[np.float64], threshold: float) -> None:
+    def __init__(self, targets: NDArray[np.int64], scores: NDArray[np.float64], threshold: float = 0.5) -> None:
         self._order = np.argsort(-scores, kind="stable")
         self._true = targets[self._order] == 1
         self._called = int(np.sum(scores >= threshold))
@@ -95,12 +101,22 @@ class Ranking:
             "f1": float(2 * hit / max(1, called + hits[-1])),
             "precision": float(hit / max(1, called)),
             "recall": float(hit / positives),
-            "average_precision": float(np.sum(new_hits * at_score / np.maximum(1, above)) / positives),
+            "average_precision": _average_precision(at_score, above),
             "average_precision_negative": float(
                 np.sum(new_alarms * negatives_not_above / np.maximum(1, not_above)) / negatives
             ),
             "roc_auc": float(np.sum(new_alarms * (at_score - new_hits / 2)) / (positives * negatives)),
         }
+
+    def average_precision(self, counts: NDArray[np.int64]) -> float:
+        """Return the average precision alone, of the rows taken as often as `counts` says."""
+        taken = counts[self._order]
+        return _average_precision(np.cumsum(taken * self._true)[self._ends], np.cumsum(taken)[self._ends])
+
+
+def _average_precision(hits: NDArray[np.int64], rows: NDArray[np.int64]) -> float:
+    """Return the mean precision at the positive rows, from positives and rows down to each distinct score."""
+    return float(np.sum(np.diff(hits, prepend=0) * hits / np.maximum(1, rows)) / max(1, hits[-1]))
 
 
 def metrics_with_intervals(

@@ -42,7 +42,8 @@ from bert_textclassification.training.trainer import FineTuningTrainer, class_we
 TRAINING_RECORD = "training.json"
 _OF_LATER_STAGES = {
     "data", "behaviours", "threshold_for", "false_positive_cost", "false_negative_cost", "review_cost",
-    "max_accuracy_loss", "max_exit_loss", "student_layers", "seeds",
+    "max_accuracy_loss", "max_average_precision_loss", "max_log_loss_increase", "max_exit_loss", "student_layers",
+    "seeds",
 }  # fmt: skip
 STUDENT = "student"  # the folder of the student, inside its teacher's
 

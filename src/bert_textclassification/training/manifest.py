@@ -19,10 +19,9 @@ from bert_textclassification.artifact import (
 )
 from bert_textclassification.serving import processor
 from bert_textclassification.training.benchmark import machine
-from bert_textclassification.training.calibration import calibrated_scores
 from bert_textclassification.training.data import Splits, fingerprint
 from bert_textclassification.training.fine_tuning import Evaluated, FineTuned
-from bert_textclassification.training.quality import Logits, Quality
+from bert_textclassification.training.quality import Quality, Served
 
 _RECORDED_VERSIONS = (
     "bert-textclassification", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy",
@@ -50,13 +49,12 @@ def describe(
     tokenizer: Path,
     chosen: Chosen,
     evaluated: dict[str, Evaluated],
-    logits: Logits,
+    served: Served,
     decision: Decision,
     quality: Quality,
 ) -> Manifest:
-    """Return the manifest; `logits` are the default variant's."""
+    """Return the manifest; `served` is what the default variant says."""
     config, validation = fine_tuned.config, evaluated["validation"]
-    scores = calibrated_scores(logits["validation"], decision.temperature)
     return Manifest(
         schema_version=SCHEMA_VERSION,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -65,7 +63,7 @@ def describe(
         max_length=config.max_length,
         truncation_side=fine_tuned.tokenizer().truncation_side,
         decision=decision,
-        reference=Reference.of(scores.tolist(), [len(ids) for ids in validation.token_ids]),
+        reference=Reference.of(served["validation"].scores.tolist(), [len(ids) for ids in validation.token_ids]),
         tokenizer=StoredFile.of(tokenizer),
         variants=chosen.variants,
         default_variant=chosen.default,

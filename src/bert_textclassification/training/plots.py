@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
 from bert_textclassification.artifact import Decision, SliceResult
-from bert_textclassification.training.calibration import calibrated_scores, reliability
+from bert_textclassification.training.calibration import reliability
 from bert_textclassification.training.decision import coverage_curve
 from bert_textclassification.training.judging import METRIC_NAMES
 from bert_textclassification.training.slices import verdict
@@ -104,10 +104,10 @@ def plot_reliability(targets: Sequence[int], before: ArrayLike, after: ArrayLike
 
 
 def plot_coverage(
-    targets: Sequence[int], logits: NDArray[np.float32], decision: Decision, coverage: float | None = None
+    targets: Sequence[int], scores: NDArray[np.float64], decision: Decision, coverage: float | None = None
 ) -> Figure:
     """Draw how accurate the model is on its surest texts, by their share, and the share that the review band leaves."""
-    curve = coverage_curve(targets, calibrated_scores(logits, decision.temperature), decision.threshold)
+    curve = coverage_curve(targets, scores, decision.threshold)
     figure, axes = plt.subplots(figsize=(5, 3.2))
     axes.plot(100 * curve["coverage"], 100 * curve["accuracy"], color=BLUE)
     if coverage is not None:

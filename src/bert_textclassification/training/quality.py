@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bert_textclassification.artifact import Comparison, Decision
 from bert_textclassification.training.baseline import baseline_scores, constant_scores, fit_baseline
-from bert_textclassification.training.calibration import calibrated_scores, calibration_table
+from bert_textclassification.training.calibration import LogOdds, calibration_table
 from bert_textclassification.training.comparison import SIGNIFICANT, compare_scores, gain_in_words
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
@@ -20,7 +20,7 @@ from bert_textclassification.training.judging import IMBALANCED_BELOW, METRIC_NA
 
 REPORTED = ("validation", "test")
 
-Logits = dict[str, NDArray[np.float32]]  # of the served model, [texts, 2], by split
+Served = dict[str, LogOdds]  # of the served model, by split
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Quality:
 
 
 def assess(
-    config: TrainingConfig, splits: Splits, evaluated: dict[str, Evaluated], logits: Logits, decision: Decision
+    config: TrainingConfig, splits: Splits, evaluated: dict[str, Evaluated], served: Served, decision: Decision
 ) -> Quality:
-    """Measure the served model, whose `logits` these are, at its decision; the baseline is fitted on train.
+    """Measure the model, as it is `served`, at its decision; the baseline is fitted on train.
 
     It is compared with its rivals by the metric of `choose_metric`, each of them at 0.5: a threshold that costs or a
     bound have moved gives accuracy away on purpose.
     """
     judging = choose_metric(config, splits)
-    scores = {name: calibrated_scores(logits[name], decision.temperature) for name in REPORTED}
+    scores = {name: served[name].scores for name in REPORTED}
     truth = {name: split.targets for name, split in evaluated.items()}
     metrics, targets = metrics_of_splits(truth, scores, config.seed, decision.threshold), truth["test"]
     others = baseline_scores(fit_baseline(splits, config.seed, judging.metric), splits.test["text"].tolist())
@@ -56,9 +56,7 @@ def assess(
         metrics=metrics,
         baseline=metrics_with_intervals(targets, others, config.seed),
         comparisons=comparisons,
-        calibration=calibration_table(
-            {name: (evaluated[name].targets, logits[name]) for name in REPORTED}, decision.temperature
-        ),
+        calibration=calibration_table({name: (evaluated[name].targets, served[name]) for name in REPORTED}),
         review=review if decision.review_band else {},
         warnings=[
             *no_better(comparisons),

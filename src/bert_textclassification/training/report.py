@@ -72,7 +72,8 @@ The positive class is `{positive}`; a text gets it from a score of {manifest.dec
 {_review(manifest)}
 ## Calibration
 
-Logits are divided by a temperature of {manifest.decision.temperature:.3g}, so that scores can be read as probabilities.
+A score is the logistic function of the difference of the two logits, divided by a temperature, plus an offset. Both are
+chosen so that scores can be read as probabilities{_scales(manifest)}.
 
 {markdown_table(["", "calibration error before", "after", "log loss before", "after"], _calibration(manifest))}
 
@@ -128,6 +129,12 @@ model's own estimate: read the worst mistakes in notebook 02 before acting on it
 def _comparisons(manifest: Manifest) -> str:
     variants = [one.compared for name, one in manifest.variants.items() if one.compared and one.precision != "fp32"]
     return "".join(f"- {one.sentence}\n" for one in (*manifest.comparisons.values(), *variants))
+
+
+def _scales(manifest: Manifest) -> str:
+    *early, last = manifest.exit_scales(manifest.default_variant)
+    named = [(f"early exit {number}", scale) for number, scale in enumerate(early, 1)] + [("last layer", last)]
+    return "".join(f"; {name}: {scale.temperature:.3g} and {scale.offset:+.3g}" for name, scale in named)
 
 
 def _calibration(manifest: Manifest) -> list[list[str]]:

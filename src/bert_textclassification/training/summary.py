@@ -13,6 +13,9 @@ _HEADER = (
 )  # fmt: skip
 
 
+_NOT_WHEN_CHOSEN = "when the artifact was made, it was not, or not beyond the measured spread"
+
+
 def summary_table(results: dict[str, Any]) -> str:
     """Return the outcome of the stages that ran, for a terminal: quality on test, and one measurement of the speed."""
     rows, words = [], ""
@@ -61,7 +64,7 @@ def served_in_words(benchmark: dict[str, Any]) -> str:
     sentences = [
         f"{served} is served: {row['speedup']:.1f} times torch fp32's speed in these rounds ({row['speedup_low']:.1f}–"
         f"{row['speedup_high']:.1f}), accuracy {0 + points:+.2f} points on test.",
-        *([] if fastest == served else [f"{fastest} was faster here: {milliseconds}."]),
+        *([] if fastest == served else [f"{fastest} was faster here, {milliseconds}; {_NOT_WHEN_CHOSEN}."]),
         *(f"{name} {variant['verdict']}." for name, variant in variants.items() if name not in passed),
     ]
     return " ".join(sentences)

@@ -21,9 +21,10 @@ from transformers import (
 )
 
 from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.serving.calibration import margins
 from bert_textclassification.training import hosts, stopping
 from bert_textclassification.training.batches import ByLength
-from bert_textclassification.training.calibration import fit_temperature, log_loss
+from bert_textclassification.training.calibration import fit_scale, log_loss
 from bert_textclassification.training.checkpoints import MarkComplete
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
@@ -231,10 +232,10 @@ def _dataset(
 def _validation_metrics(prediction: Any, judged_by: str, seed: int) -> dict[str, float]:
     found = prediction.predictions
     logits = np.asarray(found[0] if isinstance(found, tuple) else found, dtype=np.float32)  # of the last layer
-    targets, scores = prediction.label_ids.tolist(), positive_scores(logits)
+    targets, scores, log_odds = prediction.label_ids.tolist(), positive_scores(logits), margins(logits)
     return compute_metrics(targets, scores.tolist()) | {
         "standard_error": standard_error(judged_by, targets, scores, seed),
-        "calibrated_loss": log_loss(targets, logits, fit_temperature(targets, logits)),
+        "calibrated_loss": log_loss(targets, fit_scale(targets, log_odds).log_odds(log_odds)),
     }
 
 
