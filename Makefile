@@ -28,7 +28,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 demo: .venv/installed system-packages  ## run the four notebooks on the data that ships; a summary and one JSON line at the end
-	@exec $(PYTHON) -m bert_textclassification.training.pipeline --name demo
+	@exec $(PYTHON) -m bert_textclassification.training.pipeline --name demo epochs=2
 
 notebooks: .venv/installed system-packages  ## the same on your data: make notebooks NAME=mine DATA=mine.csv SETTINGS="epochs=3"
 	@$(run) bert_textclassification.training.pipeline --name $(call given,NAME) --data $(call given,DATA)
