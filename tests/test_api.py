@@ -1,10 +1,12 @@
 """The Flask application through its test client: each platform's routes, who may ask, load, metrics, every refusal."""
 
 import csv
+import dataclasses
 import gzip
 import io
 import json
 import logging
+import math
 import socket
 import threading
 from contextlib import contextmanager
@@ -295,6 +297,51 @@ def test_batch_transform_gets_a_line_for_each_record_in_order(batch_client, medi
     assert [_has_label(line, reply.mimetype) for line in reply.text.split("\n")[:-1]] == [True, False, False, True]
 
 
+PART_OF_A_FILE = "17,hello\n18,late, and broken\n19,bye\n"
+
+
+@pytest.mark.parametrize(
+    ("column", "body", "answered"),
+    [
+        ("2", PART_OF_A_FILE, [True, False, True]),
+        ("review,2", PART_OF_A_FILE, [True, False, True]),
+        ("review,2", "id,review\n" + PART_OF_A_FILE, [True, False, True]),
+        ("2", "id,text\n" + PART_OF_A_FILE, [True, False, True]),
+        ("review", PART_OF_A_FILE, [False, False, False]),
+        (None, PART_OF_A_FILE, [False, False, False]),
+        (None, "id,review\n" + PART_OF_A_FILE, [False] * 4),
+        (None, "hello\nlate, and broken\nbye\n", [True, False, True]),
+    ],
+)
+def test_batch_transform_of_csv_reads_the_column_of_the_settings_or_gives_an_error_line(
+    predictor, column, body, answered
+):
+    client = _client(predictor, batch=True, csv_column=column)
+    reply = client.post("/invocations", data=body, content_type=CSV)
+    assert reply.status_code == 200
+    assert [_has_label(line, CSV) for line in reply.text.split("\n")[:-1]] == answered
+
+
+def test_the_scores_of_a_part_without_a_header_are_those_of_the_texts(predictor):
+    client = _client(predictor, batch=True, csv_column="review,2")
+    reply = client.post("/invocations", data=PART_OF_A_FILE, content_type=CSV)
+    found = [row for row in _rows(reply) if row[0]]
+    assert [(label, float(score)) for label, score in found] == [
+        (one.label, one.score) for one in predictor.predict(["hello", "bye"])
+    ]
+
+
+def test_the_column_of_the_request_wins_over_that_of_the_settings(predictor):
+    client = _client(predictor, csv_column="1")
+    headers = {"X-Amzn-SageMaker-Custom-Attributes": "column=2"}
+    replies = [
+        client.post("/invocations", data="17,hello\n", content_type=CSV, headers=headers),
+        client.post("/invocations?column=2", data="17,hello\n", content_type=CSV),
+    ]
+    (expected,) = predictor.predict(["hello"])
+    assert {_rows(reply)[0][1] for reply in replies} == {repr(expected.score)}
+
+
 def test_a_batch_without_a_readable_record_gets_error_lines_only(batch_client):
     reply = batch_client.post("/invocations", data="\n\n", content_type=TEXT)
     assert (reply.status_code, reply.text) == (200, "\t\n\t\n")
@@ -454,6 +501,27 @@ def test_an_internal_error_leaks_nothing_and_the_next_request_is_answered(tiny_a
         _error(reply, 500, "internal_error", platform=is_platform)
         assert not any(word in reply.text for word in ("Traceback", "KeyError", "secret", ".py"))
     assert "the secret of the rule" in caplog.text
+    assert client.post("/invocations", json=["hello"]).status_code == 200
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("part", ["score", "scores", "logits"])
+def test_a_number_that_json_does_not_have_is_never_in_a_reply(tiny_artifact, caplog, part, number):
+    class Overflowing(Predictor):
+        def decide(self, text, prediction):
+            values = {"score": number, "scores": dict.fromkeys(prediction.scores, number), "logits": (0.0, number)}
+            return prediction if text != "overflow" else dataclasses.replace(prediction, **{part: values[part]})
+
+    client = _client(Overflowing.load(tiny_artifact.folder))
+    tensor = {"name": "text", "shape": [2], "datatype": "BYTES", "data": ["hello", "overflow"]}
+    for path in (*PREDICTION_ROUTES, "/v2/models/model/infer"):
+        body = {"inputs": [tensor]} if path.startswith("/v2/") else {"instances": ["hello", "overflow"]}
+        reply = client.post(path, json=body)
+        assert reply.status_code == 500, path
+        assert "not finite numbers" in reply.text
+    for kind, body in ((CSV, "hello\noverflow\n"), (TEXT, "hello\noverflow\n"), (JSON_LINES, '"hello"\n"overflow"\n')):
+        _error(client.post("/invocations", data=body, content_type=kind), 500, "not_finite")
+    assert "not finite numbers" in caplog.text
     assert client.post("/invocations", json=["hello"]).status_code == 200
 
 

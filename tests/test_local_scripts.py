@@ -53,6 +53,12 @@ def test_predict_checks_the_answers_in_every_content_type_and_protocol(tiny_serv
     assert len(checked) == 7 + 3 + 4 + 1
 
 
+def test_predict_asks_this_machine_directly_whatever_proxy_the_shell_has(tiny_server, requests):
+    elsewhere = {"http_proxy": "http://127.0.0.1:1", "all_proxy": "http://127.0.0.1:1", "no_proxy": "example.com"}
+    done = run("predict.sh", tiny_server.url, requests, **elsewhere)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_predict_fails_with_the_difference_when_an_answer_is_another(tiny_server, requests):
     labels = (requests / "labels.txt").read_text()
     (requests / "labels.txt").write_text(labels.replace(labels.split()[0], "other", 1))

@@ -288,6 +288,16 @@ def test_the_files_of_a_worker_get_their_disk_space_before_they_are_written(star
     assert are_on_disk(tmp_path)
 
 
+def test_where_the_system_cannot_reserve_disk_space_the_files_get_it_too_and_keep_their_counts(start, tmp_path):
+    worker = start()
+    worker.ask("metrics.count_request('/ping', 'GET', 200, 0.1)")
+    counted = worker.metrics()
+    worker.ask("bool(sys.modules['os'].__dict__.pop('posix_fallocate'))")  # macOS has none
+    worker.ask("reserve_files()")
+    assert are_on_disk(tmp_path)
+    assert worker.metrics() == counted
+
+
 def test_the_files_of_a_worker_do_not_outgrow_their_disk_space_once_every_route_was_asked(tiny_artifact, tmp_path):
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", EVERY_ROUTE, str(tiny_artifact.folder)], env=environment, check=True)

@@ -140,6 +140,12 @@ def test_without_compiled_kernels_it_says_what_to_do(path, monkeypatch):
         NativeEngine(path)
 
 
+@pytest.mark.parametrize("name", ["avx1024", "", "AVX2"])
+def test_kernels_that_this_processor_cannot_run_are_refused_in_one_sentence(path, name):
+    with pytest.raises(EngineUnavailableError, match=rf"no kernels for '{name}'; choose one of: .*portable\.$"):
+        NativeEngine(path, instruction_set=name)
+
+
 def _saved(path, folder, tensors, **change):
     from safetensors import safe_open
 

@@ -124,12 +124,16 @@ class NativeEngine(Engine):
 
         Raises:
             ArtifactError: the file is not such a model.
-            EngineUnavailableError: this installation has no compiled kernels.
+            EngineUnavailableError: this installation has no compiled kernels, or not for the instruction set.
         """
         if _native is None:
             raise EngineUnavailableError(
                 "The native engine is not compiled here; install the package where there is a C compiler, or serve "
                 "another variant with MODEL_VARIANT."
+            )
+        if instruction_set is not None and instruction_set not in instructions():
+            raise EngineUnavailableError(
+                f"This processor has no kernels for {instruction_set!r}; choose one of: {', '.join(instructions())}."
             )
         shape = read_architecture(path)
         try:

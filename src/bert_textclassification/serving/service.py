@@ -299,6 +299,7 @@ def refuse_no_number(predictions: Sequence[Prediction]) -> None:
     for one in predictions:
         if not all(map(math.isfinite, (one.score, *one.scores.values(), *one.logits))):
             message = "The model's outputs are not finite numbers; serve another variant with MODEL_VARIANT."
+            log.error(message)
             raise RequestError("not_finite", message, status=500)
 
 
