@@ -11,7 +11,7 @@ from bert_textclassification.training.comparison import (
     mcnemar,
     smallest_visible_loss,
 )
-from bert_textclassification.training.evaluation import metric_value
+from bert_textclassification.training.metric_values import metric_values
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,13 @@ def test_who_is_compared_with_whom_changes_the_sign_alone():
     assert (there.points, there.p_value) == (-back.points, back.p_value)
 
 
-def ranked(average_precision, rows=600, positives=24, seed=0):
+def ranked(average_precision, rows=600, positives=60, seed=0):
     """Return scores, all under 0.5, that rank `positives` rows, the first ones, with about this average precision."""
     rng = np.random.default_rng(seed)
     targets, noise = (np.arange(rows) < positives).astype(int), rng.normal(size=rows)
-    distance = min(
-        np.linspace(0, 5, 501),
-        key=lambda one: abs(metric_value("average_precision", targets, noise + one * targets) - average_precision),
-    )
+    distances = np.linspace(0, 5, 501)[:, None]
+    found = metric_values("average_precision", targets, noise + distances * targets)
+    distance = distances[np.argmin(np.abs(found - average_precision))]
     return targets, 0.4 / (1 + np.exp(-(noise + distance * targets)))
 
 
@@ -130,7 +129,7 @@ def test_a_model_is_no_better_than_itself_and_the_order_changes_the_sign_alone(m
 
 @pytest.mark.parametrize("metric", ["f1", "average_precision", "loss"])
 def test_equally_good_models_are_rarely_told_apart(metric, monkeypatch):
-    monkeypatch.setattr(comparison, "_RANKED", 200)
+    monkeypatch.setattr(comparison, "_DRAWS", 200)
     rng, alarms = np.random.default_rng(5), 0
     for _ in range(60):
         targets = (np.arange(150) < 20).astype(int)

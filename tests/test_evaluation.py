@@ -16,7 +16,6 @@ from bert_textclassification.training.evaluation import (
     confusion_matrix,
     intervals_table,
     largest_score_change,
-    metric_value,
     metrics_with_intervals,
     positive_scores,
     worst_mistakes,
@@ -149,13 +148,3 @@ def test_a_tie_is_positive_as_at_the_threshold():
 @pytest.fixture
 def few_resamples(monkeypatch):
     monkeypatch.setattr(evaluation, "RESAMPLES", 50)
-
-
-@pytest.mark.parametrize("metric", METRICS)
-def test_the_value_of_a_metric_is_that_of_all_metrics(metric):
-    assert metric_value(metric, TARGETS, SCORES) == compute_metrics(TARGETS, SCORES)[metric]
-
-
-def test_the_loss_is_the_negative_log_loss_of_scikit_learn():
-    assert metric_value("loss", TARGETS, SCORES) == pytest.approx(-sklearn_metrics.log_loss(TARGETS, SCORES))
-    assert metric_value("loss", [0, 1], [1.0, 0.0]) == pytest.approx(-sklearn_metrics.log_loss([0, 1], [1.0, 0.0]))

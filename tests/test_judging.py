@@ -8,9 +8,9 @@ import pytest
 
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
-from bert_textclassification.training.evaluation import metric_value
 from bert_textclassification.training.fine_tuning import FineTuned, evaluate_splits, fine_tune
 from bert_textclassification.training.judging import choose_metric, with_chosen_metric
+from bert_textclassification.training.metric_values import metric_value
 from bert_textclassification.training.quantization import build_artifact
 from bert_textclassification.training.search import search
 from bert_textclassification.training.search_space import SearchSpace

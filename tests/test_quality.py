@@ -13,8 +13,8 @@ from bert_textclassification.training.baseline import constant_scores
 from bert_textclassification.training.calibration import LogOdds
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
-from bert_textclassification.training.evaluation import metric_value
 from bert_textclassification.training.fine_tuning import Evaluated, FineTuned
+from bert_textclassification.training.metric_values import metric_value
 from bert_textclassification.training.quality import assess, bound_not_kept, compare_with_rivals
 from bert_textclassification.training.quantization import build_artifact
 

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from bert_textclassification.training.data import Splits
-from bert_textclassification.training.evaluation import metric_value
+from bert_textclassification.training.metric_values import metric_value
 
 
 def fit_baseline(splits: Splits, seed: int, metric: str = "accuracy") -> Pipeline:

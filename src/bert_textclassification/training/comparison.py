@@ -1,21 +1,18 @@
-"""Is one classifier better than another, or better on one split than on another? Tests, and what they say in words."""
+"""Is one classifier better than another? Paired tests on the same rows, and what they say in words."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest, rankdata
 
 from bert_textclassification.artifact import Comparison
-from bert_textclassification.training.evaluation import Ranking, log_losses
 from bert_textclassification.training.judging import METRIC_NAMES
+from bert_textclassification.training.metric_values import Values, blocks, metric_values, resampled
 
 SIGNIFICANT = 0.05
 _RESAMPLES = 10_000
-_RANKED = 2_000  # resamples, and permutations, of a metric that takes a ranking each
-
-Measure = Callable[[NDArray[np.int64]], float]  # how often each row counts -> the metric, more is better
+_DRAWS = 2_000  # resamples, and permutations, of a metric that takes a ranking each
 
 
 def compare(targets: ArrayLike, labels: ArrayLike, others: ArrayLike, name: str, other: str) -> Comparison:
@@ -40,22 +37,24 @@ def compare_scores(
     """Compare two models by `metric`, one of METRIC_NAMES, from their positive-class scores for the same rows.
 
     Labels are given from 0.5 on. Accuracy is compared by `compare`. Of another metric the interval of the difference
-    is a paired 95 % percentile bootstrap (Efron 1979) within each class, the p-value a paired permutation test,
+    is a paired 95 % percentile bootstrap (Efron 1979) within each label, the p-value a paired permutation test,
     two-sided: were both equally good, the scores of a row could as well be the other's (Fisher 1935; for rankings,
-    whose scores are compared by their ranks, Venkatraman and Begg 1996). A few positive rows alone decide nothing by
-    it. What is drawn comes from a fixed seed.
+    whose scores are compared by their ranks, Venkatraman and Begg 1996). A handful
+    of rows of the rarer label proves nothing: it is no less than in a sign test in which each of them says the same,
+    unless the metric is the log loss. What is drawn comes from a fixed seed.
     """
-    truth, pair = np.asarray(targets), np.stack([np.asarray(one, dtype=np.float64) for one in (scores, others)])
+    truth, pair = np.asarray(targets).astype(np.int64), np.array([scores, others], dtype=np.float64)
     if metric == "accuracy":
         return compare(truth, pair[0] >= 0.5, pair[1] >= 0.5, name, other)
     rng = np.random.default_rng(0)
-    difference = _difference(metric, truth, pair)
-    points = 100 * difference(np.ones(len(truth), dtype=np.int64))
-    low, high = np.percentile([100 * difference(resampled(truth, rng)) for _ in range(_RANKED)], [2.5, 97.5])
+    points = 100 * _difference(metric, truth, *pair)
+    low, high = np.percentile(100 * _resampled_differences(metric, truth, pair, rng), [2.5, 97.5])
     p_value = _permutation_p_value(metric, truth, pair, rng)
+    if metric != "loss":
+        p_value = max(p_value, min(1.0, math.pow(2, 1 - min(np.bincount(truth, minlength=2)))))
     return Comparison(
-        metric=metric, points=points, low=float(low), high=float(high), p_value=p_value, rows=len(truth),
-        sentence=_sentence(name, other, points, p_value, len(truth), metric),
+        metric=metric, points=float(points), low=float(low), high=float(high), p_value=p_value, rows=len(truth),
+        sentence=_sentence(name, other, float(points), p_value, len(truth), metric),
     )  # fmt: skip
 
 
@@ -106,42 +105,29 @@ def _disagreements(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> t
     return int(np.sum(two & ~one)), int(np.sum(one & ~two)), len(truth)
 
 
-def _difference(metric: str, targets: NDArray[np.int64], pair: NDArray[np.float64]) -> Measure:
-    """Return by how much the first scores of `pair`, [2, rows], are better than the second."""
-    one, another = (measure(metric, targets, scores) for scores in pair)
-    return lambda counts: one(counts) - another(counts)
+def _difference(
+    metric: str, targets: NDArray[np.int64], scores: Values, others: Values, counts: ArrayLike | None = None
+) -> Values:
+    """Return by how much `scores` are better than `others`, for each resample; arguments as of `metric_values`."""
+    return np.asarray(metric_values(metric, targets, scores, counts) - metric_values(metric, targets, others, counts))
 
 
-def measure(metric: str, targets: NDArray[np.int64], scores: NDArray[np.float64], threshold: float = 0.5) -> Measure:
-    """Return what gives `metric` of any resample of the rows; the log loss is negated."""
-    if metric == "loss":
-        losses = log_losses(targets, scores)
-        return lambda counts: -float(counts @ losses / counts.sum())
-    ranking = Ranking(targets, scores, threshold)
-    return lambda counts: ranking.metrics(counts)[metric]
+def _resampled_differences(metric: str, targets: NDArray[np.int64], pair: Values, rng: np.random.Generator) -> Values:
+    """Return the difference between the scores of `pair`, [2, rows], in each of _DRAWS resamples."""
+    drawn = (resampled(targets, draws, rng) for draws in blocks(_DRAWS, len(targets)))
+    return np.concatenate([_difference(metric, targets, pair[0], pair[1], counts) for counts in drawn])
 
 
-def resampled(targets: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return how often each row is drawn in a resample within each class."""
-    counts = np.empty(len(targets), dtype=np.int64)
-    for value in np.unique(targets):
-        rows = np.flatnonzero(targets == value)
-        counts[rows] = np.bincount(rng.integers(len(rows), size=len(rows)), minlength=len(rows))
-    return counts
-
-
-def _permutation_p_value(
-    metric: str, targets: NDArray[np.int64], pair: NDArray[np.float64], rng: np.random.Generator
-) -> float:
+def _permutation_p_value(metric: str, targets: NDArray[np.int64], pair: Values, rng: np.random.Generator) -> float:
     """Return how often a difference is as large as that of `pair`, [2, rows], where chance swaps the scores of rows."""
-    comparable = rankdata(pair, axis=1) if metric.startswith("average_precision") else pair
-    once = np.ones(len(targets), dtype=np.int64)
-    seen = abs(_difference(metric, targets, comparable)(once)) - 1e-12  # equal but for rounding
+    one, another = rankdata(pair, axis=1) if metric.startswith("average_precision") else pair
+    seen = abs(_difference(metric, targets, one, another)) - 1e-12  # as large but for rounding
     as_large = 0
-    for _ in range(_RANKED):
-        swapped = np.where(rng.random(len(targets)) < 0.5, comparable, comparable[::-1])
-        as_large += abs(_difference(metric, targets, swapped)(once)) >= seen
-    return (1 + as_large) / (1 + _RANKED)
+    for draws in blocks(_DRAWS, len(targets)):
+        swapped = rng.random((draws, len(targets))) < 0.5
+        differences = _difference(metric, targets, np.where(swapped, another, one), np.where(swapped, one, another))
+        as_large += int(np.sum(np.abs(differences) >= seen))
+    return (1 + as_large) / (1 + _DRAWS)
 
 
 def _sentence(name: str, other: str, points: float, p_value: float, rows: int, metric: str = "accuracy") -> str:

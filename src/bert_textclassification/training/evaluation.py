@@ -51,19 +51,6 @@ def binary_metrics(targets: NDArray[np.int64], scores: NDArray[np.float64], thre
     return Ranking(targets, scores, threshold).metrics(np.ones(len(targets), dtype=np.int64))
 
 
-def metric_value(metric: str, targets: Sequence[int], scores: ArrayLike) -> float:
-    """Return one of METRICS at a threshold of 0.5, or for `loss` the negative log loss: more is better."""
-    truth, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
-    return -float(np.mean(log_losses(truth, score))) if metric == "loss" else binary_metrics(truth, score)[metric]
-
-
-def log_losses(targets: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the negative log-likelihood of each target in nats; a score of 0 counts as 2e-16, as in scikit-learn."""
-    of_target = np.where(targets == 1, scores, 1 - scores)
-    losses: NDArray[np.float64] = -np.log(np.clip(of_target, np.finfo(np.float64).eps, 1))
-    return losses
-
-
 def average_precision(targets: ArrayLike, scores: NDArray[np.float64]) -> float:
     """Return the average precision of the positive class for `scores`, on any scale, against 0/1 `targets`."""
     truth = np.asarray(targets, dtype=np.int64)

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import fisher_exact, mannwhitneyu
 
-from bert_textclassification.training.comparison import SIGNIFICANT, measure
+from bert_textclassification.training.comparison import SIGNIFICANT
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.judging import METRIC_NAMES
+from bert_textclassification.training.metric_values import metric_value
 from bert_textclassification.training.subsets import stands_out
 
 _DIFFERENT = 0.01  # p-value below which a property of the splits is named
@@ -33,8 +34,8 @@ def gap_of_splits(
     _, p_value = stands_out(metric, truth, score, is_validation, np.zeros(len(truth)), threshold)
     if p_value >= SIGNIFICANT:
         return []
-    of_rows = measure(metric, truth, score, threshold)
-    first, second = (_in_words(metric, of_rows(rows.astype(np.int64))) for rows in (is_validation, ~is_validation))
+    values = [metric_value(metric, targets[name], scores[name], threshold) for name in names]
+    first, second = (_in_words(metric, value) for value in values)
     return [
         f"Validation says {first} {METRIC_NAMES[metric]}, test {second}: more than chance makes two splits differ "
         f"(p = {p_value:.2g}). {_causes(splits)}"

@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
-from bert_textclassification.training.evaluation import Interval, metric_value, positive_scores
+from bert_textclassification.training.evaluation import Interval, positive_scores
 from bert_textclassification.training.fine_tuning import (
     STUDENT,
     Evaluated,
@@ -21,6 +21,7 @@ from bert_textclassification.training.fine_tuning import (
 )
 from bert_textclassification.training.judging import choose_metric, higher_is_better
 from bert_textclassification.training.max_length import with_max_length
+from bert_textclassification.training.metric_values import metric_value
 
 
 def fine_tune_seeds(

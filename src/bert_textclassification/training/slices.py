@@ -18,9 +18,9 @@ from scipy.stats import binomtest
 from transformers import PreTrainedTokenizerBase
 
 from bert_textclassification.artifact import SliceResult
-from bert_textclassification.training.comparison import measure, resampled
 from bert_textclassification.training.evaluation import RESAMPLES
 from bert_textclassification.training.judging import METRIC_NAMES, higher_is_better
+from bert_textclassification.training.metric_values import metric_value, metric_values, resampled
 from bert_textclassification.training.reading import SLICE
 from bert_textclassification.training.subsets import stands_out
 from bert_textclassification.training.tables import markdown_table, percent
@@ -240,9 +240,9 @@ def _judged(
     elif metric != "loss" and len(set(truth.tolist())) == 1:
         return {"metric": metric}
     else:
-        of_rows = measure(metric, truth, scores, threshold)
-        drawn = np.abs([of_rows(resampled(truth, rng)) for _ in range(RESAMPLES)])  # the log loss comes negated
-        values = (abs(of_rows(np.ones(len(truth), dtype=np.int64))), *np.percentile(drawn, [2.5, 97.5]).tolist())
+        drawn = metric_values(metric, truth, scores, resampled(truth, RESAMPLES, rng), threshold)
+        value = metric_value(metric, truth, scores, threshold)  # the log loss comes negated
+        values = (abs(value), *np.percentile(np.abs(drawn), [2.5, 97.5]).tolist())
     return {"metric": metric} | dict(zip(("judged", "judged_low", "judged_high"), values, strict=True))
 
 

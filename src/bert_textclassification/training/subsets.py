@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import hypergeom
 
-from bert_textclassification.training.comparison import Measure, measure
+from bert_textclassification.training.metric_values import Counts, blocks, metric_value, metric_values
 
 _FIRST_DRAWS, _DRAWS = 200, 5_000
 _CLEARLY_CHANCE = 0.2  # p-value at which the first draws are enough
@@ -31,7 +31,7 @@ def stands_out(
     truth, score, groups = np.asarray(targets), np.asarray(scores, dtype=np.float64), np.asarray(strata)
     if metric == "accuracy":
         return _exactly((score >= threshold) == (truth == 1), inside, groups)
-    return _by_drawing(measure(metric, truth, score, threshold), inside, groups)
+    return _by_drawing(metric, truth, score, inside, groups, threshold)
 
 
 def _exactly(right: NDArray[np.bool_], inside: NDArray[np.bool_], strata: NDArray[np.int64]) -> tuple[float, float]:
@@ -51,15 +51,21 @@ def _exactly(right: NDArray[np.bool_], inside: NDArray[np.bool_], strata: NDArra
     return expected / int(inside.sum()), min(1.0, float(p_value))
 
 
-def _by_drawing(of_rows: Measure, inside: NDArray[np.bool_], strata: NDArray[np.int64]) -> tuple[float, float]:
+def _by_drawing(
+    metric: str,
+    targets: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    inside: NDArray[np.bool_],
+    strata: NDArray[np.int64],
+    threshold: float,
+) -> tuple[float, float]:
     """Return the mean of the metric over draws and the p-value; a difference that is clearly chance takes few draws."""
     rng = np.random.default_rng(0)
-    places = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    numbers = [int(inside[rows].sum()) for rows in places]
-    seen, drawn, p_value = of_rows(inside.astype(np.int64)), np.empty(0), 1.0
+    seen, drawn, p_value = metric_value(metric, targets[inside], scores[inside], threshold), np.empty(0), 1.0
     for draws in (_FIRST_DRAWS, _DRAWS):
-        more = [of_rows(_draw(len(inside), places, numbers, rng)) for _ in range(draws - len(drawn))]
-        drawn = np.append(drawn, more)
+        for block in blocks(draws - len(drawn), len(inside)):
+            taken = _drawn_rows(inside, strata, block, rng)
+            drawn = np.append(drawn, metric_values(metric, targets, scores, taken, threshold))
         as_low, as_high = np.sum(drawn <= seen + 1e-12), np.sum(drawn >= seen - 1e-12)
         p_value = min(1.0, float(2 * (1 + min(as_low, as_high)) / (1 + draws)))
         if p_value > _CLEARLY_CHANCE:
@@ -67,11 +73,10 @@ def _by_drawing(of_rows: Measure, inside: NDArray[np.bool_], strata: NDArray[np.
     return float(drawn.mean()), p_value
 
 
-def _draw(
-    rows: int, places: list[NDArray[np.int64]], numbers: list[int], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Return 1 for as many rows of each stratum as `numbers` says, else 0."""
-    taken = np.zeros(rows, dtype=np.int64)
-    for stratum, number in zip(places, numbers, strict=True):
-        taken[rng.choice(stratum, number, replace=False)] = 1
+def _drawn_rows(inside: NDArray[np.bool_], strata: NDArray[np.int64], draws: int, rng: np.random.Generator) -> Counts:
+    """Return 1 for as many rows of each stratum as are inside, else 0, for each draw: [draws, rows]."""
+    taken = np.zeros((draws, len(inside)), dtype=np.int64)
+    for stratum in np.unique(strata):
+        rows = np.flatnonzero(strata == stratum)
+        taken[:, rows] = rng.permuted(np.tile(inside[rows], (draws, 1)), axis=1)
     return taken
