@@ -148,10 +148,8 @@ def test_the_command_that_goes_on_goes_on(tmp_path, capsys):
     assert (done.returncode, done.stderr.splitlines()[-1]) == (1, again)
 
 
-def test_an_interruption_says_how_to_go_on(tmp_path):
-    data, name = tmp_path / "reviews.fifo", "x"
-    os.mkfifo(data)  # the first notebook waits for the texts
-    command = [sys.executable, "-m", MODULE, "--name", name, "--data", str(data)]
+def test_an_interruption_says_how_to_go_on(tiny_data):
+    command = [sys.executable, "-m", MODULE, "--name", "x", "--data", str(tiny_data)]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while "== 1 of 4" not in (line := run.stderr.readline()):
         assert line, "the run ended before its first notebook"
