@@ -55,7 +55,15 @@ def test_a_kernel_that_dies_is_one_sentence(tmp_path):
         execute(source, tmp_path / "copy.ipynb", {})
 
 
-def test_an_interruption_ends_the_kernel_and_lets_it_clean_up(tmp_path):
+@pytest.fixture
+def heeds_interruptions():
+    """SIGINT as in a terminal: a shell has a job in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interruption_ends_the_kernel_and_lets_it_clean_up(tmp_path, heeds_interruptions):
     ready, cleaned = tmp_path / "ready", tmp_path / "cleaned"
     os.mkfifo(ready)
     source = notebook(

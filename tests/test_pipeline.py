@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import papermill
@@ -148,11 +149,10 @@ def test_the_command_that_goes_on_goes_on(tmp_path, capsys):
     assert (done.returncode, done.stderr.splitlines()[-1]) == (1, again)
 
 
-def test_an_interruption_says_how_to_go_on(tmp_path):
-    data, name = tmp_path / "reviews.fifo", "x"
-    os.mkfifo(data)  # the first notebook waits for the texts
-    command = [sys.executable, "-m", MODULE, "--name", name, "--data", str(data)]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_an_interruption_says_how_to_go_on(tiny_data):
+    command = [sys.executable, "-m", MODULE, "--name", "x", "--data", str(tiny_data)]
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell has a job in the background ignore it
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     while "== 1 of 4" not in (line := run.stderr.readline()):
         assert line, "the run ended before its first notebook"
     run.send_signal(signal.SIGINT)

@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from bert_textclassification.training.progress import INTERVAL, seconds_between
 
 _ENGINE = "own kernel"
 _TO_STOP_S = 30.0  # for an interrupted cell, and for a kernel that is asked to end
+_TIMES_TO_ASK = 15
 
 
 class _OwnKernel(Engine):
@@ -69,11 +70,18 @@ def execute(source: Path, copy: Path, parameters: dict[str, Any]) -> None:
                 "needs less."
             ) from problem
         except KeyboardInterrupt:
-            if kernel.has_kernel:
-                _now(kernel.interrupt_kernel())  # the cell ends with an error, and with it the notebook
-            if wait([running], _TO_STOP_S).not_done:
-                _now(kernel.shutdown_kernel(now=True))
+            _interrupt(kernel, running)
             raise
+
+
+def _interrupt(kernel: AsyncKernelManager, running: "Future[None]") -> None:
+    """End the cell with an error, and with it the notebook; a kernel that still starts hears nothing, so ask again."""
+    for _ in range(_TIMES_TO_ASK):
+        if kernel.has_kernel:
+            _now(kernel.interrupt_kernel())
+        if wait([running], _TO_STOP_S / _TIMES_TO_ASK).done:
+            return
+    _now(kernel.shutdown_kernel(now=True))
 
 
 def _run(source: Path, copy: Path, parameters: dict[str, Any], kernel: AsyncKernelManager) -> None:
