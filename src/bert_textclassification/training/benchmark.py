@@ -79,7 +79,7 @@ def record(
 def served_sentence(manifest: Manifest, table: pd.DataFrame) -> str:
     """Return how fast the default variant is in `table`, and why no faster one is served: figures of `table` alone."""
     name = manifest.default_variant
-    own, fastest = table.loc[name], table.loc[list(manifest.variants), "speedup"].idxmax()
+    own, fastest = table.loc[name], str(table.loc[list(manifest.variants), "speedup"].idxmax())
     sentences = [
         f"{name} is served: {own['speedup']:.1f} times the speed of {TORCH} ({own['speedup_low']:.1f} to "
         f"{own['speedup_high']:.1f} between rounds).",
@@ -87,8 +87,8 @@ def served_sentence(manifest: Manifest, table: pd.DataFrame) -> str:
     ]
     if fastest != name and manifest.variants[fastest].verdict == PASSED:
         sentences.append(
-            f"{fastest} is faster in these rounds ({table.loc[fastest, 'speedup']:.1f} times); when the artifact was made, "
-            "it was not, or not beyond the measured spread."
+            f"{fastest} is faster in these rounds ({table.loc[fastest, 'speedup']:.1f} times); when the artifact was "
+            "made, it was not, or not beyond the measured spread."
         )
     return " ".join(sentences)
 
