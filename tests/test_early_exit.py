@@ -253,21 +253,21 @@ def test_the_last_layer_has_the_scale_that_it_has_without_early_exits():
     assert chosen(targets, found).scales[-1] == fit_scale(targets, found[1][:, 1].astype(float))
 
 
-def test_fewer_texts_leave_until_what_must_be_kept_is_kept():
+def test_more_texts_leave_as_long_as_what_must_be_kept_is_kept():
     targets, found = two_exits()
     sureness, asked = np.abs(found[0][:, 1]), []
 
     def share(exits):
         return np.mean(sureness >= exits.margins[0])
 
-    def keeps_at_the_fourth_time(log_odds):
+    def fails_once(log_odds):
         asked.append(log_odds)
-        return len(asked) == 4
+        return len(asked) != 4
 
-    most, fewer = chosen(targets, found), chosen(targets, found, keeps_at_the_fourth_time)
+    most, fewer = chosen(targets, found), chosen(targets, found, fails_once)
     none = chosen(targets, found, keeps=lambda log_odds: False)
     assert share(most) > share(fewer) > share(none) == 0
-    assert share(fewer) == pytest.approx(0.85 * share(most), abs=0.01)
+    assert share(fewer) == pytest.approx(0.15 * share(most), abs=0.01)
     assert none.scales[-1] == most.scales[-1]
 
 
@@ -297,6 +297,7 @@ def test_several_exits_share_the_rows():
     assert exits_taken(sureness, (2, 1)).tolist() == [0, 1, 2, 1]
     assert exits_taken(sureness, (math.inf, math.inf)).tolist() == [2, 2, 2, 2]
     assert raised_margins(sureness, (2, 1), 1.0) == (2, 1)
+    assert raised_margins(sureness, (2, 1), 0) == (math.inf, math.inf)
     assert raised_margins(sureness, (math.inf, 1), 0.5)[0] == math.inf
 
 

@@ -11,7 +11,7 @@ from bert_textclassification.artifact import ExitScale
 from bert_textclassification.serving.calibration import margins
 from bert_textclassification.training.calibration import fit_scale
 
-SHARES = tuple(np.linspace(1, 0, 20, endpoint=False))  # of the texts that may leave at an exit for accuracy's sake
+SHARES = tuple(np.linspace(0.05, 1, 20))  # of the texts that accuracy alone would let leave at an exit
 WEIGHT_OF_OTHERS = 0.1  # of a text that goes on, in the calibration of an exit; it keeps exits with few texts sane
 
 Judge = Callable[[NDArray[np.float64]], bool]  # whether calibrated log-odds of all rows keep what they must
@@ -39,8 +39,9 @@ def choose_exits(
 ) -> Exits:
     """Return the exits at which most texts leave early and what must be kept is kept.
 
-    `smallest_margins` keeps the accuracy. From there on fewer texts leave, those that are surest, until the ranking and
-    the log loss of all texts together hold, too; in the end none.
+    `smallest_margins` keeps the accuracy. Of the texts that leave by it more and more do, the surest first, as long as
+    accuracy, ranking and log loss of all texts together are kept. The search ends at the first share that fails: among
+    many shares, some pass by luck.
 
     Args:
         targets: 0 or 1 for each row that judges.
@@ -50,20 +51,27 @@ def choose_exits(
         keeps: what judges the rest.
         with_offset: whether the scales have one.
     """
-    raw = [margins(one) for one in logits]
+    truth, raw = np.asarray(targets, dtype=bool), [margins(one) for one in logits]
     sureness = [np.abs(one) for one in raw[:-1]]
     cut = math.log(threshold / (1 - threshold))
     labels = [fit_scale(targets, one, with_offset).log_odds(one) >= cut for one in raw]
     smallest = smallest_margins(targets, sureness, labels, max_loss)
-    for share in SHARES:
+
+    def leaving(share: float) -> tuple[Exits, NDArray[np.float64]]:
         raised = raised_margins(sureness, smallest, share)
         exit_index = exits_taken(sureness, raised)
         scales = fit_scales(targets, raw, exit_index, with_offset)
-        answers = np.choose(exit_index, [scale.log_odds(one) for scale, one in zip(scales, raw, strict=True)])
-        if keeps(answers):
-            return Exits(raised, scales)
-    none = tuple(math.inf for _ in smallest)
-    return Exits(none, fit_scales(targets, raw, exits_taken(sureness, none), with_offset))
+        log_odds = [scale.log_odds(one) for scale, one in zip(scales, raw, strict=True)]
+        return Exits(raised, scales), np.choose(exit_index, log_odds)
+
+    chosen, _ = leaving(0)
+    for share in SHARES:
+        more, log_odds = leaving(share)
+        lost = (labels[-1] == truth) & ((log_odds >= cut) != truth)
+        if np.sum(lost) > max_loss / 100 * len(truth) or not keeps(log_odds):
+            break
+        chosen = more
+    return chosen
 
 
 def fit_scales(
@@ -94,12 +102,11 @@ def raised_margins(
 ) -> tuple[float, ...]:
     """Return margins at which about a share of the rows leave at each exit that leave at the `smallest` ones."""
     taken = exits_taken(sureness, smallest)
-    raised = []
-    for number, least in enumerate(smallest):
-        leaving = sureness[number][taken == number]
-        enough = len(leaving) and share < 1
-        raised.append(max(least, float(np.quantile(leaving, 1 - share))) if enough else least)
-    return tuple(raised)
+    leaving = [sure[taken == number] for number, sure in enumerate(sureness)]
+    return tuple(
+        least if share == 1 else math.inf if share == 0 or not len(sure) else float(np.quantile(sure, 1 - share))
+        for least, sure in zip(smallest, leaving, strict=True)
+    )
 
 
 def smallest_margins(
