@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from bert_textclassification.artifact import sha256_of
@@ -85,6 +85,14 @@ def test_the_trial_changes_neither_the_model_nor_the_random_numbers(tiny_base, t
 # -- files
 
 
+def _load(path: Path) -> dict[str, torch.Tensor]:
+    return load(path.read_bytes())  # `load_file` maps the file, which is written again
+
+
+def _save(weights: dict[str, torch.Tensor], path: Path) -> None:
+    path.write_bytes(save(weights, {"format": "pt"}))
+
+
 def _empty(folder: Path) -> None:
     for path in folder.iterdir():
         path.unlink()
@@ -106,7 +114,7 @@ def _pointer(name: str):
 
 
 def _pickled(folder: Path) -> None:
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    torch.save(_load(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
 
 
@@ -159,22 +167,20 @@ def _remote_code(folder: Path) -> None:
 
 
 def _other_weights(folder: Path) -> None:
-    weights = load_file(folder / "model.safetensors")
-    save_file(
-        {f"other.{name}": value for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"}
-    )
+    weights = _load(folder / "model.safetensors")
+    _save({f"other.{name}": value for name, value in weights.items()}, folder / "model.safetensors")
 
 
 def _one_missing_weight(folder: Path) -> None:
-    weights = load_file(folder / "model.safetensors")
+    weights = _load(folder / "model.safetensors")
     del weights["encoder.layer.1.output.dense.weight"]
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    _save(weights, folder / "model.safetensors")
 
 
 def _not_a_number(folder: Path) -> None:
-    weights = load_file(folder / "model.safetensors")
+    weights = _load(folder / "model.safetensors")
     weights["encoder.layer.1.output.dense.bias"][0] = torch.nan
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    _save(weights, folder / "model.safetensors")
 
 
 def _longer_vocabulary(folder: Path) -> None:
@@ -258,8 +264,7 @@ def test_weights_in_several_files_train(base, tiny_config, tiny_splits, tmp_path
     source = find_base_model(str(base)).source()
     assert fine_tuned.facts["base_model"]["sha256"] == source.sha256 != whole.sha256
     shard = next(base.glob("model-00001-*.safetensors"))
-    tensors = load_file(shard)
-    save_file({name: value + 1 for name, value in tensors.items()}, shard, {"format": "pt"})
+    _save({name: value + 1 for name, value in _load(shard).items()}, shard)
     assert find_base_model(str(base)).source().sha256 != source.sha256
 
 

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save
 
 from bert_textclassification.artifact import Artifact, StoredFile
 from bert_textclassification.errors import RequestError
@@ -91,6 +91,7 @@ def _of_onnx(path, token: int) -> None:
 def _of_native(path, token: int) -> None:
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
-    tensors = load_file(path)
+    tensors = load(path.read_bytes())
+    tensors["word_scale"] = tensors["word_scale"].copy()
     tensors["word_scale"][token] = np.inf
-    save_file(tensors, path, metadata)
+    path.write_bytes(save(tensors, metadata))

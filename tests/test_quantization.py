@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from transformers import DistilBertConfig, DistilBertModel
 
 from bert_textclassification.artifact import Artifact, Reference
@@ -203,9 +203,10 @@ def test_a_variant_that_overflows_is_not_built_and_says_why(tiny_fine_tuned, tin
 @pytest.mark.parametrize("number", [np.nan, np.inf, 3e38])
 def test_a_model_that_gives_no_numbers_is_refused(tiny_fine_tuned, tiny_splits, tmp_path, number):
     folder = shutil.copytree(tiny_fine_tuned.folder, tmp_path / "fine_tuned")
-    weights = load_file(folder / "model.safetensors")
+    path = folder / "model.safetensors"
+    weights = load(path.read_bytes())
     weights["head.weight"][:] = number
-    save_file(weights, folder / "model.safetensors")
+    path.write_bytes(save(weights))
     with pytest.raises(NonFiniteLogitsError, match=r"Training has diverged: .*; lower learning_rate") as problem:
         build_artifact(FineTuned.load(folder), tiny_splits, tmp_path / "model")
     assert re.fullmatch(r"[^.\n]+\.", str(problem.value))
