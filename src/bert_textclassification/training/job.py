@@ -23,12 +23,11 @@ from bert_textclassification.training import hosts, stopping
 from bert_textclassification.training.audit import audit, rows_table
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprints, load_splits
+from bert_textclassification.training.decisions import decisions
 from bert_textclassification.training.distillation import distil
 from bert_textclassification.training.findings import Finding
 from bert_textclassification.training.fine_tuning import FineTuned
 from bert_textclassification.training.hosts import Hosts
-from bert_textclassification.training.judging import choose_metric
-from bert_textclassification.training.max_length import max_length_sentence
 from bert_textclassification.training.metric_lines import print_logged, print_metrics
 from bert_textclassification.training.quantization import build_artifact
 from bert_textclassification.training.seeds import fine_tune_seeds
@@ -73,8 +72,7 @@ def train(config: TrainingConfig, folders: SageMakerFolders, own: Hosts) -> Arti
     splits = load_splits(config)
     own.require_same_data(fingerprints(splits))
     if own.is_first:
-        print(*splits.notes, choose_metric(config, splits).sentence, sep="\n", flush=True)
-        print(max_length_sentence(config, splits), flush=True)
+        print(*decisions(config, splits), sep="\n", flush=True)
         report_findings(splits, folders.output)
     fine_tuned = _fine_tuned(config, splits, folders, own)
     hosts.part()

@@ -26,7 +26,8 @@ from bert_textclassification.training import command
 from bert_textclassification.training.benchmark import machine
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprint, load_splits
-from bert_textclassification.training.judging import choose_metric, with_chosen_metric
+from bert_textclassification.training.decisions import decisions
+from bert_textclassification.training.judging import with_chosen_metric
 from bert_textclassification.training.max_length import with_max_length
 from bert_textclassification.training.model import find_base_model, layers_of_exits
 from bert_textclassification.training.pipeline import parse_settings
@@ -172,7 +173,7 @@ def _run(asked: argparse.Namespace) -> None:
     space, given = read_space(asked.space), parse_settings(asked.settings)
     config = settings_of(asked.data, given, space)
     splits = load_splits(config)
-    print(*splits.notes, choose_metric(config, splits).sentence, sep="\n", file=sys.stderr)
+    print(*decisions(config, splits), sep="\n", file=sys.stderr)
     config = with_chosen_metric(config, splits)
     folder = RunFolder(Path("runs") / asked.name).search
     study = search(config, splits, space, asked.trials, folder)
