@@ -3,13 +3,13 @@
 import pandas as pd
 import pytest
 
-from bert_textclassification.training.label_errors import FOLDS, held_out_probabilities, label_errors
+from bert_textclassification.training.label_errors import FEWEST_SUREST, FOLDS, held_out_probabilities, label_errors
 
 WORDS = {"yes": ["leak", "smoke", "flood"], "no": ["thanks", "lovely", "welcome"]}
 
 
 def test_labels_that_were_turned_round_are_found_in_every_split():
-    tables = {"train": _table(60, wrong=[7, 30]), "test": _table(30, wrong=[11])}
+    tables = {"train": _table(200, wrong=[7, 30]), "test": _table(30, wrong=[11])}
     finding = label_errors(tables, seed=0)
     assert set(finding.rows[["split", "line"]].itertuples(index=False, name=None)) == {
         ("train", 7), ("train", 30), ("test", 11)
@@ -18,11 +18,11 @@ def test_labels_that_were_turned_round_are_found_in_every_split():
 
 
 def test_right_labels_are_no_finding():
-    assert label_errors({"train": _table(60), "test": _table(30)}, seed=0) is None
+    assert label_errors({"train": _table(200), "test": _table(30)}, seed=0) is None
 
 
 def test_the_same_seed_finds_the_same():
-    tables = {"train": _table(60, wrong=[7, 8, 9, 30]), "test": _table(30)}
+    tables = {"train": _table(200, wrong=[7, 8, 9, 30]), "test": _table(30)}
     first, second = (label_errors(tables, seed=3).rows for _ in range(2))
     assert first.equals(second)
 
@@ -41,9 +41,40 @@ def test_a_model_that_knows_nothing_says_so_and_accuses_nobody():
     assert finding.message.startswith("Not looked for: a model of words is right on 75% of texts")
 
 
-@pytest.mark.parametrize("rows", [2, 2 * FOLDS - 2])
+def test_a_model_that_is_right_on_two_thirds_accuses_nobody():
+    train = _weak_table(600, right=0.65)
+    finding = label_errors({"train": train}, seed=0)
+    assert finding.count == 0
+    assert finding.message.startswith("Not looked for: a model of words is right on 65% of texts")
+
+
+def test_only_what_the_model_is_sure_of_is_listed_beside_texts_it_knows_nothing_about():
+    easy, hard = _table(400, wrong=range(5, 400, 40)), _weak_table(400, right=0.6).assign(line=range(1000, 1400))
+    finding = label_errors({"train": pd.concat([easy, hard], ignore_index=True)}, seed=0)
+    planted = set(range(5, 400, 40))
+    found = set(finding.rows["line"])
+    assert len(found & planted) >= len(planted) / 2
+    assert len(found - planted) <= len(found) / 3
+
+
+def test_rare_rows_that_a_poor_model_misses_are_no_label_errors():
+    table = _weak_table(1000, right=0.5)
+    rare = table.assign(label=["yes" if n % 20 == 0 else "no" for n in range(1000)])
+    assert label_errors({"train": rare}, seed=0).count == 0
+
+
+@pytest.mark.parametrize("rows", [2, 2 * FOLDS - 2, FEWEST_SUREST])
 def test_too_few_rows_are_not_judged(rows):
     assert label_errors({"train": _table(rows)}, seed=0) is None
+
+
+def _weak_table(rows, right):
+    """Rows with one word that tells the label of a share `right` of them, and one that tells nothing."""
+    labels = ["yes" if n % 2 else "no" for n in range(rows)]
+    told = [round((n + 1) * right) > round(n * right) for n in range(rows // 2) for _ in range(2)]
+    words = [label if tells else {"yes": "no", "no": "yes"}[label] for label, tells in zip(labels, told, strict=True)]
+    texts = [f"sounds_{word} item{n}" for n, word in enumerate(words)]
+    return pd.DataFrame({"text": texts, "label": labels, "source": "a.csv", "line": range(rows)})
 
 
 def _table(rows, wrong=()):

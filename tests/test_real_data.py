@@ -114,6 +114,13 @@ def test_most_labels_that_were_turned_round_are_found_and_few_others():
     assert len(right) > 0.9 * finding.count
 
 
+@pytest.mark.parametrize(("name", "at_most"), [("told_br", 0.02), ("sst2", 0.005), ("imdb_long", 0.01)])
+def test_few_labels_are_called_wrong_by_a_model_that_is_often_wrong_itself(name, at_most):
+    finding = findings(name).get("label_error")
+    rows = sum(len(frame) for _, frame in load(name).items())
+    assert finding is None or finding.count < at_most * rows
+
+
 def test_a_model_of_words_cannot_tell_label_errors_of_grammar():
     assert findings("cola")["label_error"].message.startswith("Not looked for")
 
