@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import tarfile
 from pathlib import Path
@@ -318,3 +319,21 @@ def _flip_a_byte(path):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert sha256_of(path) != before
+
+
+def test_a_manifest_that_is_a_folder_is_told_in_one_sentence(copied_artifact):
+    (copied_artifact / "manifest.json").unlink()
+    (copied_artifact / "manifest.json").mkdir()
+    with pytest.raises(ArtifactError, match=r"manifest\.json cannot be read \(Is a directory\); let this user read"):
+        Artifact.load(copied_artifact)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["manifest.json", "tokenizer.json", "."])
+def test_files_that_this_user_may_not_read_are_told_in_one_sentence(copied_artifact, name):
+    (copied_artifact / name).chmod(0)
+    try:
+        with pytest.raises(ArtifactError, match=r"cannot be read \(Permission denied\); let this user read"):
+            Artifact.load(copied_artifact).tokenizer_path()
+    finally:
+        (copied_artifact / name).chmod(0o755)

@@ -396,11 +396,13 @@ def sha256_of(path: Path) -> str:
 
 
 def _manifest_bytes(folder: Path) -> bytes:
-    if not folder.is_dir():
-        raise ArtifactError(f"There is no model folder {folder}; train a model or set MODEL_DIR to one.")
     try:
+        if not folder.is_dir():
+            raise ArtifactError(f"There is no model folder {folder}; train a model or set MODEL_DIR to one.")
         return (folder / MANIFEST).read_bytes()
-    except FileNotFoundError:
+    except OSError as problem:
+        if not isinstance(problem, FileNotFoundError):
+            raise _unreadable(folder / MANIFEST, problem) from None
         raise ArtifactError(
             f"{folder} has no {MANIFEST}, so it is not a finished model artifact; train again or point to "
             "the folder that training wrote."
@@ -461,7 +463,15 @@ def _check_size(path: Path, stored: StoredFile) -> None:
 
 def _verified(folder: Path, stored: StoredFile) -> Path:
     path = folder / stored.file
-    _check_size(path, stored)
-    if sha256_of(path) != stored.sha256:
+    try:
+        _check_size(path, stored)
+        digest = sha256_of(path)
+    except OSError as problem:
+        raise _unreadable(path, problem) from None
+    if digest != stored.sha256:
         raise ArtifactError(f"{path} does not match the SHA-256 in the manifest; copy the artifact again.")
     return path
+
+
+def _unreadable(path: Path, problem: OSError) -> ArtifactError:
+    return ArtifactError(f"{path} cannot be read ({problem.strerror}); let this user read the whole model folder.")

@@ -6,6 +6,7 @@ socket or another user's pipe, and overwrites the lines of others where it is a 
 PIPE_BUF that several processes write to one pipe can be torn.
 """
 
+import fcntl
 import os
 import select
 import selectors
@@ -18,9 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-CHUNK = 65536  # bytes: what a pipe holds
-PAUSE_S = 0.01  # lines of this long are copied together: a wake-up for each would cost more than the copy
-LAST_COPY_S = 2  # a reader that has stopped reading must not keep the server from ending
+CHUNK = 65536
+PIPE_BYTES = 1024 * 1024  # as much as any user may ask for; a pipe holds 64 kB otherwise
+PAUSE_S = 0.05  # the lines of this time are copied together: beside a busy model each wake-up costs 0.15 ms
+PATIENCE_S = 2  # a reader that takes nothing for so long does not keep the server from ending
 
 
 class LogForwarder:
@@ -35,6 +37,7 @@ class LogForwarder:
         """
         self._output = output
         self._is_lost = False
+        self._written = 0
         self._buffers = {_open_pipe(path): bytearray() for path in pipes}
         self._wake, self._stop = os.pipe()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
@@ -49,25 +52,24 @@ class LogForwarder:
     ) -> None:
         """Copy what is left in the pipes, and end."""
         os.close(self._stop)
-        self._thread.join(LAST_COPY_S)
+        before = -1
+        while self._thread.is_alive() and before != self._written:
+            before = self._written
+            self._thread.join(PATIENCE_S)
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
             for descriptor in (*self._buffers, self._wake):
                 selector.register(descriptor, selectors.EVENT_READ)
-            is_stopped = False
-            while not is_stopped:
-                ready = {key.fd for key, _ in selector.select()}
-                is_stopped = self._wake in ready
-                self._copy_all()
-                if not is_stopped:
-                    time.sleep(PAUSE_S)
+            while self._wake not in (ready := {key.fd for key, _ in selector.select()}):
+                self._copy_all(ready)
+                time.sleep(PAUSE_S)
+        self._copy_all(set(self._buffers))
         for buffer in self._buffers.values():
             if buffer:
                 self._write(bytes(buffer) + b"\n")
 
-    def _copy_all(self) -> None:
-        pending = set(self._buffers)
+    def _copy_all(self, pending: set[int]) -> None:
         while pending:  # round by round, so that a busy pipe does not hold up the others
             pending = {descriptor for descriptor in pending if self._copy(descriptor)}
 
@@ -88,7 +90,9 @@ class LogForwarder:
         """Write all of `lines`; what cannot be written is lost, and requests are still answered."""
         while lines:
             try:
-                lines = lines[os.write(self._output, lines) :]
+                count = os.write(self._output, lines)
+                lines = lines[count:]
+                self._written += count
             except BlockingIOError:  # whoever gave us this output made it so
                 select.select([], [self._output], [])
             except OSError as problem:
@@ -107,4 +111,8 @@ class LogForwarder:
 def _open_pipe(path: Path) -> int:
     """Make a named pipe and open both of its ends, so that it has a reader and never comes to its end."""
     os.mkfifo(path, 0o600)
-    return os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
+        with suppress(OSError):  # this user has too many large pipes
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return pipe
