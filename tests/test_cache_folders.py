@@ -75,7 +75,11 @@ def _others_can_run_this() -> bool:
     if os.geteuid() != 0:
         return False
     tried = [sys.executable, "-c", "import bert_textclassification.artifact"]
-    return subprocess.run(tried, user=12345, group=12345, extra_groups=[], cwd="/", capture_output=True).returncode == 0
+    try:
+        found = subprocess.run(tried, user=12345, group=12345, extra_groups=[], cwd="/", capture_output=True)
+    except PermissionError:  # the interpreter lies in a folder that is closed to others
+        return False
+    return found.returncode == 0
 
 
 def _caches(**environment: str) -> dict[str, str]:

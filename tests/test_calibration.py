@@ -106,7 +106,9 @@ def test_more_rows_have_a_lower_floor_and_sure_scores_have_none():
 
 
 def test_the_error_is_put_in_words_beside_its_floor():
-    targets, logits = overconfident(3, rows=2000)
-    right, sure = (calibration_table({"test": (targets, logits)}, temperature)["test"] for temperature in (3, 1))
+    targets, raw = overconfident(3, rows=2000)
+    right, sure = (
+        calibration_table({"test": (targets, LogOdds(raw, raw / temperature))})["test"] for temperature in (3, 1)
+    )
     assert ", no more than chance gives: right scores would measure" in calibration_in_words(right)
     assert ", more than chance gives: right scores would measure" in calibration_in_words(sure)

@@ -41,7 +41,7 @@ def test_all_wrong_names_and_values_are_in_one_message():
     ("name", "allowed", "refused"),
     [
         ("layers", [0, 96], [-1, 97, 1.5]),
-        ("max_length", [0, 8, 8192, "auto"], [-1, 7, 8193, 64.5, "all"]),
+        ("max_length", [0, 8, 8192], [-1, 7, 8193, 64.5, "all"]),
         ("validation_fraction", [0.01, 0.49], [0, 0.5, "nan"]),
         ("test_fraction", [0.01, 0.49], [0, 0.5]),
         ("dropout", [0, 0.99], [-0.1, 1]),
