@@ -41,6 +41,14 @@ def test_the_loss_of_average_precision_is_the_difference_in_points():
     assert loss.low < loss.value < loss.high
 
 
+def test_the_ranking_is_that_of_the_rarer_label():
+    targets, theirs, own = scored(positives=0.1, noise=2)
+    mirrored = average_precision_loss(1 - targets, -theirs, -own)
+    assert mirrored.value == pytest.approx(average_precision_loss(targets, theirs, own).value)
+    of_the_common_label = average_precision_score(1 - targets, -theirs) - average_precision_score(1 - targets, -own)
+    assert mirrored.value > 3 * 100 * of_the_common_label
+
+
 def test_what_ranks_worse_is_seen_to_lose_and_what_is_only_rounded_is_not():
     targets, theirs, own = scored(noise=3)
     assert average_precision_loss(targets, theirs, own).low > 0

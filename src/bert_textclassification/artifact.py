@@ -138,7 +138,8 @@ class Variant(StoredFile):
         default=None, description="Points that the same rows do not rule out to be lost, one-sided 95 %"
     )
     average_precision_loss: Interval | None = Field(
-        default=None, description="Points lost against the torch model on the rows that judge, paired bootstrap"
+        default=None,
+        description="Points of the rarer label's lost against the torch model on the rows that judge, paired bootstrap",
     )
     log_loss_increase: Interval | None = Field(
         default=None, description="Nats added to the torch model's on the rows that judge, paired bootstrap"

@@ -107,7 +107,10 @@ def judges(evaluated: dict[str, Evaluated]) -> Evaluated:
 def average_precision_loss(
     targets: ArrayLike, reference: NDArray[np.float64], log_odds: NDArray[np.float64]
 ) -> Interval:
-    """Return how many points of average precision `log_odds`, [rows], lose against those of `reference`, paired."""
+    """Return how many points of average precision `log_odds`, [rows], lose against those of `reference`, paired.
+
+    It is that of the rarer label: of a label that most rows have, any order finds most.
+    """
     truth = np.asarray(targets, dtype=np.int64)
     lost = _points_lost(truth, reference, log_odds)
     return _interval(lost(np.ones_like(truth)), resampled(truth, lost, RESAMPLES))
@@ -153,7 +156,8 @@ def resampled(truth: NDArray[np.int64], statistic: Statistic, resamples: int) ->
 
 
 def _points_lost(truth: NDArray[np.int64], reference: NDArray[np.float64], log_odds: NDArray[np.float64]) -> Statistic:
-    theirs, own = Ranking(truth, reference), Ranking(truth, log_odds)
+    sign, wanted = (-1, 1 - truth) if truth.mean() > 0.5 else (1, truth)
+    theirs, own = Ranking(wanted, sign * reference), Ranking(wanted, sign * log_odds)
     return lambda counts: 100 * (theirs.average_precision(counts) - own.average_precision(counts))
 
 
