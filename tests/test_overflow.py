@@ -45,14 +45,16 @@ def test_other_texts_are_answered(predictor):
 @pytest.mark.parametrize("truncation", ["truncate", "windows"])
 def test_the_text_is_named_in_one_sentence_each_time(predictor, truncation):
     for _ in range(2):  # an answer that was remembered would be given the second time
-        with pytest.raises(RequestError, match=r"^The model's arithmetic overflows on this text.*again\.$") as problem:
+        with pytest.raises(
+            RequestError, match=r"^The model's outputs for this text are not finite.*again\.$"
+        ) as problem:
             predictor.predict([WELL, OVERFLOWS, WELL], truncation=truncation)
-        assert (problem.value.code, problem.value.field) == ("model_overflow", "instances[1]")
+        assert (problem.value.code, problem.value.field) == ("not_finite", "instances[1]")
         assert problem.value.status == 500
 
 
 def test_a_window_that_overflows_refuses_its_text(predictor):
-    with pytest.raises(RequestError, match="overflows"):
+    with pytest.raises(RequestError, match="not finite"):
         predictor.predict([f"{f'{WELL} ' * 100} {OVERFLOWS}"], truncation="windows")
 
 
@@ -74,7 +76,7 @@ def test_a_window_that_overflows_refuses_its_text(predictor):
 def test_every_protocol_answers_500_with_the_sentence(client, path, body, media_type):
     reply = client.post(path, data=body, content_type=media_type)
     assert reply.status_code == 500
-    assert "arithmetic overflows on this text" in reply.text
+    assert "outputs for this text are not finite numbers" in reply.text
     assert "null" not in reply.text.replace('"field":null', "")
 
 

@@ -177,7 +177,7 @@ class Predictor:
         if truncation == "error":
             self._refuse_truncated([(known.get(key) or tokenised[key]).truncated for key in keys])
         computed = dict(zip(new, self._compute(list(tokenised.values()), turn), strict=True))
-        _refuse_overflow([key in computed and not _is_finite(computed[key]) for key in keys])
+        _refuse_not_finite([key in computed and not _is_finite(computed[key]) for key in keys])
         for key, answer in computed.items():
             self._cache.put(key, answer)
         return [(known[key], True) if key in known else (computed[key], False) for key in keys]
@@ -301,13 +301,13 @@ def _is_finite(answer: Answer) -> bool:
     return math.isfinite(answer.logits[0]) and math.isfinite(answer.logits[1])
 
 
-def _refuse_overflow(overflowed: Sequence[bool]) -> None:
-    if True in overflowed:
+def _refuse_not_finite(infinite: Sequence[bool]) -> None:
+    if True in infinite:
         raise RequestError(
-            "model_overflow",
-            "The model's arithmetic overflows on this text, so it has no score; serve another variant (MODEL_VARIANT) "
-            "or train again.",
-            f"instances[{overflowed.index(True)}]",
+            "not_finite",
+            "The model's outputs for this text are not finite numbers; serve another variant with MODEL_VARIANT, or "
+            "train again.",
+            f"instances[{infinite.index(True)}]",
             status=500,
         )
 

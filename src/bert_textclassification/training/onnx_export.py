@@ -38,9 +38,14 @@ def export_onnx(model: TextClassifier, path: Path) -> None:
 
 
 def quantize_int8(source: Path, target: Path) -> None:
-    """Write `source` with int8 weights, one scale a channel, and activations quantized as they come."""
+    """Write `source` with int8 weights, one scale a channel, and activations quantized as they come.
+
+    Weights have 7 of the 8 bits (`reduce_range`): without VNNI, ONNX Runtime adds two products of a byte and a weight
+    in 16 bits, and 2 * 255 * 64 is the most that fits. With 8 bits such sums saturate, and the scores would be others
+    on a processor with VNNI. Unsigned weights are exact, too, but take kernels of half the speed.
+    """
     with _muted_root_logger():
-        quantize_dynamic(str(source), str(target), per_channel=True, weight_type=QuantType.QInt8)
+        quantize_dynamic(str(source), str(target), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
 
 
 class _LogitsOnly(torch.nn.Module):
