@@ -349,6 +349,31 @@ def test_a_byte_order_mark_is_no_part_of_the_table(tmp_path, name, content):
     assert table[["text", "label"]].to_numpy().tolist() == [["a", "x"]]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", " text , label\na,x\n"),
+        ("a.csv", "\ufeff\ufefftext,label\na,x\n"),
+        ("a.tsv", "text\t\u00a0label \na\tx\n"),
+        ("a.jsonl", '{" text":"a","label ":"x"}'),
+        ("a.json", '[{"\ufefftext":"a","label":"x"}]'),
+    ],
+)
+def test_blanks_and_byte_order_marks_around_the_names_of_columns_are_no_part_of_them(tmp_path, name, content):
+    assert _table(_written(tmp_path / name, content))[["text", "label"]].to_numpy().tolist() == [["a", "x"]]
+
+
+def test_columns_without_a_name_as_pandas_and_spreadsheets_leave_them_are_ignored(tmp_path):
+    path = _written(tmp_path / "a.csv", ",text,label,,\n0,a,x,,\n1,b,y,,\n")
+    assert _table(path).columns.tolist() == ["text", "label", "source", "line"]
+
+
+def test_the_row_names_that_pandas_writes_into_parquet_are_no_slice(tmp_path):
+    frame = pd.DataFrame({"text": ["a", "b"], "label": ["x", "y"]}, index=["first", "second"])
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert _table(tmp_path / "a.parquet").columns.tolist() == ["text", "label", "source", "line"]
+
+
 def test_quoted_fields_of_a_tsv_file_may_hold_a_tab_or_a_line_break(tmp_path):
     path = _written(tmp_path / "a.tsv", 'text\tlabel\n"a\ttab"\tx\n"two\nlines"\ty\n')
     assert _table(path)["text"].tolist() == ["a\ttab", "two\nlines"]
