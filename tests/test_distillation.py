@@ -18,6 +18,8 @@ from bert_textclassification.training.loss import ExitLoss
 from bert_textclassification.training.model import kept_layers
 from bert_textclassification.training.quantization import build_artifact, judged
 
+pytestmark = pytest.mark.slow
+
 needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
 
 

@@ -25,6 +25,7 @@ def test_the_loss_falls(tiny_fine_tuned):
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(tiny_config, tiny_splits, tiny_fine_tuned, tmp_path):
     fine_tune(tiny_config, tiny_splits, tmp_path)
     first = load_file(tiny_fine_tuned.folder / "model.safetensors")
@@ -62,6 +63,7 @@ def test_the_kept_checkpoint_is_the_best_on_validation(tiny_fine_tuned, tiny_spl
     assert np.mean((kept[:, 1] >= kept[:, 0]) == truth) == pytest.approx(max(accuracies))
 
 
+@pytest.mark.slow
 def test_training_stops_early_when_nothing_improves(tiny_config, tiny_splits, tmp_path):
     stuck = tiny_config.model_copy(update={"learning_rate": 1e-9, "epochs": 50, "early_stopping_patience": 2})
     fine_tuned = fine_tune(stuck, tiny_splits, tmp_path)
@@ -81,6 +83,7 @@ def test_imbalanced_classes_are_weighed(tiny_config, tiny_splits, tmp_path):
     assert class_weights(tiny_splits, tiny_config) is None
 
 
+@pytest.mark.slow
 def test_bf16_is_recorded_and_learns(tiny_config, tiny_splits, tmp_path):
     fine_tuned = fine_tune(tiny_config.model_copy(update={"precision": "bf16"}), tiny_splits, tmp_path)
     assert fine_tuned.facts["precision"] == "bf16"

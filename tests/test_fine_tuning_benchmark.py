@@ -8,6 +8,8 @@ from bert_textclassification.training.fine_tuning import fine_tune
 from bert_textclassification.training.fine_tuning_benchmark import DEFAULTS, OURS, DefaultTrainer, compare
 from bert_textclassification.training.readme import fine_tuning_table
 
+pytestmark = pytest.mark.slow
+
 
 def test_both_run_as_many_steps_and_differ_in_what_bears_on_speed(tiny_config, tiny_splits):
     config = tiny_config.model_copy(update={"epochs": 2, "precision": "bf16", "early_stopping_patience": 1})

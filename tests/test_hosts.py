@@ -71,6 +71,7 @@ def losses(base):
     return [row["eval_loss"] for row in record["history"] if "eval_loss" in row]
 
 
+@pytest.mark.slow
 def test_two_hosts_learn_what_one_does_and_the_first_writes_the_model(bases, base_dir, hyperparameters):  # noqa: F811
     jobs = start_both(bases, hyperparameters)
     outputs = [job.communicate(timeout=PATIENCE_S) for job in jobs]
@@ -83,6 +84,7 @@ def test_two_hosts_learn_what_one_does_and_the_first_writes_the_model(bases, bas
     assert losses(bases[0]) == pytest.approx(losses(base_dir), rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_other_hosts_have_ended_while_the_first_audits(bases, hyperparameters, tmp_path):
     ended = tmp_path / "ended"
     patient = f"""
@@ -104,6 +106,7 @@ job.audit = after_the_others
     assert (bases[0] / "output/data/findings.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_lost_host_ends_the_job_with_a_clear_failure(bases, hyperparameters):
     jobs = start_both(bases, {**hyperparameters, "epochs": "100"})
     wait_until(lambda: has_checkpoint(bases[0]), jobs[0])
@@ -114,6 +117,7 @@ def test_a_lost_host_ends_the_job_with_a_clear_failure(bases, hyperparameters):
     assert "127.0.0.1 lost the connection to another host" in (bases[0] / "output/failure").read_text()
 
 
+@pytest.mark.slow
 def test_after_sigterm_both_go_on_from_the_same_checkpoint(bases, hyperparameters):
     slow = {**hyperparameters, "epochs": "12"}
     jobs = start_both(bases, slow)
@@ -127,6 +131,7 @@ def test_after_sigterm_both_go_on_from_the_same_checkpoint(bases, hyperparameter
     assert (bases[0] / "model/manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_both_break_an_evaluation_off_and_make_up_for_it(bases, hyperparameters):
     stopped = """
 import os, signal
@@ -149,6 +154,7 @@ StopWithCheckpoint.on_step_end = then_sigterm
     assert len(losses(bases[0])) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_hosts_with_other_data_are_told_which(bases, hyperparameters, split):
     shard = bases[1] / f"input/data/{split}/part-0.csv"

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S, ROOT
 
+pytestmark = pytest.mark.slow
+
 USER, PASSWORD = "reader", "a-secret"
 # What builds the small project below, so that nothing has to be fetched for it.
 BACKEND = """

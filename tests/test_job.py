@@ -44,6 +44,7 @@ def test_a_job_writes_an_artifact_that_answers(base_dir, tiny_base):
     assert (base_dir / "output/data/fine_tuned/model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_job_as_the_sagemaker_sdk_starts_it_by_default(base_dir, tiny_base):
     channels = base_dir / "input/data"
     for split in ("train", "validation", "test"):
@@ -61,6 +62,7 @@ def test_a_job_as_the_sagemaker_sdk_starts_it_by_default(base_dir, tiny_base):
     assert unread == "Not read as labelled texts: training-manifest."
 
 
+@pytest.mark.slow
 def test_metrics_are_one_a_line_for_regular_expressions(base_dir, tiny_base):
     done = run_job(base_dir, {**TINY, "base_model": str(tiny_base)})
     metrics = dict(re.findall(r"^(\w+)=([0-9.]+)$", done.stdout, re.MULTILINE))
@@ -69,6 +71,7 @@ def test_metrics_are_one_a_line_for_regular_expressions(base_dir, tiny_base):
     assert {"validation_accuracy", "test_accuracy", "test_roc_auc"} <= set(metrics)
 
 
+@pytest.mark.slow
 def test_findings_are_warned_of_and_left_with_their_rows(base_dir, tiny_base):
     with (base_dir / "input/data/train/part-0.csv").open("a") as file:
         file.write("smoke &amp; sparks,escalate\n")
@@ -100,6 +103,7 @@ def test_bad_data_is_named_by_file_and_line_in_the_failure_file(base_dir):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_an_internal_error_is_told_apart_from_the_users(base_dir, tiny_base):
     (base_dir / "model").write_text("a file where the folder should be")
     done = run_job(base_dir, {**TINY, "base_model": str(tiny_base)})

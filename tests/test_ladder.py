@@ -139,6 +139,7 @@ def test_bulk_gives_the_same_scores(tiny_artifact, monkeypatch):
     assert 0 < gain["low"] <= gain["value"] <= gain["high"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed: run `make system-packages`")
 @pytest.mark.usefixtures("short_steps")
 def test_a_ladder_is_measured_judged_and_published(tiny_artifact, tiny_data, tmp_path, monkeypatch, capsys):
@@ -163,6 +164,7 @@ def test_a_ladder_is_measured_judged_and_published(tiny_artifact, tiny_data, tmp
     assert (tmp_path / "ladder.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_steps")
 def test_a_notebook_shows_the_rungs_with_their_spread_where_it_is_too_large(tiny_artifact, monkeypatch):
     monkeypatch.setattr(ladder, "LARGEST_SPREAD", -1)
@@ -175,6 +177,7 @@ def test_a_notebook_shows_the_rungs_with_their_spread_where_it_is_too_large(tiny
     assert (frame["spread"] >= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_steps")
 def test_a_noisy_machine_gets_no_comparison(tiny_artifact, tiny_data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ladder, "resident_megabytes", lambda *_: 0.0)

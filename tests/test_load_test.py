@@ -67,6 +67,7 @@ def over_http(points):
     return [point for point in points if point["case"] != load_report.IN_PROCESS]
 
 
+@pytest.mark.slow
 def test_the_server_counted_every_request_that_the_generator_counted(short_run):
     points = over_http(short_run[1]["points"])
     assert len(points) == 6
@@ -74,6 +75,7 @@ def test_the_server_counted_every_request_that_the_generator_counted(short_run):
     assert [point["errors"] for point in points] == [{}] * 6
 
 
+@pytest.mark.slow
 def test_no_load_used_more_processor_time_than_there_was(short_run):
     cores = load_test.Settings(None, None).threads
     for point in over_http(short_run[1]["points"]):
@@ -83,12 +85,14 @@ def test_no_load_used_more_processor_time_than_there_was(short_run):
         assert used_ms * point["requests"] / 1000 < cores * (seconds + 0.3)
 
 
+@pytest.mark.slow
 def test_the_cache_answers_what_came_before_and_nothing_when_it_is_off(short_run):
     hits = {point["case"]: point["hit_share"] for point in over_http(short_run[1]["points"])}
     assert (hits[load_report.CLOSED], hits[load_report.NO_CACHE], hits[load_report.HITS]) == (0, 0, 1)
     assert 0 < hits[load_report.CACHE] < 0.6
 
 
+@pytest.mark.slow
 def test_half_of_the_in_process_rate_is_asked_whatever_the_server_does(short_run):
     rates = {point["case"]: point for point in short_run[1]["points"]}
     asked = rates[load_report.HALF_RATE]
@@ -96,6 +100,7 @@ def test_half_of_the_in_process_rate_is_asked_whatever_the_server_does(short_run
     assert asked["requests"] == round(0.3 * asked["rate"])
 
 
+@pytest.mark.slow
 def test_the_last_line_is_the_summary_and_every_target_is_printed_with_its_verdict(short_run):
     printed, written = short_run
     summary = json.loads(printed.splitlines()[-1])

@@ -10,6 +10,8 @@ from conftest import PATIENCE_S, ROOT
 from lambda_runtime import JSON, Runtime, event
 from test_container import IMAGE, SCRATCH, images  # noqa: F401 - a fixture
 
+pytestmark = pytest.mark.slow
+
 FOLDER = ROOT / "ops/gateway/model_in_lambda"
 BODY = '{"instances": ["smoke is coming out of the dryer", "thanks"]}'
 

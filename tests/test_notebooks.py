@@ -82,6 +82,7 @@ def tiny_run(tiny_base, tiny_data, tmp_path_factory) -> tuple[RunFolder, str]:
     shutil.rmtree(run.root)
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_one_json_line_read_from_what_it_made(tiny_run):
     run, stdout = tiny_run
     line = json.loads(stdout.splitlines()[-1])
@@ -98,6 +99,7 @@ def test_a_run_ends_with_one_json_line_read_from_what_it_made(tiny_run):
     assert line["accuracy_served"] == pytest.approx(manifest["metrics"]["test"]["accuracy"]["value"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_starts_with_what_the_models_are_judged_by(tiny_run):
     run, _ = tiny_run
     manifest = json.loads((run.model / "manifest.json").read_text())
@@ -105,6 +107,7 @@ def test_a_run_starts_with_what_the_models_are_judged_by(tiny_run):
         assert manifest["judging"]["sentence"] in json.dumps(json.loads((run.root / f"{name}.ipynb").read_text()))
 
 
+@pytest.mark.slow
 def test_the_score_is_the_same_in_the_notebook_over_http_and_in_python(tiny_run):
     run, stdout = tiny_run
     line = json.loads(stdout.splitlines()[-1])
@@ -113,6 +116,7 @@ def test_the_score_is_the_same_in_the_notebook_over_http_and_in_python(tiny_run)
     assert run.results()["deployment"]["largest_score_difference"] == 0
 
 
+@pytest.mark.slow
 def test_a_run_leaves_figures_and_a_packed_artifact(tiny_run):
     run, _ = tiny_run
     names = {
@@ -123,6 +127,7 @@ def test_a_run_leaves_figures_and_a_packed_artifact(tiny_run):
     assert run.archive.stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_executed_notebooks_show_one_line_of_each_bar_and_no_warnings(tiny_run):
     run, _ = tiny_run
     shown = [
@@ -139,6 +144,7 @@ def test_executed_notebooks_show_one_line_of_each_bar_and_no_warnings(tiny_run):
         assert len({line.split(":")[0] for line in lines}) == len(lines), (notebook, text)
 
 
+@pytest.mark.slow
 def test_executed_notebooks_repeat_exactly(tiny_run):
     run, _ = tiny_run
     executed = [run.root / path.name for path in NOTEBOOKS]
@@ -147,6 +153,7 @@ def test_executed_notebooks_repeat_exactly(tiny_run):
     assert re.search(r"\d+ passed", done.stdout)
 
 
+@pytest.mark.slow
 def test_each_notebook_runs_by_hand_with_its_defaults():
     done = nbval("--nbval-lax", NOTEBOOKS)
     assert done.returncode == 0, done.stdout[-4000:]

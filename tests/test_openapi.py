@@ -179,6 +179,7 @@ def test_the_page_asks_nobody_else_for_anything(app):
 # -- under fire
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of a request that Hypothesis made up
 def test_no_request_made_from_the_description_breaks_the_server_or_its_promises(app, caplog):
     caplog.set_level(logging.CRITICAL)

@@ -141,6 +141,7 @@ def test_interrupted_build_goes_on_where_it_stopped(tiny_fine_tuned, tiny_splits
     assert not list(tmp_path.glob("*unfinished*")) + list(tmp_path.glob("*.partial"))
 
 
+@pytest.mark.slow
 def test_what_was_measured_of_another_model_is_not_taken_over(
     tiny_fine_tuned, tiny_config, tiny_splits, tmp_path, monkeypatch
 ):
@@ -154,6 +155,7 @@ def test_what_was_measured_of_another_model_is_not_taken_over(
     np.testing.assert_allclose(engine.logits(TEXTS), torch_logits(other.model(), TEXTS), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_another_architecture_goes_the_whole_way(tiny_base, tiny_config, tiny_splits, tmp_path):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tiny_base / name, tmp_path)

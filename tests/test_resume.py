@@ -21,6 +21,8 @@ from bert_textclassification.training.checkpoints import COMPLETE, Checkpoints, 
 from bert_textclassification.training.fine_tuning import fine_tune, made_from
 from bert_textclassification.training.model import find_base_model
 
+pytestmark = pytest.mark.slow
+
 STOPPED_AT = 47  # of 60 steps; in the middle of an epoch, between two evaluations
 
 

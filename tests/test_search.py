@@ -16,6 +16,8 @@ from bert_textclassification.training.search_report import best_trial, importanc
 from bert_textclassification.training.search_space import SearchSpace
 from bert_textclassification.training.search_trial import CURVE, is_hopeless, score
 
+pytestmark = pytest.mark.slow
+
 SPACE = SearchSpace.model_validate(
     {
         "continuous": {"learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}},

@@ -9,6 +9,8 @@ from bert_textclassification.training.quantization import build_artifact
 from bert_textclassification.training.results_tables import luck_table
 from bert_textclassification.training.seeds import fine_tune_seeds, mean_with_interval, seeds_table
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def best(tiny_config, tiny_splits, tmp_path_factory):

@@ -78,8 +78,8 @@ def _uv_installs(package: str) -> bool:
 
 
 def _pip_install(*arguments: str) -> None:
-    # Modules are compiled when they are first imported: most of them never are.
-    command = [*_PIP, "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    # Modules are compiled when they are first imported: most of them never are. Twice quiet: errors alone are printed.
+    command = [*_PIP, "install", "--quiet", "--quiet", "--disable-pip-version-check", "--no-compile"]
     subprocess.run([*command, "--constraint", str(CONSTRAINTS), *arguments], cwd=ROOT, check=True)
 
 
