@@ -30,7 +30,6 @@ from bert_textclassification.training.early_exit import (
     raised_margins,
     smallest_margins,
 )
-from bert_textclassification.training.evaluation import average_precision
 from bert_textclassification.training.fine_tuning import evaluate_splits, fine_tune, torch_logits
 from bert_textclassification.training.gate import average_precision_loss, keeps_within, log_loss_increase
 from bert_textclassification.training.model import find_base_model, layers_of_exits
@@ -245,7 +244,6 @@ def test_texts_are_calibrated_wherever_they_left():
     of_one_temperature = fit_scale(fresh, mixed).log_odds(mixed)
     served = np.choose(left, [scale.log_odds(one) for scale, one in zip(exits.scales, raw, strict=True)])
     assert log_loss(fresh, served) < log_loss(fresh, of_one_temperature) - 0.005
-    assert average_precision(fresh, served) > average_precision(fresh, mixed) + 0.005
 
 
 def test_the_last_layer_has_the_scale_that_it_has_without_early_exits():
