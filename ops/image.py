@@ -80,10 +80,11 @@ def plan(settings: EcrSettings) -> list[Step]:
         ImageError: there are changes that are not committed, or Docker or git do not answer.
         CloudError: there are no credentials, or no region.
     """
-    version, has_buildx = _version(settings.allow_dirty), _has_buildx()
-    images = _images(settings, version, settings.platforms if has_buildx else [_platform_of_the_engine()])
+    version = _version(settings.allow_dirty)
     ecr = client("ecr", settings.aws)
     registry = settings.registry or _registry_of_the_account(settings.aws, ecr.meta.region_name)
+    has_buildx = _has_buildx()
+    images = _images(settings, version, settings.platforms if has_buildx else [_platform_of_the_engine()])
     pushes = [_push_step(ecr, settings, image, f"{registry}/{settings.repository}", has_buildx) for image in images]
     login = Step(
         f"log in to {registry}",
