@@ -322,6 +322,23 @@ def test_batch_transform_of_csv_reads_the_column_of_the_settings_or_gives_an_err
     assert [_has_label(line, CSV) for line in reply.text.split("\n")[:-1]] == answered
 
 
+@pytest.mark.parametrize(("column", "header"), [(None, "text\n"), ("review,2", "id,review\n"), ("2", "id,text")])
+def test_a_part_that_is_the_header_alone_gives_no_line(predictor, column, header):
+    reply = _client(predictor, batch=True, csv_column=column).post("/invocations", data=header, content_type=CSV)
+    assert (reply.status_code, reply.text) == (200, "")
+    _error(
+        _client(predictor, csv_column=column).post("/invocations", data=header, content_type=CSV),
+        400,
+        "no_instances",
+        "instances",
+    )
+
+
+def test_a_part_without_a_byte_is_refused(batch_client):
+    for media_type in (CSV, TEXT, JSON_LINES):
+        _error(batch_client.post("/invocations", data="", content_type=media_type), 400, "no_instances", "instances")
+
+
 def test_the_scores_of_a_part_without_a_header_are_those_of_the_texts(predictor):
     client = _client(predictor, batch=True, csv_column="review,2")
     reply = client.post("/invocations", data=PART_OF_A_FILE, content_type=CSV)

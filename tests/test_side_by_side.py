@@ -243,7 +243,11 @@ def running(model_dir, output, closed=False, **settings):
     variables = environment(model_dir, **settings)
     close = (lambda: os.close(1)) if closed else None
     server = subprocess.Popen(
-        [sys.executable, SERVE], env=variables, stdout=None if closed else output, preexec_fn=close
+        [sys.executable, SERVE],
+        env=variables,
+        stdout=None if closed else output,
+        stderr=None if closed else output,
+        preexec_fn=close,
     )
     try:
         while True:

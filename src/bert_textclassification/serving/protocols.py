@@ -121,7 +121,12 @@ class InferenceRequest(Request):
 
 
 def parse(
-    body: bytes, media_type: MediaType, limits: Limits, asked: str = "", csv_column: str | None = None
+    body: bytes,
+    media_type: MediaType,
+    limits: Limits,
+    asked: str = "",
+    csv_column: str | None = None,
+    is_part: bool = False,
 ) -> Request:
     """Parse a request of any content type.
 
@@ -131,6 +136,7 @@ def parse(
         limits: what it may hold.
         asked: parameters in the form of a query string, for bodies that have no room for them.
         csv_column: where the texts of CSV are, unless `asked` says so.
+        is_part: whether the body is a part of a file, which in CSV may be the header alone.
 
     Raises:
         RequestError: the body cannot be read, or holds no texts, too many, or an unknown parameter.
@@ -151,7 +157,8 @@ def parse(
         CSV: lambda text: read_texts(text, column, media_type.parameters.get("header"), limits.texts),
     }
     records = read[media_type.name](text)
-    _count(len(records), "instances", limits)
+    if records or not (is_part and text):
+        _count(len(records), "instances", limits)
     return Request(_usable(records, "instances", limits), parameters)
 
 

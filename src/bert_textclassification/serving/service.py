@@ -225,8 +225,8 @@ class Service:
         media_type = negotiation.content_type(call.header("CONTENT_TYPE"))
         reply_type = negotiation.best_offer(negotiation.accepted(call.header("HTTP_ACCEPT")), first=media_type.name)
         body = call.body(self._config.max_body_bytes)
-        parsed = protocols.parse(body, media_type, self._limits, call.parameters, self._config.csv_column)
         lenient = self._config.batch and media_type.name != JSON
+        parsed = protocols.parse(body, media_type, self._limits, call.parameters, self._config.csv_column, lenient)
         outcomes = parsed.outcomes(self._predict(call, parsed if lenient else parsed.strict()))
         reply = protocols.format_reply(reply_type, outcomes, parsed.parameters, self._model)
         return self._reply(call, reply, reply_type)
@@ -291,7 +291,7 @@ def too_large(most: int) -> RequestError:
 
 
 def refuse_no_number(predictions: Sequence[Prediction]) -> None:
-    """Refuse to answer with a score that is no number, which JSON would show as null.
+    """Refuse to answer with a score that is no number, as a business rule may give it: JSON would show null.
 
     Raises:
         RequestError: a score or a logit is infinite or not a number (500).
