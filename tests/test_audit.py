@@ -37,7 +37,7 @@ def test_clean_data_give_empty_tables():
 
 
 def test_the_audit_adds_what_takes_a_tokenizer_or_a_model(tmp_path, tiny_base):
-    rows = [f"{'bad' if n % 4 == 0 else 'fine'} item {n},{'yes' if n % 4 == 0 else 'no'}" for n in range(80)]
+    rows = [f"{'bad' if n % 4 == 0 else 'fine'} item {n},{'yes' if n % 4 == 0 else 'no'}" for n in range(400)]
     rows += ["fine item,yes", "fine item,yes", f"{'bad ' * 30},yes", "bad &amp; worse,yes"]
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))
     config = TrainingConfig(data=str(tmp_path), base_model=str(tiny_base), max_length=8)
