@@ -24,8 +24,8 @@ NEVER = 2.0  # a confidence that no row has
 _STRENGTH = 3  # of the four that the baseline chooses from, in the middle
 _MESSAGE = (
     "Labels that a model of words contradicts where it is surest: of texts it has not seen, it is right on {:.0%} of "
-    "those it is so sure of and on {:.0%} of all. About one in three may be its own mistake: read them, worst first, and "
-    "correct the file."
+    "those it is so sure of and on {:.0%} of all. About one in three may be its own mistake: read them, worst first, "
+    "and correct the file."
 )
 _KNOWS_TOO_LITTLE = (
     "Not looked for: a model of words is right on {:.0%} of texts it has not seen, and most of what it contradicts "
