@@ -78,7 +78,7 @@ COMMANDS = {
     "train": [
         PREDICTION,
         NO_MODEL,
-        Command("container/train", 1, "holds no training data"),
+        Command("container/train", 1, "give the path of your labelled texts"),
         *of_training("fine_tuning_benchmark", "ladder_report", "load_test"),
     ],
     "notebooks": [*of_training("pipeline"), Command("-m jupyterlab --version", 0, "4.")],
