@@ -95,7 +95,9 @@ def test_a_gap_between_validation_and_test_is_warned_of():
     evaluated = {
         name: Evaluated([], targets.tolist(), found) for name, found in (("validation", logits), ("test", worse))
     }
-    served = {"validation": logits, "test": worse}
+    served = {
+        name: LogOdds(margins(found), margins(found)) for name, found in (("validation", logits), ("test", worse))
+    }
     quality = assess(TrainingConfig.of({"data": "x"}), splits, evaluated, served, Decision())
     assert any(one.startswith("Validation says 100.0% accuracy, test 80.0%") for one in quality.warnings)
 
