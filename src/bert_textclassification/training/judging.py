@@ -69,5 +69,5 @@ def higher_is_better(metric: str) -> bool:
 
 def rarer_share(targets: Sequence[int]) -> float:
     """Return the share of the rarer of the labels 0 and 1 among `targets`."""
-    positives = float(np.mean(targets))
-    return min(positives, 1 - positives)
+    positives = sum(targets)
+    return min(positives, len(targets) - positives) / len(targets)
