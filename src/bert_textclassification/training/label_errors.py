@@ -23,8 +23,8 @@ MOST_OVER_FLOOR = 1.5
 NEVER = 2.0  # a confidence that no row has
 _STRENGTH = 3  # of the four that the baseline chooses from, in the middle
 _MESSAGE = (
-    "Labels that a model of words contradicts although it is right on {:.0%} of the texts of which it is so sure "
-    "({:.0%} of all), none of which it has seen. About one in three may be its own mistake: read them, worst first, "
+    "Labels that a model of words contradicts where it is surest: of texts it has not seen, it is right on {:.0%} of "
+    "those it is so sure of and on {:.0%} of all. About one in three may be its own mistake: read them, worst first, "
     "and correct the file."
 )
 _KNOWS_TOO_LITTLE = (
