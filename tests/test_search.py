@@ -112,7 +112,8 @@ def test_the_loss_of_int8_is_the_cross_entropy(config):
     logits = np.array([[0.0, 0.0], [0.0, np.log(3)]], dtype=np.float32)
     by_loss = config.model_copy(update={"selection_metric": "loss"})
     assert score(by_loss, [0, 1], logits) == pytest.approx((np.log(2) + np.log(4 / 3)) / 2)
-    assert score(config, [1, 0], logits) == 0.5
+    by_accuracy = config.model_copy(update={"selection_metric": "accuracy"})
+    assert score(by_accuracy, [1, 0], logits) == 0.5
 
 
 def test_best_is_the_fastest_within_the_allowed_loss(config):
