@@ -30,7 +30,7 @@ def rungs_frame(ladder: dict[str, Any]) -> pd.DataFrame:
     speedup = pd.DataFrame(rows["speedup"].tolist(), rows.index)
     speedup = speedup.rename(columns={"value": "speedup", "low": "speedup_low", "high": "speedup_high"})
     others = rows.drop(columns=["name", "speedup", "speedup_over_torch", "speedup_over_int8", "spread"])
-    return speedup.join(rows["spread"]).join(others).dropna(axis=1, how="all").round(3)
+    return pd.concat([speedup, rows["spread"], others], axis=1).dropna(axis=1, how="all").round(3)
 
 
 def targets_table(ladder: dict[str, Any]) -> str:
