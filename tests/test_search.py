@@ -195,7 +195,9 @@ def test_an_interruption_says_how_to_go_on(tiny_base, tiny_data, tmp_path, monke
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bert_textclassification.training.search.load_splits", interrupted)
-    asked = ["--name", "x", "--data", str(tiny_data), f"base_model={tiny_base}", "positive_label=very bad"]
+    (tmp_path / "space.yaml").write_text("integer: {layers: {low: 1, high: 2}}")
+    data = ["--data", str(tiny_data), "--space", "space.yaml"]
+    asked = ["--name", "x", *data, f"base_model={tiny_base}", "positive_label=very bad"]
     assert command.main(asked) == 130
     shown = capsys.readouterr()
     assert "The search was interrupted; go on with:" in shown.err
