@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from bert_textclassification.training import benchmark, capacity
+from bert_textclassification.training import benchmark, capacity, timing
 
 
 def test_rounds_are_interleaved_and_start_with_another_contender():
     order = []
     contenders = {name: lambda ids, name=name: order.append((name, ids[0])) for name in ("a", "b")}
-    times = benchmark.time_interleaved(contenders, [[1], [2]], rounds=2)
+    times = timing.time_interleaved(contenders, [[1], [2]], rounds=2)
     measured = order[-8:]
     assert measured == [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("b", 1), ("b", 2), ("a", 1), ("a", 2)]
     assert all(own.shape == (2, 2) and (own > 0).all() for own in times.values())
@@ -36,12 +36,12 @@ def test_the_contenders_agree_on_the_answers(tiny_fine_tuned, tiny_artifact):
 
 def test_a_sample_is_drawn_by_the_seed_and_keeps_every_length():
     texts = [[number] for number in range(100)]
-    assert benchmark.sample_stream(texts, 10, seed=1) == benchmark.sample_stream(texts, 10, seed=1)
-    assert sorted(benchmark.sample_stream(texts, 1000, seed=1)) == texts
+    assert timing.sample_stream(texts, 10, seed=1) == timing.sample_stream(texts, 10, seed=1)
+    assert sorted(timing.sample_stream(texts, 1000, seed=1)) == texts
 
 
 def test_the_machine_is_described():
-    described = benchmark.machine()
+    described = timing.machine()
     assert described["processor"]
     assert described["cores"] >= 1
 
@@ -50,15 +50,15 @@ def test_a_proxy_does_not_stand_between_the_loads_and_the_server(tiny_server, mo
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.delenv("no_proxy", raising=False)
-    assert len(benchmark.time_requests(tiny_server.port, ["a text"])["samples"]) == 1
+    assert len(timing.time_requests(tiny_server.port, ["a text"])["samples"]) == 1
     service, waiting = capacity.under_load(tiny_server.port, ["a text"], [1.0, 1.5], seconds=0.3)
     assert service.rate_per_core > 0
     assert (waiting["requests_per_second"] > 0).all()
 
 
 def test_requests_are_timed_over_http(tiny_server):
-    latencies = benchmark.time_requests(tiny_server.port, ["one text", "another one"] * 5)
+    latencies = timing.time_requests(tiny_server.port, ["one text", "another one"] * 5)
     assert len(latencies["samples"]) == 10
     assert 0 < latencies["p50"] <= latencies["p95"] <= latencies["p99"]
     with pytest.raises(RuntimeError, match="answered 400"):
-        benchmark.time_requests(tiny_server.port, [" "])
+        timing.time_requests(tiny_server.port, [" "])

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+from conftest import ROOT
+
 import bert_textclassification
 from bert_textclassification.serving.predictor import Predictor
 
@@ -31,6 +33,17 @@ def test_the_package_alone_imports_nothing_heavy():
     modules = _modules_after("import bert_textclassification")
     assert "bert_textclassification" in modules
     assert modules.isdisjoint({"onnxruntime", "numpy", "tokenizers", "pydantic", *NOT_FOR_SERVING})
+
+
+def test_what_only_asks_a_server_waits_for_no_torch():
+    cells = json.loads((ROOT / "notebooks/04_deployment.ipynb").read_text())["cells"]
+    imports = next("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert _modules_after(imports).isdisjoint({"torch", "transformers", "datasets"})
+
+
+def test_the_pipeline_starts_at_once():
+    modules = _modules_after("import bert_textclassification.training.pipeline")
+    assert modules.isdisjoint({"torch", "transformers", "datasets", "pandas", "sklearn", "matplotlib"})
 
 
 def test_the_predictor_of_the_package_is_the_class():

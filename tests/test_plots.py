@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.text import Annotation, Text
 
-from bert_textclassification.training import plots
+from bert_textclassification.training import plots, serving_plots
 from bert_textclassification.training.run_folder import RunFolder
 
 NAMES = ["torch fp32, padded", "torch fp32", "fp32", "int8_onnx", "int8", "int8_early", "int8_student"]
@@ -77,7 +77,7 @@ def test_the_ladder_shows_whole_words():
 
 def test_a_figure_that_is_not_drawn_leaves_none_of_an_earlier_run(tmp_path):
     run = RunFolder(tmp_path)
-    path = run.save_figure(plots.plot_latencies([1.0, 2.0], "x"), "ladder")
+    path = run.save_figure(serving_plots.plot_latencies([1.0, 2.0], "x"), "ladder")
     assert path.exists()
     run.save_figure(None, "ladder")
     assert not path.exists()

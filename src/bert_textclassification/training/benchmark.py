@@ -1,21 +1,14 @@
-"""How fast, honestly: the same token ids and threads for every contender, warmed up, interleaved, several rounds.
+"""How fast the variants are beside torch: what is compared, and tables of what was measured.
 
-times = time_interleaved({"torch": ..., "int8": ...}, stream, rounds=5)
-latency_table(times, baseline="torch")
+times = time_interleaved(contenders(model, artifact, threads=1), stream, rounds=5)
+latency_table(times, baseline=TORCH)
 """
 
-import http.client
-import os
-import platform
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
-import orjson
 import pandas as pd
 import torch
 from numpy.typing import NDArray
@@ -24,11 +17,9 @@ from bert_textclassification.artifact import Artifact
 from bert_textclassification.serving.engine import Engine, load_engine
 from bert_textclassification.training.fine_tuning import torch_logits
 from bert_textclassification.training.model import TextClassifier
-from bert_textclassification.training.progress import progress
+from bert_textclassification.training.timing import machine
 
 Contender = Callable[[list[int]], Any]  # the token ids of one text -> its logits
-Item = TypeVar("Item")
-WARM_UP = 20
 TORCH_PADDED = "torch fp32, padded"
 TORCH = "torch fp32"
 
@@ -75,34 +66,6 @@ def record(
     }
 
 
-def sample_stream(items: Sequence[Item], texts: int, seed: int) -> list[Item]:
-    """Return at most `texts` of the items, drawn by `seed`, in an order that mixes lengths as traffic does."""
-    chosen = list(items)
-    random.Random(seed).shuffle(chosen)  # noqa: S311 - a sample, not a secret
-    return chosen[:texts]
-
-
-def time_interleaved(
-    contenders: Mapping[str, Callable[[Item], Any]], stream: Sequence[Item], rounds: int
-) -> dict[str, NDArray[np.float64]]:
-    """Return milliseconds, shape [rounds, texts], of each contender on each text of `stream`, one at a time.
-
-    Each round runs every contender over the whole stream, starting with another one each time, so that a slow spell
-    of the machine does not fall on one of them.
-    """
-    times = {name: np.empty((rounds, len(stream))) for name in contenders}
-    for run in contenders.values():
-        _milliseconds(run, stream[:WARM_UP])
-    names = list(contenders)
-    with progress(total=rounds * len(names), desc="benchmark", unit="pass") as bar:
-        for number in range(rounds):
-            start = number % len(names)
-            for name in names[start:] + names[:start]:
-                times[name][number] = _milliseconds(contenders[name], stream)
-                bar.update()
-    return times
-
-
 def latency_table(times: dict[str, NDArray[np.float64]], baseline: str) -> pd.DataFrame:
     """Return p50, p95 and mean in ms, texts a second, and the speed-up over `baseline` with its spread.
 
@@ -142,25 +105,6 @@ def with_quality(latencies: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
     return latencies.join(pd.DataFrame.from_dict(quality, orient="index"))
 
 
-def time_requests(port: int, texts: Sequence[str]) -> dict[str, Any]:
-    """Return the latencies in ms of one request for each text over one kept-alive connection to this machine's `port`.
-
-    Raises:
-        RuntimeError: the server did not answer 200.
-    """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    with closing(connection):
-        for text in texts[:WARM_UP]:
-            _request(connection, text)
-        samples = [_request(connection, text) for text in texts]
-    return {
-        "samples": samples,
-        "p50": float(np.median(samples)),
-        "p95": float(np.percentile(samples, 95)),
-        "p99": float(np.percentile(samples, 99)),
-    }
-
-
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
     """Hold torch to a number of threads."""
@@ -170,37 +114,6 @@ def torch_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def median_with_range(values: Sequence[float] | Any) -> dict[str, float]:
-    """Return the median of some rounds, and the smallest and largest."""
-    return {"value": float(np.median(values)), "low": float(np.min(values)), "high": float(np.max(values))}
-
-
-def machine() -> dict[str, Any]:
-    """Return what the numbers were measured on: processor, the instructions that matter, cores, memory, versions."""
-    info = _processor()
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "asimddp", "i8mm")
-    flags = set((info.get("flags") or info.get("Features") or "").split())
-    return {
-        "processor": info.get("model name") or platform.processor() or platform.machine(),
-        "instructions": [name for name in wanted if name in flags],
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__.partition("+")[0],
-    }
-
-
-def _request(connection: http.client.HTTPConnection, text: str) -> float:
-    start = time.perf_counter_ns()
-    connection.request(
-        "POST", "/invocations", orjson.dumps({"instances": [text]}), {"Content-Type": "application/json"}
-    )
-    reply = connection.getresponse()
-    body = reply.read()
-    if reply.status != 200:
-        raise RuntimeError(f"the server answered {reply.status}: {body[:500]!r}")
-    return (time.perf_counter_ns() - start) / 1e6
 
 
 def single(engine: Engine) -> Contender:
@@ -214,20 +127,3 @@ def _padded_logits(model: TextClassifier, ids: list[int], longest: int) -> torch
     with torch.inference_mode():
         logits: torch.Tensor = model(torch.tensor([ids + [0] * padding]), mask).logits
     return logits
-
-
-def _milliseconds(run: Callable[[Item], Any], stream: Sequence[Item]) -> list[float]:
-    taken = []
-    for ids in stream:
-        start = time.perf_counter_ns()
-        run(ids)
-        taken.append((time.perf_counter_ns() - start) / 1e6)
-    return taken
-
-
-def _processor() -> dict[str, str]:
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return {}
-    pairs = (line.partition(":") for line in path.read_text(encoding="utf-8").split("\n\n")[0].splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}

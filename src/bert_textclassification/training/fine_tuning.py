@@ -38,8 +38,8 @@ from bert_textclassification.training.model import (
 )
 from bert_textclassification.training.model_check import load_checked
 from bert_textclassification.training.trainer import FineTuningTrainer, class_weights, encode
+from bert_textclassification.training.training_record import TRAINING_RECORD, config_of, read_record
 
-TRAINING_RECORD = "training.json"
 _OF_LATER_STAGES = {
     "data", "behaviours", "threshold_for", "false_positive_cost", "false_negative_cost", "review_cost",
     "max_accuracy_loss", "max_average_precision_loss", "max_log_loss_increase", "max_exit_loss", "student_layers",
@@ -71,12 +71,8 @@ class FineTuned:
         Raises:
             DataError: the folder has no finished model.
         """
-        path = Path(folder) / TRAINING_RECORD
-        if not path.exists():
-            raise DataError(f"{folder} holds no fine-tuned model; run notebook 02 first with the same run_dir.")
-        record = json.loads(path.read_text(encoding="utf-8"))
-        config = TrainingConfig.of(record["config"])
-        return cls(Path(folder), config, record["history"], record["facts"])
+        record = read_record(folder)
+        return cls(Path(folder), config_of(record), record["history"], record["facts"])
 
     def model(self) -> TextClassifier:
         """Load the model for inference in FP32."""

@@ -17,7 +17,6 @@ from transformers import Trainer, TrainingArguments
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training import command
-from bert_textclassification.training.benchmark import machine, median_with_range
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, load_splits
 from bert_textclassification.training.decision import labels_of
@@ -26,6 +25,7 @@ from bert_textclassification.training.fine_tuning import FineTuned, evaluate_spl
 from bert_textclassification.training.pipeline import parse_settings
 from bert_textclassification.training.readme import FINE_TUNING, fine_tuning_table
 from bert_textclassification.training.targets import Target
+from bert_textclassification.training.timing import machine, median_with_range
 from bert_textclassification.training.trainer import FineTuningTrainer
 
 OURS, DEFAULTS = "this project", "the Trainer's defaults"

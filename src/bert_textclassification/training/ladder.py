@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.serving.native_engine import measure_peak
 from bert_textclassification.serving.predictor import load_tokenizer
-from bert_textclassification.training.benchmark import machine, median_with_range, sample_stream, torch_threads
+from bert_textclassification.training.benchmark import torch_threads
 from bert_textclassification.training.progress import progress
 from bert_textclassification.training.rungs import (
     CACHED,
@@ -35,6 +35,7 @@ from bert_textclassification.training.rungs import (
     rungs,
 )
 from bert_textclassification.training.serving_gains import zipf_stream
+from bert_textclassification.training.timing import machine, median_with_range, sample_stream
 
 DOLLARS_PER_CORE_HOUR = 0.05
 LARGEST_SPREAD = 0.1  # of a speed-up: half the distance between its quartiles over its median

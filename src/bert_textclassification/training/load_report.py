@@ -8,9 +8,9 @@ import pandas as pd
 
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.serving.config import ServingConfig
-from bert_textclassification.training.benchmark import machine
 from bert_textclassification.training.load_generator import REPEATS
 from bert_textclassification.training.targets import Target
+from bert_textclassification.training.timing import machine
 
 IN_PROCESS = "in process"
 CLOSED = "closed loop"

@@ -32,9 +32,9 @@ from bert_textclassification.serving.local_server import LocalServer
 from bert_textclassification.serving.metrics import PREFIX
 from bert_textclassification.serving.resources import available_cores
 from bert_textclassification.training import load_generator, load_report
-from bert_textclassification.training.benchmark import sample_stream
 from bert_textclassification.training.data_files import find_files
 from bert_textclassification.training.progress import progress
+from bert_textclassification.training.timing import sample_stream
 
 SERVE = Path("container/serve")
 SHIPPED_DATA = Path("local_test/test_dir/input/data")

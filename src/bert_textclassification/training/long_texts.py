@@ -9,11 +9,11 @@ import pandas as pd
 
 from bert_textclassification.artifact import Artifact, Comparison
 from bert_textclassification.serving.predictor import MAX_WINDOWS, Predictor, Truncation
-from bert_textclassification.training.benchmark import sample_stream, time_interleaved
 from bert_textclassification.training.comparison import compare
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.evaluation import Interval, metrics_with_intervals
 from bert_textclassification.training.fine_tuning import FineTuned
+from bert_textclassification.training.timing import sample_stream, time_interleaved
 from bert_textclassification.training.tokenizer_fit import token_lengths, windows_of
 
 FEWEST = 20  # texts below which neither figure means anything

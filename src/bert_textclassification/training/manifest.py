@@ -18,10 +18,10 @@ from bert_textclassification.artifact import (
     Variant,
 )
 from bert_textclassification.serving import processor
-from bert_textclassification.training.benchmark import machine
 from bert_textclassification.training.data import Splits, fingerprint
 from bert_textclassification.training.fine_tuning import Evaluated, FineTuned
 from bert_textclassification.training.quality import Quality, Served
+from bert_textclassification.training.timing import machine
 
 _RECORDED_VERSIONS = (
     "bert-textclassification", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy",

@@ -1,6 +1,5 @@
 """The pictures of the notebooks and of a search: each function draws one figure and returns it."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,29 +8,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
-from matplotlib.transforms import Bbox
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
 from bert_textclassification.artifact import Decision, SliceResult
 from bert_textclassification.training.calibration import reliability
 from bert_textclassification.training.decision import coverage_curve
+from bert_textclassification.training.drawing import BLUE, GREY, ORANGE, finished, label_points
 from bert_textclassification.training.judging import METRIC_NAMES
 from bert_textclassification.training.slices import verdict
-
-BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
-_DOT = 4  # half the width of a point, in pixels
-_BESIDE = 16  # points from a point to a label that needs no line
-# Where a label is tried, in points from its point, and its alignment there: the nearest places first.
-_OFFSETS = [
-    (offset, alignment)
-    for far in (0, 10, 20, 30, 45, 60)
-    for offset, alignment in (
-        *[((8, far), "left"), ((8, -far), "left"), ((-8, far), "right"), ((-8, -far), "right")],
-        *[((0, far + 12), "center"), ((0, -far - 12), "center")],
-    )
-]
 
 
 def plot_lengths(lengths: dict[str, NDArray[np.int64]], max_length: int) -> Figure:
@@ -45,7 +31,7 @@ def plot_lengths(lengths: dict[str, NDArray[np.int64]], max_length: int) -> Figu
     axes.axvline(max_length, color=GREY, linestyle="--", label=f"maximum length {max_length}")
     axes.set(xlabel="tokens", ylabel="share of texts per token", title="Length of the texts")
     axes.legend()
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_history(history: list[dict[str, float]], metric: str = "accuracy") -> Figure:
@@ -63,7 +49,7 @@ def plot_history(history: list[dict[str, float]], metric: str = "accuracy") -> F
         axes.legend()
     left.set(ylabel="loss", title="Loss")
     right.set(ylabel=METRIC_NAMES[judged], title=f"Validation {METRIC_NAMES[judged]}")
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_confusion(table: pd.DataFrame) -> Figure:
@@ -77,7 +63,7 @@ def plot_confusion(table: pd.DataFrame) -> Figure:
     axes.set_xticks(range(2), list(table.columns))
     axes.set_yticks(range(2), list(table.index))
     axes.set(xlabel="predicted", ylabel="true", title="Confusion on test")
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_reliability(targets: Sequence[int], before: ArrayLike, after: ArrayLike) -> Figure:
@@ -100,7 +86,7 @@ def plot_reliability(targets: Sequence[int], before: ArrayLike, after: ArrayLike
         axes.set(xlabel="confidence", title=f"Test, {name} (numbers: rows)", xlim=(0.48, 1.02))
         axes.legend(loc="upper left")
     panels[0].set(ylabel="accuracy")
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_coverage(
@@ -115,7 +101,7 @@ def plot_coverage(
         axes.legend()
     axes.set(xlabel="share of the texts, surest first, %", ylabel="accuracy, %", title="Accuracy on the surest texts")
     axes.grid(alpha=0.3)
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_slices(results: Sequence[SliceResult]) -> Figure:
@@ -137,7 +123,7 @@ def plot_slices(results: Sequence[SliceResult]) -> Figure:
         xlabel=f"test {METRIC_NAMES[metric]}{'' if metric == 'loss' else ', %'}",
         title="Slices (orange: worse than elsewhere; grey: too few to compare)",
     )
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_accuracy_latency(table: pd.DataFrame) -> Figure:
@@ -156,60 +142,7 @@ def plot_accuracy_latency(table: pd.DataFrame) -> Figure:
     axes.grid(alpha=0.3)
     figure.tight_layout()  # labels are placed in pixels
     label_points(axes, [(str(name), x, y) for name, x, y in zip(table.index, table["p50_ms"], accuracy, strict=True)])
-    return _finished(figure)
-
-
-def label_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write the name of each point (name, x, y) as near to it as no other label, point or edge is in the way.
-
-    A label that is not beside its point has a line to it. The limits and the layout of the figure must be final.
-    """
-    places = [axes.transData.transform((x, y)) for _, x, y in points]
-    taken = [Bbox.from_bounds(x - _DOT, y - _DOT, 2 * _DOT, 2 * _DOT) for x, y in places]
-    taken += [legend.get_window_extent() for legend in [axes.get_legend()] if legend]
-    for name, x, y in points:
-        label = axes.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", va="center", zorder=4)
-        label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5})  # above lines to others
-        for offset, alignment in _OFFSETS:
-            label.set(position=offset, ha=alignment)
-            box = label.get_window_extent()
-            if not any(box.overlaps(other) for other in taken) and _is_inside(box, axes):
-                break
-        taken.append(box)
-        if math.hypot(*offset) > _BESIDE:
-            line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.8}
-            axes.annotate("", (x, y), xytext=offset, textcoords="offset points", arrowprops=line)
-
-
-def _is_inside(box: Bbox, axes: Axes) -> bool:
-    frame = axes.bbox
-    return bool(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1)
-
-
-def plot_latencies(samples: Sequence[float], title: str) -> Figure:
-    """Draw the distribution of request latencies in ms with its median and 95th percentile."""
-    figure, axes = plt.subplots(figsize=(7, 3))
-    axes.hist(samples, bins=40, color=BLUE)
-    for share, colour in ((50, ORANGE), (95, GREY)):
-        value = float(np.percentile(samples, share))
-        axes.axvline(value, color=colour, linestyle="--", label=f"p{share} {value:.1f} ms")
-    axes.set(xlabel="ms", ylabel="requests", title=title)
-    axes.legend()
-    return _finished(figure)
-
-
-def plot_waiting(curves: pd.DataFrame, measured: pd.DataFrame) -> Figure:
-    """Draw the p99 by utilisation that the model gives for each number of cores, and what a load test measured."""
-    figure, axes = plt.subplots(figsize=(7, 3.2))
-    for number, cores in enumerate(curves.columns):
-        shade = plt.get_cmap("Blues")(0.4 + 0.6 * number / len(curves.columns))
-        axes.plot(curves.index, curves[cores], color=shade, label=f"model, cores: {cores}")
-    label = f"measured, cores: {measured['cores'].iloc[0]}"
-    axes.plot(measured["utilisation"], measured["p99_ms"], "o", color=ORANGE, label=label)
-    axes.set(xlabel="share of the cores that is busy", ylabel="p99, ms", yscale="log", title="How long callers wait")
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.legend()
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_ladder(rungs: Sequence[dict[str, Any]]) -> Figure:
@@ -224,7 +157,7 @@ def plot_ladder(rungs: Sequence[dict[str, Any]]) -> Figure:
     axes.set_xscale("log")
     axes.set_xlim(min(rates) / 1.5, max(rates) * 3)  # room for the label of the longest bar
     axes.set(xlabel="texts a second and core (log scale)", title="The ladder (grey: random weights)")
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_search_history(table: pd.DataFrame, metric: str, higher_is_better: bool) -> Figure:
@@ -236,7 +169,7 @@ def plot_search_history(table: pd.DataFrame, metric: str, higher_is_better: bool
     axes.step(finished["trial"], scores.cummax() if higher_is_better else scores.cummin(), where="post", color=ORANGE)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="trial", ylabel=f"validation {metric}", title="The search; the line is the best so far")
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_pareto_front(table: pd.DataFrame, metric: str) -> Figure:
@@ -250,7 +183,7 @@ def plot_pareto_front(table: pd.DataFrame, metric: str) -> Figure:
     axes.margins(0.1)
     figure.tight_layout()  # labels are placed in pixels
     label_points(axes, [(f"{trial:g}", x, y) for trial, x, y in front[columns].to_numpy().tolist()])
-    return _finished(figure)
+    return finished(figure)
 
 
 def plot_importances(table: pd.DataFrame) -> Figure:
@@ -258,7 +191,7 @@ def plot_importances(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 0.5 * len(table) + 1.2))
     table.iloc[::-1].plot.barh(ax=axes, color=[BLUE, ORANGE])
     axes.set(xlabel="share of the variance that the setting explains", title="What matters")
-    return _finished(figure)
+    return finished(figure)
 
 
 def _draw_trials(axes: Axes, table: pd.DataFrame, across: str) -> None:
@@ -269,9 +202,3 @@ def _draw_trials(axes: Axes, table: pd.DataFrame, across: str) -> None:
             axes.scatter(shown[across], shown["score"], color=colour, marker=marker, label=label, zorder=3)
     axes.grid(alpha=0.3)
     axes.legend()
-
-
-def _finished(figure: Figure) -> Figure:
-    figure.tight_layout()
-    plt.close(figure)  # the notebook shows the returned figure once, not twice
-    return figure

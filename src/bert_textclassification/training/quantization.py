@@ -34,7 +34,7 @@ from bert_textclassification.serving import processor
 from bert_textclassification.serving.calibration import calibrated_log_odds, margins
 from bert_textclassification.serving.engine import Outputs, load_engine
 from bert_textclassification.serving.native_engine import NativeEngine, instructions, read_architecture
-from bert_textclassification.training.benchmark import sample_stream, single, time_interleaved
+from bert_textclassification.training.benchmark import single
 from bert_textclassification.training.calibration import (
     LogOdds,
     calibration_error,
@@ -64,6 +64,7 @@ from bert_textclassification.training.model_files import WEIGHTS
 from bert_textclassification.training.progress import progress
 from bert_textclassification.training.quality import Served, assess
 from bert_textclassification.training.report import model_card
+from bert_textclassification.training.timing import sample_stream, time_interleaved
 from bert_textclassification.training.understanding import with_understanding
 from bert_textclassification.training.unfinished import Unfinished
 from bert_textclassification.training.variants import FORMS, REFERENCE, Models, obstacle, write

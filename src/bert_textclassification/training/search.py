@@ -23,7 +23,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training import command
-from bert_textclassification.training.benchmark import machine
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprint, load_splits
 from bert_textclassification.training.decisions import decisions
@@ -36,6 +35,7 @@ from bert_textclassification.training.search_latency import Stopwatch
 from bert_textclassification.training.search_report import training_command, write_best, write_report
 from bert_textclassification.training.search_space import DEFAULT_SPACE, SearchSpace, read_space
 from bert_textclassification.training.search_trial import Objective, higher_is_better
+from bert_textclassification.training.timing import machine
 from bert_textclassification.training.trainer import class_weights
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)

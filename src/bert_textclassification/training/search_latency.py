@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from bert_textclassification.serving.engine import Engine
 from bert_textclassification.serving.native_engine import NativeEngine
 from bert_textclassification.serving.onnx_engine import OnnxEngine
-from bert_textclassification.training.benchmark import Contender, sample_stream, time_interleaved
+from bert_textclassification.training.benchmark import Contender
 from bert_textclassification.training.config import MAX_LENGTH, TrainingConfig
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.model import TextClassifier, find_base_model
 from bert_textclassification.training.model_check import load_checked
+from bert_textclassification.training.timing import sample_stream, time_interleaved
 from bert_textclassification.training.trainer import encode
 from bert_textclassification.training.variants import FORMS, Models, obstacle, write
 

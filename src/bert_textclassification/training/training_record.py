@@ -1,0 +1,29 @@
+"""What is known of a fine-tuned model beside its weights: `training.json` in its folder. Reading it needs no torch."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bert_textclassification.errors import DataError
+from bert_textclassification.training.config import TrainingConfig
+
+TRAINING_RECORD = "training.json"
+
+
+def read_record(folder: str | Path) -> dict[str, Any]:
+    """Return the record of the model in `folder`: `config`, `history` and `facts`.
+
+    Raises:
+        DataError: the folder has no finished model.
+    """
+    path = Path(folder) / TRAINING_RECORD
+    if not path.exists():
+        raise DataError(f"{folder} holds no fine-tuned model; run notebook 02 first with the same run_dir.")
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def config_of(record: Mapping[str, Any]) -> TrainingConfig:
+    """Return the settings that a model was trained with."""
+    return TrainingConfig.of(record["config"])
