@@ -7,6 +7,7 @@ import pytest
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training.long_texts import FEWEST, compare_long_texts, long_texts_sentence
 from bert_textclassification.training.results_tables import long_texts_table
+from bert_textclassification.training.timing import machine
 from bert_textclassification.training.tokenizer_fit import too_long
 
 
@@ -61,7 +62,7 @@ def test_texts_of_more_windows_than_the_server_takes_are_left_out(tiny_artifact,
 
 def test_a_published_run_with_long_texts_has_a_row(found):
     results = {
-        "reviews": {"quantization_benchmark": {"long_texts": found.record()}},
+        "reviews": {"quantization_benchmark": {"long_texts": found.record(), "machine": machine()}},
         "short": {"quantization_benchmark": {}},
     }
     lines = long_texts_table(results).splitlines()

@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT
 
 from bert_textclassification.training import pipeline
+from bert_textclassification.training.command_settings import parse_settings
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.notebook_parameters import NotebookParameters
 from bert_textclassification.training.run_folder import RunFolder
@@ -65,14 +66,14 @@ def test_steps_in_the_wrong_order_are_refused(capsys):
 
 @pytest.mark.parametrize("label", ["yes", "0", "1.50", "null", "2024-01-01", "a: b", "@home"])
 def test_a_setting_that_is_a_text_is_taken_as_it_is_written(label):
-    given = pipeline.parse_settings([f"positive_label={label}", f"label_column={label}"])
+    given = parse_settings([f"positive_label={label}", f"label_column={label}"])
     assert given == {"positive_label": label, "label_column": label}
     assert TrainingConfig.of({"data": "d"} | given).positive_label == label
 
 
 def test_other_settings_and_parameters_of_notebooks_have_the_type_they_are_written_in():
     pairs = ["epochs=2", "dropout=0.2", "drop=[repeat]", "class_weights=none", "requests=9", "serve_with=x", "flag=yes"]
-    assert pipeline.parse_settings([*pairs, "learning_rate=1e-4", "seed=010", "target=1"]) == {
+    assert parse_settings([*pairs, "learning_rate=1e-4", "seed=010", "target=1"]) == {
         "epochs": 2,
         "dropout": 0.2,
         "drop": ["repeat"],
@@ -88,12 +89,12 @@ def test_other_settings_and_parameters_of_notebooks_have_the_type_they_are_writt
 
 @pytest.mark.parametrize("written", ["precision>=0.95", "recall>=.9", "cost"])
 def test_an_objective_of_the_threshold_arrives_whole(written):
-    given = pipeline.parse_settings([f"threshold_for={written}"])
+    given = parse_settings([f"threshold_for={written}"])
     assert TrainingConfig.of({"data": "d"} | given).threshold_for == written
 
 
 def test_parameters_of_the_notebooks_have_the_type_of_their_default():
-    given = pipeline.parse_settings(["requests_per_day=1e9", "load_seconds=1", "threads=2"])
+    given = parse_settings(["requests_per_day=1e9", "load_seconds=1", "threads=2"])
     values = pipeline.notebook_values("d", given)
     assert (values["requests_per_day"], values["load_seconds"], values["threads"]) == (1e9, 1.0, 2)
 
@@ -107,10 +108,8 @@ def test_every_parameter_of_a_notebook_is_known_with_its_default():
     own = {name: value for name, value in found.items() if name not in {*TrainingConfig.model_fields, "run_dir"}}
     del own["settings"]
     assert own == known
-    training = found.keys() & TrainingConfig.model_fields.keys() - {"data"}
-    assert {name: found[name] for name in training} == {
-        name: TrainingConfig.model_fields[name].default for name in training
-    }
+    training = {name: value for name, value in found.items() if name in TrainingConfig.model_fields}
+    assert TrainingConfig.of(training | {"data": "d"}) == TrainingConfig(data="d")
 
 
 def test_paths_are_relative_to_where_the_user_stands(tmp_path):

@@ -15,7 +15,7 @@ NAMES = ["torch fp32, padded", "torch fp32", "fp32", "int8_onnx", "int8", "int8_
 
 def boxes(figure):
     figure.canvas.draw()
-    labels = [child for child in figure.axes[0].get_children() if isinstance(child, Annotation)]
+    labels = [child for child in figure.axes[0].get_children() if isinstance(child, Annotation) and child.get_text()]
     return {label.get_text(): Text.get_window_extent(label) for label in labels}
 
 

@@ -17,12 +17,12 @@ from transformers import Trainer, TrainingArguments
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training import command
+from bert_textclassification.training.command_settings import parse_settings
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, load_splits
 from bert_textclassification.training.decision import labels_of
 from bert_textclassification.training.evaluation import accuracy
 from bert_textclassification.training.fine_tuning import FineTuned, evaluate_splits, fine_tune
-from bert_textclassification.training.pipeline import parse_settings
 from bert_textclassification.training.readme import FINE_TUNING, fine_tuning_table
 from bert_textclassification.training.targets import Target
 from bert_textclassification.training.timing import machine, median_with_range

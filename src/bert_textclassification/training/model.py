@@ -143,34 +143,35 @@ def keep_layers(encoder: Any, layers: int) -> None:
 
 
 class BaseModel:
-    """A pretrained encoder that was found: its name for people, and where its files are.
+    """A pretrained encoder that was found: its name for others, its name in messages, and where its files are.
 
     Its methods raise ConfigurationError where the model cannot be used, with one sentence that names the remedy.
     """
 
-    def __init__(self, name: str, location: str) -> None:
+    def __init__(self, name: str, location: str, given: str = "") -> None:
         self.name = name
+        self.given = given or name  # as the user wrote it
         self.location = location
 
     def config(self) -> PreTrainedConfig:
         """Read the configuration of the encoder."""
-        with refused(self.name, "has a configuration that cannot be read", f"check its {CONFIG}"):
+        with refused(self.given, "has a configuration that cannot be read", f"check its {CONFIG}"):
             config = AutoConfig.from_pretrained(self.location, trust_remote_code=False)
         if config.is_encoder_decoder:
-            raise refusal(self.name, f"({config.model_type}) has an encoder and a decoder", CHOOSE_ENCODER)
+            raise refusal(self.given, f"({config.model_type}) has an encoder and a decoder", CHOOSE_ENCODER)
         for needed in ("hidden_size", "num_hidden_layers"):
             if not isinstance(getattr(config, needed, None), int):
-                raise refusal(self.name, f"({config.model_type}) has no {needed} in its configuration", CHOOSE_ENCODER)
+                raise refusal(self.given, f"({config.model_type}) has no {needed} in its configuration", CHOOSE_ENCODER)
         return config
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Load the fast tokenizer."""
-        with refused(self.name, "has a tokenizer that cannot be loaded", "save it as tokenizer.json"):
+        with refused(self.given, "has a tokenizer that cannot be loaded", "save it as tokenizer.json"):
             tokenizer = AutoTokenizer.from_pretrained(self.location, trust_remote_code=False)
         if not tokenizer.is_fast:
-            raise refusal(self.name, "has no fast tokenizer", "choose a model that has one (tokenizer.json)")
+            raise refusal(self.given, "has no fast tokenizer", "choose a model that has one (tokenizer.json)")
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what transformers makes of no files
-            raise refusal(self.name, "has no tokenizer files", "copy tokenizer.json of the same model into its folder")
+            raise refusal(self.given, "has no tokenizer files", "copy tokenizer.json of the same model into its folder")
         return tokenizer
 
     def classifier(self, dropout: float, exit_layers: str = "none", layers: int = 0) -> TextClassifier:
@@ -183,7 +184,7 @@ class BaseModel:
                 `exit_layers`.
         """
         self.config()
-        with _quiet(), refused(self.name, "cannot be loaded", "copy the model again"):
+        with _quiet(), refused(self.given, "cannot be loaded", "copy the model again"):
             encoder, loaded = AutoModel.from_pretrained(
                 self.location,
                 trust_remote_code=False,
@@ -225,7 +226,7 @@ class BaseModel:
         if missing:
             others = f" and {len(missing) - 1} more of the encoder's" if missing[1:] else ""
             raise refusal(
-                self.name,
+                self.given,
                 f"has no weights for {missing[0]}{others}",
                 "save the encoder that its config.json describes with save_pretrained",
             )
@@ -241,7 +242,7 @@ def find_base_model(name: str) -> BaseModel:
     if Path(name).is_dir():
         if problem := problem_of(Path(name)):
             raise ConfigurationError(f"base_model {name!r} {problem}.")
-        return BaseModel(Path(name).resolve().name, name)  # where it lies is nobody else's business
+        return BaseModel(Path(name).resolve().name, name, name)  # where it lies is nobody else's business
     if name == DEFAULT_BASE_MODEL and (bundled := _bundled()) is not None:
         return BaseModel(name, str(bundled))
     try:

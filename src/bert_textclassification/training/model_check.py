@@ -30,7 +30,7 @@ def load_checked(base: BaseModel, config: TrainingConfig, texts: Sequence[str]) 
         ConfigurationError: the base model cannot be used.
     """
     model = base.classifier(config.dropout, config.exit_layers, config.layers)
-    check_model(base.name, model, base.tokenizer(), config.max_length, texts[:_TEXTS])
+    check_model(base.given, model, base.tokenizer(), config.max_length, texts[:_TEXTS])
     return model
 
 
@@ -53,6 +53,7 @@ def check_model(
         _check_vocabulary(name, model, tokenizer)
         ids = _token_ids(name, tokenizer, texts, max_length)
         _check_positions(name, model, ids)
+        _check_numbers(name, model, ids)
         _check_both_sides(name, model, ids)
         _check_padding_token(name, tokenizer)
         _check_export(name, model, [ids, ids[:_SHORT]])
@@ -96,6 +97,11 @@ def _check_positions(name: str, model: TextClassifier, ids: Sequence[int]) -> No
     ) from problem
 
 
+def _check_numbers(name: str, model: TextClassifier, ids: Sequence[int]) -> None:
+    if not np.isfinite(_logits(model, ids)).all():
+        raise refusal(name, "gives logits that are not finite numbers", "its weights are damaged: copy the model again")
+
+
 def _check_both_sides(name: str, model: TextClassifier, ids: Sequence[int]) -> None:
     """Refuse a decoder, where what follows a token has no influence on it."""
     other = next(one for one in ids if one != ids[2])
@@ -112,8 +118,6 @@ def _check_padding_token(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
 
 def _check_export(name: str, model: TextClassifier, texts: Sequence[list[int]]) -> None:
     expected = np.concatenate([_logits(model, ids) for ids in texts])
-    if not np.isfinite(expected).all():
-        raise refusal(name, "gives logits that are not finite numbers", "its weights are damaged: copy the model again")
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if size >= ONNX_BYTES:
         raise refusal(name, f"has {size / 2**30:.1f} GiB of weights where ONNX holds 2", "choose a smaller model")

@@ -38,7 +38,7 @@ class _OwnKernel(Engine):
         """Execute the cells and end the kernel."""
         PapermillNotebookClient(
             nb_man, km=kernel, kernel_name=kernel_name, stderr_file=sys.stderr, coalesce_streams=True
-        ).execute(cleanup_kc=True)
+        ).execute(cleanup_kc=True, env=_environment())
 
 
 papermill_engines.register(_ENGINE, _OwnKernel)
@@ -51,7 +51,6 @@ def execute(source: Path, copy: Path, parameters: dict[str, Any]) -> None:
         UserError: a cell failed, or the kernel died.
         KeyboardInterrupt: the kernel was interrupted, too, and has ended.
     """
-    os.environ.setdefault(INTERVAL, str(seconds_between()))  # the kernel sees no terminal
     # Without folders to look in, python3 is the kernel of this interpreter, whatever Jupyter knows by that name.
     kernel = AsyncKernelManager(
         kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
@@ -72,6 +71,10 @@ def execute(source: Path, copy: Path, parameters: dict[str, Any]) -> None:
         except KeyboardInterrupt:
             _interrupt(kernel, running)
             raise
+
+
+def _environment() -> dict[str, str]:
+    return {INTERVAL: str(seconds_between())} | os.environ  # the kernel sees no terminal
 
 
 def _interrupt(kernel: AsyncKernelManager, running: "Future[None]") -> None:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).parents[3]  # the package is installed from it, in place
+_INSTALLED_FROM = Path(__file__).parents[3]  # the repository, where the package is installed in place
+REPOSITORY = _INSTALLED_FROM if (_INSTALLED_FROM / "notebooks").is_dir() else Path.cwd()
 SERVE = REPOSITORY / "container" / "serve"
 FILES = ("behaviours", "prices")
 FILES_OR_NAMES = ("data", "base_model", "serve_with")  # or a data set or model of a hub, or an image

@@ -10,7 +10,6 @@ stopped, by a mistake or by Ctrl-C, ends with the command that goes on.
 """
 
 import argparse
-import contextlib
 import difflib
 import json
 import shutil
@@ -20,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import papermill
-import yaml
 from pydantic import ValidationError
 
 from bert_textclassification.errors import ConfigurationError, UserError
 from bert_textclassification.training import command
+from bert_textclassification.training.command_settings import OPTIONS, parse_settings
 from bert_textclassification.training.config import DEFAULT_BASE_MODEL, TrainingConfig
 from bert_textclassification.training.notebook_parameters import NotebookParameters
 from bert_textclassification.training.notebook_run import execute
@@ -49,13 +48,6 @@ _DEFAULTS = {
     "prices": str(REPOSITORY / "ops" / "config" / "prices.yaml"),
 }
 _SHIPPED_DATA = REPOSITORY / "local_test" / "test_dir" / "input" / "data"
-_OPTIONS = {"data": "--data", "run_dir": "--name", "settings": "settings of their own"}  # which give these
-_TEXTS = {
-    name
-    for model in (TrainingConfig, NotebookParameters)
-    for name, field in model.model_fields.items()
-    if field.annotation in (str, str | None)
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(asked: argparse.Namespace) -> None:
+    if not _SOURCES.is_dir():
+        raise UserError(f"There is no folder {_SOURCES}; run this where the repository has been cloned.")
     values = notebook_values(asked.data, parse_settings(asked.settings))
     run = RunFolder(Path("runs") / asked.name)
     for number in range(asked.first, asked.last + 1):
@@ -118,7 +112,7 @@ def notebook_values(data: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_unknown(settings: Iterable[str]) -> None:
-    known = {*NotebookParameters.model_fields, *TrainingConfig.model_fields} - _OPTIONS.keys()
+    known = {*NotebookParameters.model_fields, *TrainingConfig.model_fields} - OPTIONS.keys()
     for name in settings:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -152,39 +146,6 @@ def going_on(number: int, asked: argparse.Namespace) -> str:
     last = [] if asked.last == len(NOTEBOOKS) else ["--last", str(asked.last)]
     steps = ["--first", str(number), *last]
     return command.command_line(_MODULE, ["--name", asked.name, "--data", asked.data, *steps, *asked.settings])
-
-
-def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """Return what `name=value` pairs of a command line say: values are YAML, but for settings that are texts.
-
-    Raises:
-        ConfigurationError: a pair has no equals sign, a name is there twice or has an option of its own, or a value is
-            no YAML.
-    """
-    parsed: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ConfigurationError(f"{pair!r} is not a setting; write name=value.")
-        if name in _OPTIONS:
-            raise ConfigurationError(f"{name} is no setting; give it as {_OPTIONS[name]}.")
-        if name in parsed:
-            raise ConfigurationError(f"{name} is given twice; give it once.")
-        parsed[name] = value if name in _TEXTS else _value(name, value)  # a label may be yes or 0
-    return parsed
-
-
-def _value(name: str, text: str) -> Any:
-    """Return the number that `text` is in Python: YAML 1.1 takes 1e-4 for text and 010 for eight; else YAML."""
-    for number in (int, float):
-        with contextlib.suppress(ValueError):
-            return number(text)
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigurationError(
-            f"{name}={text!r} cannot be read; give a number, a word, or a list as [a, b]."
-        ) from None
 
 
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:

@@ -164,9 +164,9 @@ def plot_search_history(table: pd.DataFrame, metric: str, higher_is_better: bool
     """Draw the score of each trial of a search in order, and the best of the finished ones so far."""
     figure, axes = plt.subplots(figsize=(7, 3.4))
     _draw_trials(axes, table, "trial")
-    finished = table[table["state"] != "stopped"].sort_values("trial")
-    scores = finished["score"]
-    axes.step(finished["trial"], scores.cummax() if higher_is_better else scores.cummin(), where="post", color=ORANGE)
+    completed = table[table["state"] != "stopped"].sort_values("trial")
+    scores = completed["score"]
+    axes.step(completed["trial"], scores.cummax() if higher_is_better else scores.cummin(), where="post", color=ORANGE)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="trial", ylabel=f"validation {metric}", title="The search; the line is the best so far")
     return finished(figure)

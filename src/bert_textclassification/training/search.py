@@ -23,13 +23,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training import command
+from bert_textclassification.training.command_settings import parse_settings
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprint, load_splits
 from bert_textclassification.training.decisions import decisions
 from bert_textclassification.training.judging import with_chosen_metric
 from bert_textclassification.training.max_length import with_max_length
 from bert_textclassification.training.model import find_base_model, layers_of_exits
-from bert_textclassification.training.pipeline import parse_settings
 from bert_textclassification.training.run_folder import RunFolder
 from bert_textclassification.training.search_latency import Stopwatch
 from bert_textclassification.training.search_report import training_command, write_best, write_report

@@ -9,6 +9,7 @@
 prints the latter as JSON.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bert_textclassification.errors import ConfigurationError, UserError
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training import command
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.settings_file import read_settings
 
@@ -38,8 +40,8 @@ SAME_FOR_ALL = (
 )  # fmt: skip
 # What a trial does not look at: it trains one model and scores its int8 form on validation, whatever these are.
 WITHOUT_EFFECT = (
-    "max_accuracy_loss", "max_exit_loss", "student_layers", "threshold_for", "false_positive_cost",
-    "false_negative_cost", "review_cost", "seeds", "behaviours",
+    "max_accuracy_loss", "max_exit_loss", "max_average_precision_loss", "max_log_loss_increase", "student_layers",
+    "threshold_for", "false_positive_cost", "false_negative_cost", "review_cost", "seeds", "behaviours",
 )  # fmt: skip
 
 Number = TypeVar("Number", int, float)
@@ -157,15 +159,13 @@ def _check(path: str | Path, space: SearchSpace, name: str, value: Any) -> None:
         raise ConfigurationError(f"The search space {path}: {name} takes whole numbers; put it under integer.")
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Print the ranges of a SageMaker tuning job; return the exit status."""
-    try:
-        print(json.dumps(sagemaker_ranges(read_space(arguments[0] if arguments else DEFAULT_SPACE)), indent=2))
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    return 0
+    parser = argparse.ArgumentParser(prog="search_space", description=main.__doc__)
+    parser.add_argument("space", nargs="?", type=Path, default=DEFAULT_SPACE, help="YAML file of the search space")
+    asked = parser.parse_args(arguments)
+    return command.run(lambda: print(json.dumps(sagemaker_ranges(read_space(asked.space)), indent=2)))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
