@@ -58,10 +58,12 @@ def test_a_variant_without_a_temperature_of_its_own_takes_the_decisions(copied_a
     assert Predictor.load(copied_artifact, "int8").temperature == 3
 
 
-def test_the_scores_are_the_softmax_of_the_logits_over_the_temperature(predictor):
+def test_the_scores_are_the_logistic_function_of_the_margin_over_the_temperature_plus_the_offset(predictor):
+    (scale,) = predictor.artifact.manifest.exit_scales(predictor.variant_name)
     for found in predictor.predict(TEXTS):
-        odds = np.exp((np.array(found.logits) - max(found.logits)) / predictor.temperature)
-        np.testing.assert_allclose(list(found.scores.values()), odds / odds.sum(), atol=1e-6)
+        log_odds = (found.logits[1] - found.logits[0]) / scale.temperature + scale.offset
+        positive = 1 / (1 + np.exp(-log_odds))
+        np.testing.assert_allclose(list(found.scores.values()), [1 - positive, positive], atol=1e-6)
 
 
 def test_the_temperature_softens_the_scores_and_keeps_the_logits(copied_artifact):

@@ -49,7 +49,9 @@ def test_measurements_are_those_of_the_engine_that_serves(tiny_artifact, tiny_fi
     test = evaluate_splits(tiny_fine_tuned, tiny_fine_tuned.model(), tiny_splits)["test"]
     name, variant = tiny_artifact.variant()
     logits = load_engine(tiny_artifact.model_path(name), variant).logits(test.token_ids)
-    expected = np.mean((logits[:, 1] >= logits[:, 0]) == np.array(test.targets))
+    (scale,) = tiny_artifact.manifest.exit_scales(name)
+    log_odds = np.array([scale.log_odds(margin) for margin in logits[:, 1] - logits[:, 0]])
+    expected = np.mean((log_odds >= 0) == np.array(test.targets))
     assert variant.accuracy["test"] == pytest.approx(expected)
     assert tiny_artifact.manifest.metrics["test"]["accuracy"]["value"] == pytest.approx(expected)
 
@@ -72,9 +74,19 @@ def test_rows_that_the_model_may_have_learnt_do_not_judge_it(tiny_fine_tuned, ti
         build_artifact(tiny_fine_tuned, moved, tmp_path)
 
 
-def test_gate_refuses_a_broken_int8_model(tiny_fine_tuned, tiny_splits, tmp_path, monkeypatch):
-    strict = tiny_fine_tuned.config.model_copy(update={"max_accuracy_loss": 1.0})
-    fine_tuned = type(tiny_fine_tuned)(tiny_fine_tuned.folder, strict, [], tiny_fine_tuned.facts)
+def with_labels_that_are_easy_to_learn(splits):
+    """Label texts by whether they ask: few rows and a tiny model are enough, so that a broken one is clearly worse."""
+
+    def relabelled(frame):
+        asks = frame["text"].str.contains("?", regex=False)
+        return frame.assign(label=np.where(asks, splits.labels[1], splits.labels[0]))
+
+    return dataclasses.replace(splits, **{name: relabelled(frame) for name, frame in splits.items()})
+
+
+def test_gate_refuses_a_broken_int8_model(tiny_config, tiny_splits, tmp_path, monkeypatch):
+    splits = with_labels_that_are_easy_to_learn(tiny_splits)
+    fine_tuned = fine_tune(tiny_config.model_copy(update={"max_accuracy_loss": 1.0}), splits, tmp_path / "fine_tuned")
     whole = variants.write
 
     def broken(form, models, folder):
@@ -85,10 +97,10 @@ def test_gate_refuses_a_broken_int8_model(tiny_fine_tuned, tiny_splits, tmp_path
         return path
 
     monkeypatch.setattr(quantization, "write", broken)
-    artifact = build_artifact(fine_tuned, tiny_splits, tmp_path)
+    artifact = build_artifact(fine_tuned, splits, tmp_path / "model")
     assert artifact.manifest.default_variant != "int8"
     assert re.search(r"int8 loses [\d.]+ points of accuracy, where 1 are", artifact.manifest.default_reason)
-    assert artifact.manifest.default_reason in (tmp_path / "model_card.md").read_text()
+    assert artifact.manifest.default_reason in (tmp_path / "model/model_card.md").read_text()
 
 
 def test_rows_held_back_from_train_judge_too(tiny_fine_tuned, tiny_splits):
