@@ -100,6 +100,9 @@ class Container:
     def predict(self, *texts: str) -> tuple[int, bytes]:
         return self.request("POST", "/invocations", json.dumps(texts).encode(), JSON)
 
+    def is_running(self) -> bool:
+        return self.inspect("{{.State.Running}}") == "true"
+
     def is_ready(self) -> bool:
         try:
             return self.request("GET", "/ping")[0] == 200
