@@ -9,6 +9,7 @@ from bert_textclassification.training.comparison import (
     compare_scores,
     largest_loss,
     mcnemar,
+    points_lost,
     smallest_visible_loss,
 )
 from bert_textclassification.training.metric_values import metric_values
@@ -31,6 +32,13 @@ def test_the_smallest_visible_loss_is_the_first_that_mcnemar_sees(rows):
     for lost, seen in ((fewest, True), (fewest - 1, False)):
         found = mcnemar([1] * rows, [1] * rows, [0] * lost + [1] * (rows - lost))
         assert (found < 0.05) is seen
+
+
+@pytest.mark.parametrize(("lost", "rows", "points"), [(1, 200, 0.5), (3, 1000, 0.3), (2, 1000, 0.2), (0, 7, 0)])
+def test_what_is_exactly_allowed_is_not_more_than_that(lost, rows, points):
+    right = np.ones(rows, dtype=int)
+    labels = np.arange(rows) >= lost
+    assert points_lost(right, right, labels) == points
 
 
 def test_the_largest_loss_is_that_of_the_normal_approximation():

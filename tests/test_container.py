@@ -100,8 +100,10 @@ class Container:
     def predict(self, *texts: str) -> tuple[int, bytes]:
         return self.request("POST", "/invocations", json.dumps(texts).encode(), JSON)
 
-    def is_running(self) -> bool:
-        return self.inspect("{{.State.Running}}") == "true"
+    def has_lost_a_process(self) -> bool:
+        """Whether SIGKILL has ended a worker, a server or the container's first process."""
+        logged = "SIGKILL" in docker("logs", self.id).stdout or "-9" in self.errors()
+        return logged or self.inspect("{{.State.ExitCode}}") == "137"
 
     def is_ready(self) -> bool:
         try:

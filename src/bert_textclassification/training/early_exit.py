@@ -68,7 +68,7 @@ def choose_exits(
     for share in SHARES:
         more, log_odds = leaving(share)
         lost = (labels[-1] == truth) & ((log_odds >= cut) != truth)
-        if np.sum(lost) > max_loss / 100 * len(truth) or not keeps(log_odds):
+        if 100 * np.sum(lost) > max_loss * len(truth) or not keeps(log_odds):
             break
         chosen = more
     return chosen

@@ -20,6 +20,7 @@ from bert_textclassification.training.comparison import (
     compare,
     largest_loss,
     mcnemar,
+    points_lost,
     smallest_visible_loss,
 )
 from bert_textclassification.training.config import TrainingConfig
@@ -75,7 +76,7 @@ class Yardstick:
         return {
             "accuracy": {split: accuracy(found.targets, labels[split]) for split, found in evaluated.items()},
             "agreement": {split: agreement(references[split], labels[split]) for split in evaluated},
-            "loss_points": 100 * (accuracy(truth, theirs) - accuracy(truth, own)),
+            "loss_points": points_lost(truth, theirs, own),
             "p_value": mcnemar(truth, theirs, own),
             "loss_at_most": largest_loss(truth, theirs, own),
             "average_precision_loss": average_precision_loss(truth, of_judges(self.log_odds), of_judges(log_odds)),
