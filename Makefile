@@ -58,7 +58,7 @@ benchmark: .venv/installed system-packages  ## the ladder, from the usual recipe
 benchmark-training: .venv/installed  ## fine-tuning against the Trainer's defaults: make benchmark-training NAME=mine DATA=mine.csv
 	@$(run) bert_textclassification.training.fine_tuning_benchmark --name $(call given,NAME) --data $(call given,DATA)
 
-test: .venv/installed-test system-packages  ## the fast tests, two files at a time: a few minutes
+test: .venv/installed-test system-packages  ## the fast tests, two files at a time
 	@$(PYTEST) -m "not slow"
 
 test-all: .venv/installed-test system-packages  ## every test: also those marked slow, and those of images and real data where these are at hand

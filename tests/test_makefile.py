@@ -30,7 +30,8 @@ def checkout(tmp_path) -> Path:
     for name in ("nginx", "docker"):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
-        program.write_text(f"#!{sys.executable}\n{PRINT_ARGUMENTS}")
+        program.with_suffix(".py").write_text(PRINT_ARGUMENTS)
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$0.py" "$@"\n')  # a path after #! may hold no space
         program.chmod(0o755)
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").symlink_to(sys.executable)

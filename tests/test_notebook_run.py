@@ -27,9 +27,9 @@ def test_the_kernel_is_of_this_interpreter_whatever_jupyter_calls_python3(tmp_pa
     foreign.mkdir(parents=True)
     (foreign / "kernel.json").write_text(json.dumps({"argv": ["/nowhere/python"], "display_name": "Python 3"}))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    source = notebook(tmp_path, "import os, sys\nprint(sys.executable, os.getcwd())")
+    source = notebook(tmp_path, "import os, sys\nprint(sys.executable, os.getcwd(), sep=chr(10))")
     execute(source, tmp_path / "copy.ipynb", {})
-    assert shown(tmp_path / "copy.ipynb").split() == [sys.executable, str(tmp_path)]
+    assert shown(tmp_path / "copy.ipynb").splitlines() == [sys.executable, str(tmp_path)]
 
 
 def test_nothing_is_said_about_the_connection_of_the_kernel(tmp_path):
