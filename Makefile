@@ -16,6 +16,7 @@ TRIALS ?= 20
 SPACE ?= src/bert_textclassification/training/search_space.yaml
 CUDA_PACKAGES := cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13 triton
 export JUPYTER_PLATFORM_DIRS := 1
+export PYTHONDONTWRITEBYTECODE :=  # else every process compiles what it imports: uv installs sources, and images often set it
 unexport IMAGE MODEL PORT NAME DATA SETTINGS TRIALS SPACE  # make would expand a $ in them
 
 # $(call given,NAME): the variable as one word of the shell, whatever characters a person has put in it.
