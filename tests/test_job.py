@@ -86,6 +86,7 @@ def test_findings_are_warned_of_and_left_with_their_rows(base_dir, tiny_base):
     assert {"html": 1}.items() <= {finding["kind"]: finding["dropped"] for finding in findings}.items()
 
 
+@pytest.mark.slow
 def test_wrong_settings_are_all_in_the_failure_file(base_dir):
     done = run_job(base_dir, {"epoch": "3", "batch_size": "none"})
     failure = (base_dir / "output/failure").read_text()
@@ -95,6 +96,7 @@ def test_wrong_settings_are_all_in_the_failure_file(base_dir):
     assert len(failure) <= 1024
 
 
+@pytest.mark.slow
 def test_bad_data_is_named_by_file_and_line_in_the_failure_file(base_dir):
     (base_dir / "input/data/train/part-1.csv").write_text("text,label\nall good,routine\n  ,routine\n")
     done = run_job(base_dir, {})

@@ -130,6 +130,7 @@ def test_paths_are_relative_to_where_the_user_stands(tmp_path):
     assert values["serve_with"] == str(ROOT / "container/serve")
 
 
+@pytest.mark.slow
 def test_a_failed_stage_stops_the_run_and_leaves_the_annotated_notebook(tmp_path, capsys):
     data = tmp_path / "reviews.csv"
     data.write_text("text,label\nfine,good\n,bad\n")
@@ -145,6 +146,7 @@ def test_a_failed_stage_stops_the_run_and_leaves_the_annotated_notebook(tmp_path
     assert not (tmp_path / "runs/x/02_fine_tuning.ipynb").exists()
 
 
+@pytest.mark.slow
 def test_the_command_that_goes_on_goes_on(tmp_path, capsys):
     data = tmp_path / "my reviews.csv"
     data.write_text("text,label\nfine,good\n,bad\n")
@@ -175,6 +177,7 @@ def test_settings_reach_the_notebooks_that_declare_them():
     assert passed == {"run_dir": "r", "data": "d", "epochs": 2, "settings": {"dropout": 0.2}}
 
 
+@pytest.mark.slow
 def test_a_run_of_the_first_stages_ends_with_their_summary(tiny_base, tiny_data, capsys):
     settings = ["epochs=1", "learning_rate=5e-3", "batch_size=16", "precision=fp32", "exit_layers=none"]
     asked = ["--name", "x", "--data", str(tiny_data), f"base_model={os.path.relpath(tiny_base)}", *settings]

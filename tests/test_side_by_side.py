@@ -78,6 +78,7 @@ def test_a_port_that_another_program_has_over_ipv6_is_refused(serve_module):
             serve_module.listening_addresses(other.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_a_server_started_after_one_was_killed_removes_what_that_one_left(tiny_artifact, tmp_path):
     killed = LocalServer(SERVE, tiny_artifact.folder, SCRATCH_DIR=str(tmp_path)).start()
     (abandoned,) = tmp_path.glob("server-*")
@@ -90,6 +91,7 @@ def test_a_server_started_after_one_was_killed_removes_what_that_one_left(tiny_a
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.slow
 def test_each_signal_that_ends_it_leaves_nothing_behind(tiny_artifact, tmp_path, number):
     if signal.getsignal(number) is signal.SIG_IGN:
         pytest.skip("the tests run under nohup, and so would the server")
@@ -102,6 +104,7 @@ def test_each_signal_that_ends_it_leaves_nothing_behind(tiny_artifact, tmp_path,
 
 
 @pytest.mark.parametrize("folder", ["a b", 'a"b', "$HOME", "a;{b}", "ü"])
+@pytest.mark.slow
 def test_any_name_of_a_scratch_folder_will_do(tiny_artifact, tmp_path, folder):
     (tmp_path / folder).mkdir()
     with LocalServer(SERVE, tiny_artifact.folder, SCRATCH_DIR=str(tmp_path / folder)) as server:
@@ -137,6 +140,7 @@ def test_a_machine_without_ipv6_is_served_over_ipv4_alone(serve_module, monkeypa
 
 
 @pytest.mark.parametrize("kind", ["socket", "pipe", "file"])
+@pytest.mark.slow
 def test_every_line_of_the_log_comes_out_whole_whatever_the_output_is(tiny_artifact, tmp_path, kind):
     if kind == "file":
         ours = theirs = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
@@ -162,6 +166,7 @@ def test_every_line_of_the_log_comes_out_whole_whatever_the_output_is(tiny_artif
     assert sorted(line["request_id"] for line in lines if line.get("path") == "/invocations") == sorted(texts)
 
 
+@pytest.mark.slow
 def test_an_output_that_nobody_reads_any_more_or_that_is_closed_costs_no_answer(tiny_artifact):
     ours, theirs = os.pipe()
     os.close(ours)
