@@ -173,11 +173,14 @@ def tiny_server(tiny_artifact) -> Iterator["LocalServer"]:  # noqa: F821
 @pytest.fixture(scope="session")
 def moto_address() -> Iterator[str]:
     """The address of a server that speaks the AWS protocol and executes nothing."""
+    from botocore.loaders import JSONFileLoader
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
+    with pytest.MonkeyPatch.context() as patch:  # every session reads megabytes of JSON: here, once for all
+        patch.setattr(JSONFileLoader, "load_file", staticmethod(functools.cache(JSONFileLoader().load_file)))
+        yield "http://{}:{}".format(*server.get_host_and_port())
     server.stop()
 
 

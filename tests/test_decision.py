@@ -57,6 +57,7 @@ def test_a_bound_is_kept_with_the_most_of_the_other_number(objective, kept, othe
 
 
 @pytest.mark.parametrize("objective", ["precision>=0.9", "f1"])
+@pytest.mark.slow
 def test_a_rare_label_among_many_rows_has_thresholds_enough(objective):
     targets, scores = rare(rows=100_000, share=0.002, skill=3.0)
     threshold, _ = choose_threshold(config(threshold_for=objective), targets, scores)

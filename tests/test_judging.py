@@ -138,6 +138,7 @@ def test_training_by_the_loss_compares_checkpoints_by_it(config, rare, tmp_path)
     assert model.facts["best_metric"] in [row["eval_loss"] for row in model.history if "eval_loss" in row]
 
 
+@pytest.mark.slow
 def test_a_search_on_imbalanced_data_is_for_average_precision(config, rare, tmp_path):
     space = SearchSpace.model_validate({"continuous": {"learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}}})
     short = config.model_copy(update={"epochs": 1})

@@ -36,6 +36,7 @@ def test_what_decays_is_what_decays_in_the_trainer(model, tmp_path):
     assert sorted(names[one] for group in decaying for one in group) == sorted(trainer.get_decay_parameter_names(model))
 
 
+@pytest.mark.slow
 def test_the_lowest_layers_hardly_move_where_the_decay_is_strong(tiny_config, tiny_splits, tiny_base, tmp_path):
     fine_tune(tiny_config.model_copy(update={"layer_decay": 0.01}), tiny_splits, tmp_path)
     before, after = load_file(tiny_base / "model.safetensors"), load_file(tmp_path / "model.safetensors")

@@ -58,6 +58,7 @@ def test_what_is_evaluated_is_read_once(model):
     assert loss == pytest.approx(cross_entropy(FIRST, LABELS))
 
 
+@pytest.mark.slow
 def test_a_model_learns_with_r_drop(tiny_config, tiny_splits, tiny_fine_tuned, tmp_path):
     trained = fine_tune(tiny_config.model_copy(update={"r_drop": 1.0}), tiny_splits, tmp_path)
     losses = [row["loss"] for row in trained.history if "loss" in row]

@@ -65,6 +65,7 @@ def test_encoders_pass(make, tiny_config, family):
 
 
 @pytest.mark.parametrize("family", ["deberta-v2", "mpnet", "roberta"])
+@pytest.mark.slow
 def test_an_encoder_that_passes_trains_and_serves(make, tiny_config, tiny_splits, tmp_path, family):
     config = tiny_config.model_copy(update={"base_model": str(make(family, **ENCODERS[family])), "epochs": 1})
     artifact = build_artifact(fine_tune(config, tiny_splits, tmp_path / "out"), tiny_splits, tmp_path / "model")
@@ -256,6 +257,7 @@ def test_the_conversion_that_a_refusal_names_works(base, tiny_config):
     _check(base, tiny_config)
 
 
+@pytest.mark.slow
 def test_weights_in_several_files_train(base, tiny_config, tiny_splits, tmp_path):
     whole = find_base_model(str(base)).source()
     _sharded(base)
@@ -287,6 +289,7 @@ def test_more_tokens_than_positions_are_refused_with_the_number(make, tiny_confi
     )
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_more_than_512_tokens_is_trained_and_served_on_them(
     make, tiny_config, tiny_splits, tmp_path
 ):

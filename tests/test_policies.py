@@ -122,6 +122,7 @@ def asked(aws, updates, tmp_path, monkeypatch):  # noqa: F811
     return list(aws)
 
 
+@pytest.mark.slow
 def test_the_caller_may_do_what_the_commands_do_and_nothing_else(asked):
     policy = statements(CALLER)
     used = set(BEHIND)

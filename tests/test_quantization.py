@@ -84,6 +84,7 @@ def with_labels_that_are_easy_to_learn(splits):
     return dataclasses.replace(splits, **{name: relabelled(frame) for name, frame in splits.items()})
 
 
+@pytest.mark.slow
 def test_gate_refuses_a_broken_int8_model(tiny_config, tiny_splits, tmp_path, monkeypatch):
     splits = with_labels_that_are_easy_to_learn(tiny_splits)
     fine_tuned = fine_tune(tiny_config.model_copy(update={"max_accuracy_loss": 1.0}), splits, tmp_path / "fine_tuned")

@@ -12,6 +12,8 @@ from bert_textclassification.training.fine_tuning import fine_tune, torch_logits
 from bert_textclassification.training.quantization import build_artifact
 from bert_textclassification.training.trainer import encode
 
+pytestmark = pytest.mark.slow
+
 BEGINNING, END = "the lift is stuck with my mother inside " * 20, "thank you all is well " * 20
 
 

@@ -28,6 +28,14 @@ _TO_STOP_S = 30.0  # for an interrupted cell, and for a kernel that is asked to 
 _TIMES_TO_ASK = 15
 
 
+class _Kernel(AsyncKernelManager):
+    """A kernel that is not interrupted before it is asked to end: now and then it would print that as an error."""
+
+    async def _async_interrupt_kernel(self) -> None:
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()
+
+
 class _OwnKernel(Engine):
     """papermill's engine with a kernel that the caller can interrupt."""
 
@@ -52,7 +60,7 @@ def execute(source: Path, copy: Path, parameters: dict[str, Any]) -> None:
         KeyboardInterrupt: the kernel was interrupted, too, and has ended.
     """
     # Without folders to look in, python3 is the kernel of this interpreter, whatever Jupyter knows by that name.
-    kernel = AsyncKernelManager(
+    kernel = _Kernel(
         kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
         transport_encryption="auto",
         shutdown_wait_time=_TO_STOP_S,
