@@ -22,14 +22,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED_DATA = ROOT / "local_test/test_dir/input/data"
 PATIENCE_S = 600  # longest wait for an event: a slow machine takes its time, only a fault takes so long
-SLOW = {"container", "real_data"}  # markers whose tests are slow ones
+SLOW = {"container", "real_data", "aws"}  # markers and fixtures whose tests are slow ones
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not ask for
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests, and let the notebooks come first: one worker runs them all, and takes longest."""
     for item in items:
-        if SLOW & {mark.name for mark in item.iter_markers()}:
+        if SLOW & {*(mark.name for mark in item.iter_markers()), *item.fixturenames}:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.path.name != "test_notebooks.py")
 

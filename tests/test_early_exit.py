@@ -159,7 +159,8 @@ def early_artifact(early_fine_tuned, tiny_splits, tmp_path_factory):
 def test_the_exit_is_trained_together_with_the_last_layer(early_fine_tuned, tiny_splits):
     model = early_fine_tuned.model()
     assert model.exit_layers == (1,)
-    assert max(row["eval_accuracy"] for row in early_fine_tuned.history if "eval_accuracy" in row) > 0.7
+    losses = [row["loss"] for row in early_fine_tuned.history if "loss" in row]
+    assert np.mean(losses[-3:]) < 0.5 * np.mean(losses[:3])
     assert model.early_heads[0].weight.abs().max() > 0.05  # it started from a normal distribution of 0.02
 
 

@@ -35,6 +35,7 @@ def linted(path) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S).stdout
 
 
+@pytest.mark.slow
 def test_cfn_lint_finds_nothing_in_the_template_before_and_after_the_transform(tmp_path):
     after = tmp_path / "translated.json"
     after.write_text(json.dumps(translated()))

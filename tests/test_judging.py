@@ -102,6 +102,7 @@ def seeds_of_rare(config, rare, tmp_path_factory):
     return fine_tune_seeds(config.model_copy(update={"seeds": 2}), rare, folder)
 
 
+@pytest.mark.slow
 def test_checkpoints_are_compared_by_average_precision(seeds_of_rare, rare):
     model = FineTuned.load(seeds_of_rare.folder.parent / "model_3")
     found = [row["eval_average_precision"] for row in model.history if "eval_average_precision" in row]
@@ -113,6 +114,7 @@ def test_checkpoints_are_compared_by_average_precision(seeds_of_rare, rare):
     assert kept == pytest.approx(model.facts["best_metric"])
 
 
+@pytest.mark.slow
 def test_seeds_are_chosen_and_reported_by_average_precision(seeds_of_rare):
     models = [FineTuned.load(seeds_of_rare.folder.parent / f"model_{seed}") for seed in (3, 4)]
     best = models[int(np.argmax([model.facts["best_metric"] for model in models]))]
@@ -122,6 +124,7 @@ def test_seeds_are_chosen_and_reported_by_average_precision(seeds_of_rare):
     }
 
 
+@pytest.mark.slow
 def test_manifest_and_card_say_what_the_model_is_judged_by(seeds_of_rare, rare, tmp_path):
     manifest = build_artifact(seeds_of_rare, rare, tmp_path).manifest
     assert manifest.judging["metric"] == "average_precision"
@@ -132,6 +135,7 @@ def test_manifest_and_card_say_what_the_model_is_judged_by(seeds_of_rare, rare, 
     assert "validation average precision" in card
 
 
+@pytest.mark.slow
 def test_training_by_the_loss_compares_checkpoints_by_it(config, rare, tmp_path):
     model = fine_tune(config.model_copy(update={"selection_metric": "loss", "epochs": 2}), rare, tmp_path)
     assert model.facts["judged_by"] == "loss"

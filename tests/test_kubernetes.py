@@ -283,6 +283,7 @@ def cluster(tmp_path, monkeypatch):
 EVERYTHING = ["Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "Service"]
 
 
+@pytest.mark.slow
 def test_everything_is_applied_with_the_digest_of_the_image(cluster, write):
     assert main(["--config", str(write()), "--yes"]) == 0
     assert cluster.names() == EVERYTHING
@@ -309,6 +310,7 @@ def test_a_first_rollout_that_fails_leaves_nothing_behind(cluster, write, capsys
     assert "error: The rollout has failed: it has timed out." in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_later_rollout_that_fails_puts_the_earlier_one_back(cluster, write):
     main(["--config", str(write()), "--yes"])
     cluster.works = False

@@ -32,6 +32,7 @@ def test_the_kernel_is_of_this_interpreter_whatever_jupyter_calls_python3(tmp_pa
     assert shown(tmp_path / "copy.ipynb").splitlines() == [sys.executable, str(tmp_path)]
 
 
+@pytest.mark.slow
 def test_nothing_is_said_about_the_connection_of_the_kernel(tmp_path):
     script = "import sys\nfrom pathlib import Path\nfrom bert_textclassification.training.notebook_run import execute\n"
     script += "execute(Path(sys.argv[1]), Path(sys.argv[2]), {})"
