@@ -100,13 +100,18 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the three splits: 160, 60 and 60 of the shipped messages."""
+    """A folder with the three splits: 160, 60 and 60 of the shipped messages, easy enough for a model of two layers.
+
+    19 of 20 messages begin with words that tell their label: what a model learns does not depend on luck.
+    """
     import pandas as pd
 
     folder = tmp_path_factory.mktemp("tiny-data")
     for split, rows in (("train", 160), ("validation", 60), ("test", 60)):
-        frame = pd.read_csv(SHIPPED_DATA / split / f"{split}.csv")
-        frame.head(rows).to_csv(folder / f"{split}.csv", index=False)
+        frame = pd.read_csv(SHIPPED_DATA / split / f"{split}.csv").head(rows)
+        urgent = (frame["label"] == "escalate") ^ (frame.index % 20 == 19)
+        frame["text"] = urgent.map({True: "act now: ", False: "no hurry: "}) + frame["text"]
+        frame.to_csv(folder / f"{split}.csv", index=False)
     return folder
 
 

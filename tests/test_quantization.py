@@ -17,8 +17,9 @@ from bert_textclassification.errors import DataError, NonFiniteLogitsError
 from bert_textclassification.serving.engine import load_engine
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training import quantization, variants
+from bert_textclassification.training.calibration import probabilities
 from bert_textclassification.training.fine_tuning import FineTuned, evaluate_splits, fine_tune, torch_logits
-from bert_textclassification.training.gate import judges
+from bert_textclassification.training.gate import Yardstick, judges
 from bert_textclassification.training.onnx_export import export_onnx
 from bert_textclassification.training.quantization import build_artifact, measure_variant
 
@@ -46,14 +47,15 @@ def test_int8_is_smaller_and_close_to_fp32(tiny_artifact):
 
 
 def test_measurements_are_those_of_the_engine_that_serves(tiny_artifact, tiny_fine_tuned, tiny_splits):
-    test = evaluate_splits(tiny_fine_tuned, tiny_fine_tuned.model(), tiny_splits)["test"]
-    name, variant = tiny_artifact.variant()
+    evaluated = evaluate_splits(tiny_fine_tuned, tiny_fine_tuned.model(), tiny_splits)
+    test, name, variant = evaluated["test"], *tiny_artifact.variant()
     logits = load_engine(tiny_artifact.model_path(name), variant).logits(test.token_ids)
     (scale,) = tiny_artifact.manifest.exit_scales(name)
-    log_odds = np.array([scale.log_odds(margin) for margin in logits[:, 1] - logits[:, 0]])
-    expected = np.mean((log_odds >= 0) == np.array(test.targets))
-    assert variant.accuracy["test"] == pytest.approx(expected)
-    assert tiny_artifact.manifest.metrics["test"]["accuracy"]["value"] == pytest.approx(expected)
+    scores = probabilities(np.array([scale.log_odds(margin) for margin in logits[:, 1] - logits[:, 0]]))
+    thresholds = Yardstick.of(tiny_fine_tuned.config, evaluated).threshold, tiny_artifact.manifest.decision.threshold
+    expected = [np.mean((scores >= threshold) == np.array(test.targets)) for threshold in thresholds]
+    assert variant.accuracy["test"] == pytest.approx(expected[0])
+    assert tiny_artifact.manifest.metrics["test"]["accuracy"]["value"] == pytest.approx(expected[1])
 
 
 def test_the_reference_is_what_the_server_says_of_the_validation_split(tiny_artifact, tiny_splits):
