@@ -34,6 +34,7 @@ from bert_textclassification.training.fine_tuning import evaluate_splits, fine_t
 from bert_textclassification.training.gate import average_precision_loss, keeps_within, log_loss_increase
 from bert_textclassification.training.model import find_base_model, layers_of_exits
 from bert_textclassification.training.quantization import build_artifact, variants_table
+from bert_textclassification.training.side_by_side import run_side_by_side
 
 needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
 
@@ -193,6 +194,14 @@ def test_a_text_leaves_at_the_same_layer_alone_and_in_any_company(early_artifact
         alone = engine.run([text])
         np.testing.assert_array_equal(alone.logits[0], together.logits[index])
         assert alone.layers[0] == together.layers[index]
+
+
+@needs_kernels
+def test_on_all_cores_texts_leave_where_they_do_one_after_another(early_artifact):
+    engine = NativeEngine(early_artifact.model_path("int8_early"), margins=(0.5,))
+    texts = [[2, *range(10, 10 + length), 3] for length in range(1, 50)]
+    for one, other in zip(run_side_by_side(engine, texts), engine.run(texts), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @needs_kernels

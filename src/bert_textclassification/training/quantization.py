@@ -64,6 +64,7 @@ from bert_textclassification.training.model_files import WEIGHTS
 from bert_textclassification.training.progress import progress
 from bert_textclassification.training.quality import Served, assess
 from bert_textclassification.training.report import model_card
+from bert_textclassification.training.side_by_side import run_side_by_side
 from bert_textclassification.training.timing import sample_stream, time_interleaved
 from bert_textclassification.training.understanding import with_understanding
 from bert_textclassification.training.unfinished import Unfinished
@@ -160,7 +161,7 @@ def measure_variant(
         largest_score_change={},
     )
     engine = load_engine(path, variant)
-    outputs = {split: engine.run(found.token_ids) for split, found in evaluated.items()}
+    outputs = {split: run_side_by_side(engine, found.token_ids) for split, found in evaluated.items()}
     _require_finite(name, *(output.logits for output in outputs.values()))
     scales = exits.scales if exits else (fitted_scale(outputs, evaluated, yardstick.with_offset),)
     return variant.model_copy(update=measurements(name, outputs, scales, evaluated, yardstick))
@@ -174,7 +175,7 @@ def exits_of(name: str, path: Path, jury: Evaluated, yardstick: Yardstick, confi
     """
     early = len(read_architecture(path).after) - 1
     only = [*np.where(np.eye(early, dtype=bool), 0, np.inf).tolist(), []]
-    logits = [NativeEngine(path, margins=margins).logits(jury.token_ids) for margins in only]
+    logits = [run_side_by_side(NativeEngine(path, margins=margins), jury.token_ids).logits for margins in only]
     _require_finite(name, *logits)
     keeps = partial(keeps_within, jury.targets, of_judges(yardstick.log_odds), config=config)
     found = choose_exits(jury.targets, logits, yardstick.threshold, config.max_exit_loss, keeps, yardstick.with_offset)
@@ -283,7 +284,7 @@ def _log_odds(
     path: Path, variant: Variant, scales: Sequence[ExitScale], evaluated: dict[str, Evaluated]
 ) -> dict[str, LogOdds]:
     engine = load_engine(path, variant)
-    return {name: LogOdds.of(engine.run(split.token_ids), scales) for name, split in evaluated.items()}
+    return {name: LogOdds.of(run_side_by_side(engine, split.token_ids), scales) for name, split in evaluated.items()}
 
 
 def _made_from(fine_tuned: FineTuned, splits: Splits) -> list[str]:

@@ -14,6 +14,7 @@ from bert_textclassification.training.data import Splits
 from bert_textclassification.training.evaluation import positive_scores
 from bert_textclassification.training.fine_tuning import FineTuned, torch_logits
 from bert_textclassification.training.judging import choose_metric
+from bert_textclassification.training.side_by_side import in_parts
 from bert_textclassification.training.slices import describe, measure_slices
 from bert_textclassification.training.trainer import encode
 
@@ -50,7 +51,8 @@ def served_scorer(predictor: Predictor) -> Scorer:
     positive = predictor.artifact.manifest.labels[1]
 
     def scores(texts: Sequence[str]) -> NDArray[np.float64]:
-        return np.array([prediction.scores[positive] for prediction in predictor.predict(texts)])
+        parts = in_parts(predictor.predict, texts)
+        return np.array([prediction.scores[positive] for part in parts for prediction in part])
 
     return scores
 
