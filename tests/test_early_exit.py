@@ -15,6 +15,7 @@ from bert_textclassification.serving import native_engine
 from bert_textclassification.serving.engine import load_engine
 from bert_textclassification.serving.native_engine import NativeEngine
 from bert_textclassification.serving.predictor import Predictor
+from bert_textclassification.training.all_cores import run_on_all_cores
 from bert_textclassification.training.calibration import (
     LogOdds,
     calibration_error,
@@ -34,7 +35,6 @@ from bert_textclassification.training.fine_tuning import evaluate_splits, fine_t
 from bert_textclassification.training.gate import average_precision_loss, keeps_within, log_loss_increase
 from bert_textclassification.training.model import find_base_model, layers_of_exits
 from bert_textclassification.training.quantization import build_artifact, variants_table
-from bert_textclassification.training.side_by_side import run_side_by_side
 
 needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
 
@@ -200,7 +200,7 @@ def test_a_text_leaves_at_the_same_layer_alone_and_in_any_company(early_artifact
 def test_on_all_cores_texts_leave_where_they_do_one_after_another(early_artifact):
     engine = NativeEngine(early_artifact.model_path("int8_early"), margins=(0.5,))
     texts = [[2, *range(10, 10 + length), 3] for length in range(1, 50)]
-    for one, other in zip(run_side_by_side(engine, texts), engine.run(texts), strict=True):
+    for one, other in zip(run_on_all_cores(engine, texts), engine.run(texts), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -29,7 +29,7 @@ _TIMES_TO_ASK = 15
 
 
 class _Kernel(AsyncKernelManager):
-    """A kernel that is not interrupted before it is asked to end: now and then it would print that as an error."""
+    """Ends an idle kernel without the interruption that jupyter_client sends first: the kernel may log it."""
 
     async def _async_interrupt_kernel(self) -> None:
         if not self.shutting_down:

@@ -34,6 +34,7 @@ from bert_textclassification.serving import processor
 from bert_textclassification.serving.calibration import calibrated_log_odds, margins
 from bert_textclassification.serving.engine import Outputs, load_engine
 from bert_textclassification.serving.native_engine import NativeEngine, instructions, read_architecture
+from bert_textclassification.training.all_cores import run_on_all_cores
 from bert_textclassification.training.benchmark import single
 from bert_textclassification.training.calibration import (
     LogOdds,
@@ -64,7 +65,6 @@ from bert_textclassification.training.model_files import WEIGHTS
 from bert_textclassification.training.progress import progress
 from bert_textclassification.training.quality import Served, assess
 from bert_textclassification.training.report import model_card
-from bert_textclassification.training.side_by_side import run_side_by_side
 from bert_textclassification.training.timing import sample_stream, time_interleaved
 from bert_textclassification.training.understanding import with_understanding
 from bert_textclassification.training.unfinished import Unfinished
@@ -161,7 +161,7 @@ def measure_variant(
         largest_score_change={},
     )
     engine = load_engine(path, variant)
-    outputs = {split: run_side_by_side(engine, found.token_ids) for split, found in evaluated.items()}
+    outputs = {split: run_on_all_cores(engine, found.token_ids) for split, found in evaluated.items()}
     _require_finite(name, *(output.logits for output in outputs.values()))
     scales = exits.scales if exits else (fitted_scale(outputs, evaluated, yardstick.with_offset),)
     return variant.model_copy(update=measurements(name, outputs, scales, evaluated, yardstick))
@@ -175,7 +175,7 @@ def exits_of(name: str, path: Path, jury: Evaluated, yardstick: Yardstick, confi
     """
     early = len(read_architecture(path).after) - 1
     only = [*np.where(np.eye(early, dtype=bool), 0, np.inf).tolist(), []]
-    logits = [run_side_by_side(NativeEngine(path, margins=margins), jury.token_ids).logits for margins in only]
+    logits = [run_on_all_cores(NativeEngine(path, margins=margins), jury.token_ids).logits for margins in only]
     _require_finite(name, *logits)
     keeps = partial(keeps_within, jury.targets, of_judges(yardstick.log_odds), config=config)
     found = choose_exits(jury.targets, logits, yardstick.threshold, config.max_exit_loss, keeps, yardstick.with_offset)
@@ -284,7 +284,7 @@ def _log_odds(
     path: Path, variant: Variant, scales: Sequence[ExitScale], evaluated: dict[str, Evaluated]
 ) -> dict[str, LogOdds]:
     engine = load_engine(path, variant)
-    return {name: LogOdds.of(run_side_by_side(engine, split.token_ids), scales) for name, split in evaluated.items()}
+    return {name: LogOdds.of(run_on_all_cores(engine, split.token_ids), scales) for name, split in evaluated.items()}
 
 
 def _made_from(fine_tuned: FineTuned, splits: Splits) -> list[str]:

@@ -8,13 +8,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from bert_textclassification.artifact import Artifact, Manifest, SliceResult
 from bert_textclassification.serving.predictor import Predictor
+from bert_textclassification.training.all_cores import in_parts
 from bert_textclassification.training.behaviour import Outcome, Scorer, run_suite
 from bert_textclassification.training.behaviour_file import load_suite
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.evaluation import positive_scores
 from bert_textclassification.training.fine_tuning import FineTuned, torch_logits
 from bert_textclassification.training.judging import choose_metric
-from bert_textclassification.training.side_by_side import in_parts
 from bert_textclassification.training.slices import describe, measure_slices
 from bert_textclassification.training.trainer import encode
 

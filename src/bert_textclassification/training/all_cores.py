@@ -1,4 +1,4 @@
-"""Many texts at once on all cores, where it is about what a model says and not about how fast it is."""
+"""Run a model on many texts on all cores: for its answers, never for its latency."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,16 +11,16 @@ from bert_textclassification.serving.resources import available_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_PARTS_PER_CORE = 4  # so that no core waits long for another whose texts are longer
+_PARTS_PER_CORE = 4  # parts differ in length: with several for each core, none is idle for long
 
 
 def in_parts(work: Callable[[Sequence[Item]], Result], items: Sequence[Item], cores: int | None = None) -> list[Result]:
-    """Return what `work` makes of each part of the items, in order; it runs on all cores and lets other threads run.
+    """Cut the items into parts, call `work` on each part in a thread pool, and return the results in order.
 
     Args:
-        work: is called by several threads.
-        items: are cut into parts of about equal length, at least one.
-        cores: threads; all cores of this process when None.
+        work: is called from several threads at once.
+        items: without any, `work` is called once on an empty sequence.
+        cores: number of threads; when None, the cores this process may use.
     """
     threads = cores or max(1, int(available_cores()))
     size = max(1, -(-len(items) // (threads * _PARTS_PER_CORE)))
@@ -29,8 +29,8 @@ def in_parts(work: Callable[[Sequence[Item]], Result], items: Sequence[Item], co
         return list(pool.map(work, parts))
 
 
-def run_side_by_side(engine: Engine, token_ids: Sequence[Sequence[int]]) -> Outputs:
-    """Return what `engine` says of the texts, as `engine.run` does, in less time."""
+def run_on_all_cores(engine: Engine, token_ids: Sequence[Sequence[int]]) -> Outputs:
+    """Return the outputs of `engine.run`, computed by several threads."""
     logits, layers, exit_index = zip(*in_parts(engine.run, token_ids), strict=True)
     if layers[0] is None:
         return Outputs(np.concatenate(logits))

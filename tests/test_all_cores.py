@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bert_textclassification.serving.engine import load_engine
-from bert_textclassification.training.side_by_side import in_parts, run_side_by_side
+from bert_textclassification.training.all_cores import in_parts, run_on_all_cores
 
 TEXTS = [[2, *range(10, 10 + length), 3] for length in (3, 40, 1, 7, 7, 25, 2, 9, 30, 4, 5)]
 
@@ -27,11 +27,11 @@ def test_parts_run_at_the_same_time():
 @pytest.mark.parametrize("name", ["fp32", "int8", "int8_onnx"])
 def test_an_engine_says_the_same_as_of_all_at_once(tiny_artifact, name):
     engine = load_engine(tiny_artifact.model_path(name), tiny_artifact.manifest.variants[name])
-    together, alone = run_side_by_side(engine, TEXTS), engine.run(TEXTS)
+    together, alone = run_on_all_cores(engine, TEXTS), engine.run(TEXTS)
     np.testing.assert_allclose(together.logits, alone.logits, atol=1e-6)
     assert together.layers is None
 
 
 def test_no_text_is_no_answer(tiny_artifact):
     engine = load_engine(tiny_artifact.model_path("int8"), tiny_artifact.manifest.variants["int8"])
-    assert run_side_by_side(engine, []).logits.shape == (0, 2)
+    assert run_on_all_cores(engine, []).logits.shape == (0, 2)
