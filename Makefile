@@ -48,7 +48,8 @@ readme: .venv/installed  ## bring the tables of the README up to date
 	@$(PYTHON) -m bert_textclassification.training.readme
 
 serve: .venv/installed system-packages  ## serve an artifact as the container does: make serve MODEL=runs/demo/model PORT=8080
-	@MODEL_DIR=$(call given,MODEL) PORT=$(call given,PORT) exec $(PYTHON) container/serve
+	@unset SAGEMAKER_BIND_TO_PORT AIP_HTTP_PORT  # they would win over PORT
+	MODEL_DIR=$(call given,MODEL) PORT=$(call given,PORT) exec $(PYTHON) container/serve
 
 load: .venv/installed system-packages  ## load test of the serving stack: make load MODEL=runs/demo/model DATA=texts.csv
 	@$(run) bert_textclassification.training.load_test --model $(call given,MODEL) --data $(call given,DATA)
@@ -86,7 +87,7 @@ lambda-image: image  ## the serve image with a model inside, for AWS Lambda: mak
 	@SERVE_IMAGE=$(call given,IMAGE):serve ops/gateway/model_in_lambda/build.sh $(call given,MODEL) $(call given,IMAGE):lambda
 
 system-packages:  ## install nginx where it is missing (apt-get or Homebrew; asks nothing)
-	@command -v nginx >/dev/null && exit 0
+	@PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v nginx >/dev/null && exit 0
 	if command -v apt-get >/dev/null; then
 		as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"
 		echo "installing nginx with apt-get" >&2

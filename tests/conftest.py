@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import importlib.machinery
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -225,3 +227,12 @@ class AwsCalls(list[tuple[str, str, dict[str, Any]]]):
 
     def operations(self) -> list[str]:
         return [name for _, name, _ in self]
+
+
+@pytest.fixture(scope="session")
+def serve_module():
+    """`container/serve` as a module."""
+    loader = importlib.machinery.SourceFileLoader("serve", str(ROOT / "container" / "serve"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("serve", loader))
+    loader.exec_module(module)
+    return module

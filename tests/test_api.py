@@ -359,6 +359,30 @@ def test_the_column_of_the_request_wins_over_that_of_the_settings(predictor):
     assert {_rows(reply)[0][1] for reply in replies} == {repr(expected.score)}
 
 
+def test_parameters_of_the_address_and_of_the_header_count_together(predictor):
+    headers = {"X-Amzn-SageMaker-Custom-Attributes": "trace=7&threshold=0.0001"}
+    (found,) = (
+        _client(predictor).post("/invocations?all_scores=true", json=["hello"], headers=headers).json["predictions"]
+    )
+    assert found["label"] == predictor.artifact.manifest.labels[1]
+    assert len(found["scores"]) == 2
+    twice = _client(predictor).post("/invocations?threshold=0.5", json=["hello"], headers=headers)
+    _error(twice, 400, "invalid_parameter", "parameters")
+
+
+def test_a_column_may_be_written_in_the_address_as_it_is(predictor):
+    body = "id,café\n1,hello\n".encode()
+    environ = {"QUERY_STRING": "column=café".encode().decode("latin-1")}
+    reply = _client(predictor).post("/invocations", data=body, content_type=CSV, environ_overrides=environ)
+    assert (reply.status_code, len(_rows(reply))) == (200, 1)
+
+
+@pytest.mark.parametrize("parameter", ["delimiter=;", 'delimiter=";"', "separator=tab"])
+def test_a_declared_separator_is_refused(client, parameter):
+    reply = client.post("/invocations", data="id;text\n1;a\n", content_type=f"{CSV}; {parameter}")
+    _error(reply, 415, "unsupported_media_type", "Content-Type")
+
+
 def test_a_batch_without_a_readable_record_gets_error_lines_only(batch_client):
     reply = batch_client.post("/invocations", data="\n\n", content_type=TEXT)
     assert (reply.status_code, reply.text) == (200, "\t\n\t\n")
@@ -368,6 +392,25 @@ def test_an_error_line_of_json_says_what_is_wrong(batch_client):
     reply = batch_client.post("/invocations", data='"hello"\n{"txt": 1}\n', content_type=JSON_LINES)
     error = json.loads(reply.text.splitlines()[1])["error"]
     assert (error["code"], error["field"]) == ("not_a_string", "instances[1]")
+
+
+@pytest.mark.parametrize("media_type", [TEXT, JSON_LINES, CSV])
+def test_bytes_that_are_no_utf_8_cost_their_record_alone_in_batch_transform(batch_client, client, media_type):
+    lines = [b"hello", "café".encode("latin-1"), "né".encode()]
+    body = b"".join((b'"%s"' % line if media_type == JSON_LINES else line) + b"\n" for line in lines)
+    reply = batch_client.post("/invocations", data=body, content_type=media_type)
+    assert [_has_label(line, media_type) for line in reply.text.splitlines()] == [True, False, True]
+    _error(client.post("/invocations", data=body, content_type=media_type), 400, "invalid_encoding", None)
+
+
+def test_a_text_that_is_too_long_costs_its_record_alone_in_batch_transform(batch_client, caplog):
+    texts = ["hello", "the lift is stuck " * 100, "bye"]
+    body = "".join(f"{json.dumps(text)}\n" for text in texts)
+    reply = batch_client.post("/invocations?truncation=error", data=body, content_type=JSON_LINES)
+    codes = [json.loads(line).get("error", {}).get("code") for line in reply.text.splitlines()]
+    assert codes == [None, "text_too_long", None]
+    assert "1 of 3 records were refused and have an error line; the first: text_too_long at instances[1]" in caplog.text
+    assert "stuck" not in caplog.text
 
 
 def test_a_json_body_is_one_request_even_in_batch_transform(batch_client):
@@ -425,7 +468,7 @@ def test_a_tensor_request_with_an_id_that_is_no_text_is_refused(client):
     [
         (CSV, b"", "no_instances", "instances"),
         (CSV, b"\xff", "invalid_encoding", None),
-        (CSV, b'"open', "invalid_csv", None),
+        (CSV, b'"open', "invalid_csv", "instances[0]"),
         (CSV, b'a\n""\n', "empty_text", "instances[1]"),
         (JSON_LINES, b'"a"\nnonsense', "invalid_json", "instances[1]"),
         (TEXT, b"a\n\nb", "empty_text", "instances[1]"),

@@ -87,6 +87,20 @@ def test_a_newer_schema_is_named_with_both_versions(copied_artifact, version):
     assert "serve it with the release that trained it" in message
 
 
+@pytest.mark.parametrize("needs", [{"engine": "of_tomorrow"}, {"precision": "int4"}])
+def test_a_variant_that_needs_a_newer_release_is_left_out_unless_it_is_the_default(copied_artifact, caplog, needs):
+    manifest = _manifest(copied_artifact)
+    known = {*manifest["variants"]}
+    variants = manifest["variants"] | {"newer": manifest["variants"]["fp32"] | needs}
+    _edit_manifest(copied_artifact, variants=variants)
+    assert {*Artifact.load(copied_artifact).manifest.variants} == known
+    assert "the variant newer needs a newer release and is left out" in caplog.text
+    _edit_manifest(copied_artifact, default_variant="newer")
+    message = _refusal(copied_artifact)
+    assert "was written by a newer release" in message
+    assert "serve it with the release that trained it" in message
+
+
 def test_an_older_server_serves_an_artifact_with_fields_it_does_not_know(copied_artifact, tiny_artifact):
     manifest = _manifest(copied_artifact)
     for record in (

@@ -21,7 +21,7 @@ def message(body, column=None, header=None):
     return next(record.message for record in records if isinstance(record, RequestError))
 
 
-@pytest.mark.parametrize("column", ["review", "REVIEW", " review ", "review,2", "Review,1"])
+@pytest.mark.parametrize("column", ["review", "REVIEW", " review ", "review,2", "Review,2"])
 def test_a_name_finds_its_column_where_there_is_a_header(column):
     assert texts(FILE, column) == ["the parcel is late", "late, and broken"]
 
@@ -141,3 +141,57 @@ def test_what_a_media_type_says_of_the_header_is_not_ignored():
 
 def test_a_long_record_is_not_repeated_in_the_refusal():
     assert len(message(",".join(["x" * 1000] * 1000) + "\n")) < 600
+
+
+@pytest.mark.parametrize("column", ["review,1", "review,3"])
+def test_a_header_with_the_name_at_another_place_is_refused(column):
+    assert set(texts(FILE, column)) == {"ambiguous_column"}
+    assert f"'review' as field 2, and column={column} says field {column[-1]}" in message(FILE, column)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['1, "late, broken"', "1,'late, broken'", '1,the "late, broken" lift', '1, "late broken"', "1, 'late, broken'"],
+)
+def test_a_quote_that_does_not_begin_its_field_is_refused_alone(line):
+    assert texts(f"{line}\n{line}\n", "2") == ["invalid_csv", "invalid_csv"]
+    assert "begin that field with the quote" in message(f"{line}\n", "2")
+    assert texts(f"id,text\n2,fine\n{line}\n") == ["fine", "invalid_csv"]
+
+
+@pytest.mark.parametrize(
+    "line", ['1,3" pipe', '1,"a 3"" pipe, a 4"" pipe"', '1,she said "hi"', "1,'tis late", "1,\"it's late, isn't it\""]
+)
+def test_quotes_that_belong_to_a_text_are_no_mistake(line):
+    assert texts(f"{line}\n", "2") != ["invalid_csv"]
+
+
+@pytest.mark.parametrize("column", [None, "1"])
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_record_that_is_no_csv_costs_itself_alone(column, number):
+    records, expected = ["a", "b", "c"], ["a", "b", "c"]
+    records[number], expected[number] = '"bad" x', "invalid_csv"
+    assert texts("".join(f"{record}\n" for record in records), column) == expected
+
+
+def test_what_follows_a_quote_that_is_never_closed_is_one_record():
+    assert texts('a\n"b\nc\n') == ["a", "invalid_csv"]
+    assert "Record 2 is not valid CSV" in message('a\n"b\nc\n')
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")])
+def test_a_table_with_another_separator_is_no_column_of_texts(separator, name):
+    body = "id,review\n1,the lift is stuck\n2,hello\n".replace(",", separator)
+    assert set(texts(body)) == {"invalid_csv"}
+    assert name in message(body)
+    assert texts(body, header="absent") == body.splitlines()  # said to be texts
+
+
+def test_texts_with_semicolons_are_texts():
+    assert texts("late; broken\nstuck; again\n") == ["late; broken", "stuck; again"]
+    assert texts("yes;no\nwhere is it\n") == ["yes;no", "where is it"]
+
+
+@pytest.mark.parametrize("column", ["-1", "2.0", "2,"])
+def test_the_refusal_of_what_looks_like_a_position_shows_one(column):
+    assert "such as column=2, or put double quotes" in message(FILE, column)

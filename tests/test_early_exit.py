@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from bert_textclassification.artifact import Artifact
 from bert_textclassification.errors import ArtifactError, ConfigurationError
-from bert_textclassification.serving import native_engine
+from bert_textclassification.serving import native_engine, variant_choice
 from bert_textclassification.serving.engine import load_engine
-from bert_textclassification.serving.native_engine import NativeEngine
+from bert_textclassification.serving.native_engine import NativeEngine, read_architecture
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training.all_cores import run_on_all_cores
 from bert_textclassification.training.calibration import (
@@ -403,3 +403,13 @@ def test_the_manifest_has_ranking_and_calibration_of_every_variant_beside_those_
         assert len(variant.exit_scales) == len(variant.exit_margins) + 1
     assert early_artifact.manifest.variants["fp32"].log_loss_increase.value == pytest.approx(0, abs=1e-5)
     assert "average_precision (test)" in variants_table(early_artifact).index
+
+
+def test_an_early_exit_counts_for_the_layers_that_validation_took(early_artifact, monkeypatch):
+    monkeypatch.setattr(variant_choice, "_seconds", lambda engine, longest: 0.004)
+    variant = early_artifact.manifest.variants["int8_early"]
+    layers = read_architecture(early_artifact.model_path("int8_early")).layers
+    share = variant.mean_layers["validation"] / layers
+    assert 0 < share <= 1
+    assert variant_choice.milliseconds(early_artifact, "int8") == pytest.approx(1.0)
+    assert variant_choice.milliseconds(early_artifact, "int8_early") == pytest.approx(share)

@@ -7,7 +7,9 @@ import sys
 import threading
 
 import pytest
+from conftest import wait_until
 
+from bert_textclassification.serving import log_forwarder
 from bert_textclassification.serving.log_forwarder import LogForwarder
 
 WRITE_LINES = """
@@ -102,3 +104,20 @@ def test_a_reader_that_does_not_read_cannot_keep_the_server_from_ending(pipes):
     with LogForwarder(pipes, output):
         write(pipes[0], b"never read\n")
     assert len(os.read(source, 65536)) == 65536
+
+
+def test_a_reader_that_stops_reading_holds_nobody_up_and_tears_no_later_line(pipes, capfd, monkeypatch):
+    monkeypatch.setattr(log_forwarder, "PATIENCE_S", 0.1)
+    source, output = os.pipe()
+    received, told = [], []
+    reader = threading.Thread(target=lambda: received.append(read_all(source)))
+    with LogForwarder(pipes, output):
+        write(pipes[0], b"".join(b"%d %s\n" % (number, b"x" * 3000) for number in range(2000)))  # more than pipes hold
+        wait_until(lambda: told.append(capfd.readouterr().err) or "nobody reads it): lines are lost" in "".join(told))
+        reader.start()
+        write(pipes[1], b"the last one\n")
+    os.close(output)
+    reader.join()
+    os.close(source)
+    assert received[0].startswith(b"0 xxx")
+    assert b"the last one" in received[0].split(b"\n")

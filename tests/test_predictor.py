@@ -5,6 +5,7 @@ import json
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -263,6 +264,33 @@ def transformers_tokenizer(tiny_fine_tuned):
 def test_one_string_is_not_taken_for_a_list_of_letters(predictor):
     with pytest.raises(RequestError, match="Give a list of texts"):
         predictor.predict("the boiler is leaking")
+
+
+@pytest.mark.parametrize("make", [iter, lambda texts: (text for text in texts), pd.Series, tuple, np.array])
+def test_texts_may_come_from_any_series(predictor, make):
+    texts = ["the boiler is leaking gas", "where is my parcel"]
+    assert predictor.predict(make(texts)) == predictor.predict(texts)
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, dict, set, lambda rows: 7, lambda rows: None])
+def test_what_has_no_order_of_texts_is_refused(predictor, make):
+    rows = {"text": ["the boiler is leaking"], "id": ["17"]}
+    with pytest.raises(RequestError, match="Give a list of texts, such as one column of a table, not "):
+        predictor.predict(make(rows))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"truncation": "window"},
+        {"truncation": None},
+        *({"threshold": value} for value in (0, 1, -1, 5, np.nan, "0.5", True)),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_name(predictor, asked):
+    with pytest.raises(RequestError) as problem:
+        predictor.predict(["the boiler is leaking"], **asked)
+    assert (problem.value.code, problem.value.field) == ("invalid_parameter", f"parameters.{next(iter(asked))}")
 
 
 def _with_decision(folder, **decision):

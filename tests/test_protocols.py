@@ -337,8 +337,10 @@ def test_a_column_that_is_not_there_is_refused(body, header, asked):
     [
         ("text\n", "no_instances", "instances"),
         ("\ufeff", "no_instances", "instances"),
-        ('"never closed\n', "invalid_csv", None),
-        ('"a"b\n', "invalid_csv", None),
+        ('"never closed\n', "invalid_csv", "instances[0]"),
+        ('a\n"a"b\n', "invalid_csv", "instances[1]"),
+        ("id;review\n1;a\n", "invalid_csv", None),
+        ('1, "late, broken"\n', "missing_column", "parameters.column"),
         ("id,text\n1,a\n2\n", "missing_column", "instances[1]"),
         ("a\n\nb\n", "empty_text", "instances[1]"),
         ("a\nthe parcel is late, broken\n", "field_count", "instances[1]"),
@@ -455,7 +457,28 @@ def test_a_request_knows_its_texts_and_raises_its_first_error_only_when_asked():
 def test_outcomes_are_in_the_order_of_the_records():
     first, second = FOUND, Prediction("no", 0.9, "no", {}, (0.5, -0.5), 3, False)
     request = Request([UNREADABLE, "a", UNREADABLE, "b"])
-    assert request.outcomes([first, second]) == [UNREADABLE, first, UNREADABLE, second]
+    answers = {"a": first, "b": second}
+    assert request.outcomes(lambda texts: [answers[text] for text in texts]) == [UNREADABLE, first, UNREADABLE, second]
+
+
+def test_a_text_that_cannot_be_answered_costs_its_own_record_alone():
+    def predict(texts):
+        if "b" in texts:
+            raise RequestError("text_too_long", "It is too long.", f"instances[{texts.index('b')}]")
+        return [FOUND] * len(texts)
+
+    outcomes = Request([UNREADABLE, "a", "b", "c"]).outcomes(predict)
+    assert outcomes[:2] == [UNREADABLE, FOUND]
+    assert outcomes[3] == FOUND
+    assert (outcomes[2].code, outcomes[2].field) == ("text_too_long", "instances[2]")
+
+
+def test_what_refuses_the_whole_request_is_no_line_of_a_text():
+    def predict(texts):
+        raise RequestError("overloaded", "Try again.", status=503)
+
+    with pytest.raises(RequestError, match=r"Try again\."):
+        Request(["a", "b"]).outcomes(predict)
 
 
 def test_each_line_format_gives_an_error_line_in_its_place():
@@ -718,9 +741,19 @@ def test_a_json_reply_adds_what_was_asked_for(asked, added):
     assert json.loads(line) == found
 
 
-@pytest.mark.parametrize("asked", [{}, {"all_scores": True, "raw_logits": True}])
-def test_a_plain_reply_is_label_and_score_whatever_else_was_asked_for(asked):
-    assert _reply_lines(TEXT, [FOUND], Parameters(**asked)) == ["yes\t0.75"]
+@pytest.mark.parametrize(
+    ("asked", "cells"),
+    [
+        ({}, ""),
+        ({"all_scores": True}, "\t0.25\t0.75"),
+        ({"all_scores": True, "raw_logits": True}, "\t0.25\t0.75\t-0.5\t0.5"),
+    ],
+)
+def test_a_plain_reply_has_label_score_and_what_else_was_asked_for(asked, cells):
+    assert _reply_lines(TEXT, [FOUND, UNREADABLE], Parameters(**asked)) == [
+        f"yes\t0.75{cells}",
+        "\t" + "\t" * cells.count("\t"),
+    ]
 
 
 @UNHURRIED

@@ -17,6 +17,7 @@ import pytest
 from conftest import PATIENCE_S, wait_until
 
 from bert_textclassification.errors import UserError
+from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.serving.local_server import LocalServer
 from bert_textclassification.serving.predictor import Predictor
 
@@ -139,6 +140,51 @@ def test_a_wrong_setting_ends_with_2_and_one_sentence(tiny_artifact, tmp_path, n
     assert done.stderr.startswith("error: ")
     assert value in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_variable_that_is_nearly_a_setting_is_told_at_the_start(tmp_path):
+    done = _serve(tmp_path / "nowhere", tmp_path, CSV_COLUM="2")
+    assert done.stderr.splitlines()[0] == "warning: there is no setting CSV_COLUM; did you mean CSV_COLUMN?"
+
+
+def test_nginx_is_found_where_ordinary_users_do_not_look_for_programs(serve_module, monkeypatch, tmp_path):
+    here = Path(serve_module.nginx())
+    if here.parent not in (Path("/usr/sbin"), Path("/usr/local/sbin")):
+        pytest.skip(f"nginx is in {here.parent}")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Path(serve_module.nginx()) == here
+
+
+def test_settings_of_gunicorn_in_the_shell_are_left_out(serve_module, monkeypatch):
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--bind=0.0.0.0:1 --workers=2")
+    assert "GUNICORN_CMD_ARGS" not in serve_module.environment(ServingConfig.of())
+
+
+@pytest.mark.slow
+def test_all_workers_serve_the_variant_that_was_measured_on_another_kind_of_processor(copied_artifact):
+    path = copied_artifact / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["measured_on"] = {"name": "A Processor", "kind": "of_tomorrow"}
+    path.write_text(json.dumps(manifest))
+    with LocalServer(SERVE, copied_artifact, SERVING_WORKERS="2") as server:
+        served = {json.loads(server.request("GET", "/ping")[1])["model"]["variant"] for _ in range(20)}
+        log = server.log()
+    assert len(served) == 1
+    assert log.count("Measured here") == 1
+    assert log.count(f"Serving {served.pop()}, as MODEL_VARIANT says.") == 2
+
+
+def test_a_worker_that_cannot_start_says_why_without_a_trace(copied_artifact, tmp_path):
+    (copied_artifact / "tokenizer.json").write_text("{}")
+    done = subprocess.run(
+        [sys.executable, "-c", "import bert_textclassification.serving.wsgi"],
+        env=os.environ | {"MODEL_DIR": str(copied_artifact)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "tokenizer.json has 2 bytes" in done.stderr
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path):

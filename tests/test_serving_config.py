@@ -245,6 +245,36 @@ def test_the_token_is_in_no_form_of_the_settings_that_may_be_logged(read):
     assert config.api_token.get_secret_value() == TOKEN
 
 
+@pytest.mark.parametrize("written", [f"{TOKEN}\n", f" {TOKEN}\r\n"])
+def test_white_space_around_the_token_is_no_part_of_it(read, written):
+    assert read(API_TOKEN=written).api_token.get_secret_value() == TOKEN
+
+
+# -- names with a mistake
+
+
+def test_a_variable_that_is_nearly_a_setting_is_told_with_it():
+    names = [
+        "CSV_COLUM",
+        "MAX_TEXT",
+        "SERVING_WORKER",
+        "MODEL_DIR",
+        "MODEL_PORT",
+        "PATH",
+        "IMPORT",
+        "HOME",
+        "SAGEMAKER_REGION",
+    ]
+    assert ServingConfig.misspelt(names) == {
+        "CSV_COLUM": "CSV_COLUMN", "MAX_TEXT": "MAX_TEXTS", "SERVING_WORKER": "SERVING_WORKERS",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["MAX_TEXTS", "MAX_BODY_BYTES", "MAX_TEXT_CHARS", "SAGEMAKER_MAX_PAYLOAD_IN_MB"])
+def test_a_bound_beyond_any_machine_is_refused(refusal, name):
+    assert name in refusal(**{name: str(2**63 - 1)})
+
+
 # -- without the environment
 
 

@@ -2,8 +2,6 @@
 
 import contextlib
 import http.client
-import importlib.machinery
-import importlib.util
 import json
 import os
 import shutil
@@ -27,15 +25,6 @@ AT_ONCE = 8
 LIMIT_S = 300  # for what takes a second or two
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx: run `make system-packages`")
-
-
-@pytest.fixture(scope="module")
-def serve_module():
-    """`container/serve` as a module."""
-    loader = importlib.machinery.SourceFileLoader("serve", str(SERVE))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("serve", loader))
-    loader.exec_module(module)
-    return module
 
 
 def names(server):

@@ -1,7 +1,9 @@
 """Which variant a machine runs: the default where it was chosen for, else the fastest that keeps the accuracy."""
 
+import json
 import logging
 import platform
+import shutil
 
 import pytest
 
@@ -110,3 +112,20 @@ def test_without_a_list_of_features_the_kind_is_the_architecture(tmp_path):
 
 def _with(artifact, **changes):
     return Artifact(artifact.folder, artifact.manifest.model_copy(update=changes), artifact.version)
+
+
+def test_a_named_variant_is_served_on_another_kind_and_that_is_told(elsewhere, caplog):
+    assert variant_for_this_machine(elsewhere, "fp32") == "fp32"
+    (message,) = caplog.messages
+    assert "check the accuracy here" in message
+    assert message.endswith("Serving fp32, as MODEL_VARIANT says.")
+
+
+def test_the_choice_is_printed_for_whoever_starts_the_workers(elsewhere, tmp_path, capsys):
+    folder = shutil.copytree(elsewhere.folder, tmp_path / "model")
+    (folder / "manifest.json").write_text(elsewhere.manifest.model_dump_json())
+    assert variant_choice.main(str(folder)) == 0
+    printed = capsys.readouterr()
+    assert printed.out.strip() in elsewhere.manifest.variants
+    assert "Measured here" in json.loads(printed.err)["message"]
+    assert variant_choice.main(str(tmp_path)) == 2

@@ -16,12 +16,13 @@ release must not overlook gets a new schema version.
 
 import hashlib
 import json
+import logging
 import tarfile
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+log = logging.getLogger(__name__)
 Number = TypeVar("Number", float, "NDArray[np.float64]")
 
 PASSED = "passed"  # the verdict on a variant that may be the default
@@ -416,6 +418,7 @@ def _parse_manifest(raw: bytes, path: Path) -> Manifest:
     except ValueError as problem:
         raise ArtifactError(f"{path} is not valid JSON ({problem}); copy the artifact again.") from None
     _check_schema(content.get("schema_version") if isinstance(content, dict) else None, path)
+    content = _with_known_variants(content, path)
     try:
         # Construction refuses unknown fields, reading ignores them.
         manifest = Manifest.model_validate(_as_schema_2(content), extra="ignore")
@@ -438,6 +441,36 @@ def _check_schema(version: object, path: Path) -> None:
             f"{path} was written by a newer release: it has schema version {version} and this release reads up to "
             f"{SCHEMA_VERSION}; serve it with the release that trained it."
         )
+
+
+def _with_known_variants(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a manifest without the variants that need an engine of a newer release.
+
+    Raises:
+        ArtifactError: the default variant is one of them.
+    """
+    variants = content.get("variants")
+    if not isinstance(variants, dict):
+        return content
+    newer = [name for name, variant in variants.items() if isinstance(variant, dict) and _is_newer(variant)]
+    if (default := content.get("default_variant")) in newer:
+        raise ArtifactError(
+            f"{path} was written by a newer release: this one has no engine {variants[default].get('engine')!r} in "
+            f"{variants[default].get('precision')!r}, which the default variant {default!r} needs; serve it with the "
+            "release that trained it."
+        )
+    for name in newer:
+        log.warning("%s: the variant %s needs a newer release and is left out.", path, name)
+    return {**content, "variants": {name: variant for name, variant in variants.items() if name not in newer}}
+
+
+def _is_newer(variant: dict[str, Any]) -> bool:
+    """Whether a variant names an engine or a precision, and one that this release does not have."""
+    fields = {name: Variant.model_fields[name] for name in ("engine", "precision")}
+    return any(
+        isinstance(given := variant.get(name), str) and given not in get_args(field.annotation)
+        for name, field in fields.items()
+    )
 
 
 def _as_schema_2(content: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Every setting of the server, once: name, environment variables in order of precedence, default, bounds, meaning."""
 
+import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +14,7 @@ from bert_textclassification.serving.csv_texts import Column
 
 MEBIBYTE = 1024 * 1024
 LARGEST_PAYLOAD_MB = 100  # of batch transform
+LARGEST_BODY_BYTES = 1024 * MEBIBYTE  # it is held in memory, more than once
 SPARE_THREADS = 4
 BATCH_DEFAULTS = {"MAX_TEXTS": 1_000_000, "REQUEST_TIMEOUT_S": 590}  # batch transform gives up after 600 s
 
@@ -98,6 +101,7 @@ class ServingConfig(BaseSettings):
     max_body_bytes: int = Field(
         default=6 * MEBIBYTE,
         ge=1024,
+        le=LARGEST_BODY_BYTES,
         validation_alias="MAX_BODY_BYTES",
         description="Largest request body, in bytes, before and after decompression; SageMaker sends up to 6 MB, and "
         "in batch transform as much as SAGEMAKER_MAX_PAYLOAD_IN_MB says.",
@@ -105,18 +109,21 @@ class ServingConfig(BaseSettings):
     max_payload_mb: int | None = Field(
         default=None,
         ge=0,
+        le=LARGEST_BODY_BYTES // MEBIBYTE,
         validation_alias="SAGEMAKER_MAX_PAYLOAD_IN_MB",
         description="Default of MAX_BODY_BYTES in batch transform, in MiB; 0 stands for the largest there is, 100.",
     )
     max_texts: int = Field(
         default=10_000,
         ge=1,
+        le=100_000_000,
         validation_alias="MAX_TEXTS",
         description="Most texts in one request; in batch transform 1,000,000.",
     )
     max_text_chars: int = Field(
         default=100_000,
         ge=1,
+        le=LARGEST_BODY_BYTES,
         validation_alias="MAX_TEXT_CHARS",
         description="Longest text, in characters; tokenising 1 MB takes half a second and 80 MB of memory.",
     )
@@ -216,10 +223,13 @@ class ServingConfig(BaseSettings):
 
     @field_validator("api_token")
     @classmethod
-    def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:
-        if token is not None and len(token.get_secret_value()) < 16:
+    def _usable_token(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is None:
+            return None
+        secret = token.get_secret_value().strip()  # a secret made with echo ends with a line break
+        if len(secret) < 16:
             raise ValueError("the token must have at least 16 characters")
-        return token
+        return SecretStr(secret)
 
     @field_validator("csv_column")
     @classmethod
@@ -259,6 +269,13 @@ class ServingConfig(BaseSettings):
         return {
             str(name) for alias in aliases for name in (alias.choices if isinstance(alias, AliasChoices) else [alias])
         }
+
+    @classmethod
+    def misspelt(cls, names: Iterable[str]) -> dict[str, str]:
+        """Return those of `names` that are most likely a setting's with a mistake, each with that setting's."""
+        known = [name for name in cls.variables() if len(name) > len("PORT")]  # many variables end with a short one
+        near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.9) for name in {*names} - cls.variables()}
+        return {name: found[0] for name, found in sorted(near.items()) if found}
 
     @classmethod
     def _variable_set(cls, first: str) -> str:

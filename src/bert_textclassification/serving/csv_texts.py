@@ -4,7 +4,8 @@ The column of the texts is given in the request (`column=`) or by CSV_COLUMN:
     review      a name: the first record is a header that has it, in any case
     2           a position, counted from 1
     review,2    both: by name where the first record is a header that has it, else by position. Batch transform splits a
-                file between lines, and only the first part has the header
+                file between lines, and only the first part has the header. Where the header has the name elsewhere, the
+                request is refused
 Without it, the texts are the column `text` of a header, or the only field of each record.
 
 The first record is a header if the media type says so (`text/csv; header=present`, RFC 4180), if it has the name, or,
@@ -13,8 +14,9 @@ with a position alone, if its field there is `text`. `header=absent` says that i
 
 import csv
 import io
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Self
@@ -24,11 +26,16 @@ from bert_textclassification.errors import RequestError
 csv.field_size_limit(2**31 - 1)  # the body limit bounds a text; the default would refuse one over 128 kB as no CSV
 
 Record = str | RequestError  # a text, or why there is none
+Fields = list[str] | csv.Error  # of a record, or why it is no CSV
 DEFAULT_NAME = "text"
 MOST_COLUMNS = 9999
 FIELD = "parameters.column"
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _QUOTE = "put double quotes around a text that holds commas"
+# What csv takes for a part of a text, because the quote is not the first character of its field.
+_WRAPPED = re.compile(r"""\s+"[^"]*"\s*""")
+_OPENS = re.compile(r"""[^"]*\s"[^\s"][^"]*|\s*'[^']*""")
+_CLOSES = re.compile(r"""[^"]*[^\s"]"(?:\s[^"]*)?|[^']*'\s*""")
 
 
 @dataclass(frozen=True)
@@ -73,34 +80,78 @@ def read_texts(body: str, column: Column, header: str | None, most: int) -> list
         most: how many texts are allowed; what follows one more is left unread.
 
     Raises:
-        RequestError: the body is not CSV, or what is said of the header is not known here.
+        RequestError: what is said of the header is not known here.
     """
     if header not in (None, "present", "absent"):
         message = f"The media type has header={header!r:.80}; say present or absent."
         raise RequestError("invalid_parameter", message, "Content-Type")
-    records = _records(body, column, most + 2)  # with a header, one too many
+    records = list(islice(_records(body), most + 2))  # with a header, one too many
     if not records:
         return []
     try:
-        index, has_header = _locate(records[0], column, header)
+        if header is None:
+            _refuse_other_separator(records)
+        first = _first(records[0], body, column, header)
+        index, has_header = _locate(first, column, header)
     except RequestError as problem:
         return [problem] * (len(records) - (header == "present"))
     data = records[has_header:]
     if index is None:
-        first = None if header else records[0]
-        return [_only_field(record, number, first) for number, record in enumerate(data)]
+        return [_only_field(record, number, None if header else first) for number, record in enumerate(data)]
     # Where there is no header, a single odd record may be the first.
-    width = len(records[0]) if has_header else Counter(map(len, data)).most_common(1)[0][0]
+    widths = Counter(len(record) for record in data if isinstance(record, list))
+    width = len(first) if has_header or not widths else widths.most_common(1)[0][0]
     return [_field(record, number, index, width) for number, record in enumerate(data)]
 
 
-def _records(body: str, column: Column, most: int) -> list[list[str]]:
-    try:
-        reader = csv.reader(io.StringIO(body, newline=""), strict=True)
-        return [record or [""] for record in islice(reader, most)]
-    except csv.Error as problem:
-        _refuse_separator(body.partition("\n")[0], column)
-        raise RequestError("invalid_csv", f"The body is not valid CSV: {problem}.") from None
+def _records(body: str) -> Iterator[Fields]:
+    """Yield the fields of each record, or what makes it no CSV; the next record begins on the line after that."""
+    reader = csv.reader(io.StringIO(body, newline=""), strict=True)
+    while True:
+        try:
+            yield next(reader) or [""]
+        except StopIteration:
+            return
+        except csv.Error as problem:
+            yield problem
+
+
+def _first(record: Fields, body: str, column: Column, header: str | None) -> list[str]:
+    """Return the first record, which may be the header; no fields where it is no CSV and no header is needed.
+
+    Raises:
+        RequestError: it is no CSV and should be the header.
+    """
+    if not isinstance(record, csv.Error):
+        return record
+    _refuse_separator(body.partition("\n")[0], column)
+    if header == "present" or (column.index is None and column.name != DEFAULT_NAME):
+        raise _invalid(record, 0)
+    return []
+
+
+def _invalid(problem: csv.Error, number: int) -> RequestError:
+    message = f"Record {number + 1} is not valid CSV ({problem}); {_QUOTE}, and write a quote inside it twice."
+    return RequestError("invalid_csv", message, f"instances[{number}]")
+
+
+def _refuse_other_separator(records: Sequence[Fields]) -> None:
+    """Refuse records of one field that is a table of its own: a header of names, and as many separators in each."""
+    lines = [record[0] for record in records if isinstance(record, list) and len(record) == 1]
+    if len(lines) < max(2, len(records)):
+        return
+    for separator, plural in _SEPARATORS.items():
+        names = lines[0].split(separator)
+        if (
+            len(names) > 1
+            and all(map(str.isidentifier, names))
+            and {line.count(separator) for line in lines} == {len(names) - 1}
+        ):
+            raise _separated_by(plural)
+
+
+def _separated_by(plural: str) -> RequestError:
+    return RequestError("invalid_csv", f"The fields are separated by {plural}; separate them by commas.")
 
 
 def _locate(first: Sequence[str], column: Column, header: str | None) -> tuple[int | None, bool]:
@@ -115,7 +166,14 @@ def _locate(first: Sequence[str], column: Column, header: str | None) -> tuple[i
     # A number is taken as a name only where there must be a header: elsewhere it may be an id in the first record.
     wanted = column.given if column.name is None and header == "present" else column.name
     if wanted in names:
-        return _index(names, wanted), True
+        found = _index(names, wanted)
+        if column.index not in (None, found) and wanted == column.name:
+            message = (
+                f"The header has {wanted!r:.80} as field {found + 1}, and column={column.given:.80} says field "
+                f"{column.index + 1}; give the position that it has."
+            )
+            raise RequestError("ambiguous_column", message, FIELD)
+        return found, True
     if column.index is not None:
         is_named_text = column.name is None and names[column.index : column.index + 1] == [DEFAULT_NAME]
         return column.index, header == "present" or is_named_text
@@ -138,7 +196,7 @@ def _missing(first: Sequence[str], column: Column, header: str | None) -> Reques
         message = f"Without a header no column is named {name!r:.80}; give its position, such as column=2."
         return RequestError("missing_column", message, FIELD)
     there = ", ".join(" ".join(field.split())[:30] for field in first[:8]) + ", ..." * (len(first) > 8)
-    example = f"column={name:.30},2" if column.given else "column=2"
+    example = f"column={name:.30},2" if column.given and name[:1].isidentifier() else "column=2"
     quote = "" if header else f", or {_QUOTE}"
     message = (
         f"There is no column {name!r:.80}, there {'is' if len(first) == 1 else 'are'} {there}; give the name or the "
@@ -152,11 +210,13 @@ def _refuse_separator(line: str, column: Column) -> None:
     for separator, plural in _SEPARATORS.items():
         names = [name.strip(' "\r').lower() for name in line.split(separator)]
         if len(names) > 1 and (column.name or DEFAULT_NAME) in names:
-            raise RequestError("invalid_csv", f"The fields are separated by {plural}; separate them by commas.")
+            raise _separated_by(plural)
 
 
-def _only_field(record: Sequence[str], number: int, header: Sequence[str] | None) -> Record:
+def _only_field(record: Fields, number: int, header: Sequence[str] | None) -> Record:
     """Return the only field of a record; several may be a header without a name that is known."""
+    if isinstance(record, csv.Error):
+        return _invalid(record, number)
     if len(record) == 1:
         return record[0]
     if record is header:
@@ -165,7 +225,12 @@ def _only_field(record: Sequence[str], number: int, header: Sequence[str] | None
     return RequestError("field_count", message, f"instances[{number}]")
 
 
-def _field(record: Sequence[str], number: int, index: int, width: int) -> Record:
+def _field(record: Fields, number: int, index: int, width: int) -> Record:
+    if isinstance(record, csv.Error):
+        return _invalid(record, number)
+    if _has_late_quote(record):
+        message = f"Record {number + 1} has a quote inside a field; begin that field with the quote, a double one."
+        return RequestError("invalid_csv", message, f"instances[{number}]")
     fields = f"{len(record)} field" + "s" * (len(record) != 1)
     if index >= len(record):
         separators = [plural for separator, plural in _SEPARATORS.items() if separator in record[0]]
@@ -176,3 +241,11 @@ def _field(record: Sequence[str], number: int, index: int, width: int) -> Record
         message = f"Record {number + 1} has {fields} where the others have {width}; {_QUOTE}."
         return RequestError("field_count", message, f"instances[{number}]")
     return record[index]
+
+
+def _has_late_quote(record: Sequence[str]) -> bool:
+    """Whether a quoted text was cut at its commas, or keeps its quotes, because something stands before them."""
+    if any(map(_WRAPPED.fullmatch, record)):
+        return True
+    opened = [number for number, field in enumerate(record) if _OPENS.fullmatch(field)]
+    return bool(opened) and any(map(_CLOSES.fullmatch, record[opened[0] + 1 :]))

@@ -37,6 +37,7 @@ class LogForwarder:
         """
         self._output = output
         self._is_lost = False
+        self._is_torn = False  # the rest of the last line was lost
         self._written = 0
         self._buffers = {_open_pipe(path): bytearray() for path in pipes}
         self._wake, self._stop = os.pipe()
@@ -88,22 +89,25 @@ class LogForwarder:
 
     def _write(self, lines: bytes) -> None:
         """Write all of `lines`; what cannot be written is lost, and requests are still answered."""
+        if self._is_torn:
+            lines = b"\n" + lines
         while lines:
             try:
-                count = os.write(self._output, lines)
-                lines = lines[count:]
-                self._written += count
-            except BlockingIOError:  # whoever gave us this output made it so
-                select.select([], [self._output], [])
+                if not select.select([], [self._output], [], 0 if self._is_lost else PATIENCE_S)[1]:
+                    return self._report("nobody reads it")
+                count = os.write(self._output, lines[: select.PIPE_BUF])  # so much never waits for a reader
+            except BlockingIOError:  # another process has filled it in the meantime
+                continue
             except OSError as problem:
-                self._report(problem)
-                return
-        self._is_lost = False
+                return self._report(problem.strerror)
+            self._is_torn, self._is_lost = lines[count - 1 : count] != b"\n", False
+            lines = lines[count:]
+            self._written += count
 
-    def _report(self, problem: OSError) -> None:
+    def _report(self, reason: str) -> None:
         if not self._is_lost:
             with suppress(OSError):
-                message = f"error: the log cannot be written to standard output ({problem.strerror}): lines are lost."
+                message = f"error: the log cannot be written to standard output ({reason}): lines are lost."
                 print(message, file=sys.stderr)
         self._is_lost = True
 

@@ -23,15 +23,15 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def configuration(level: str = "INFO") -> dict[str, Any]:
-    """Return the `logging.config` of the server: every record to stdout, as JSON."""
-    handlers = ["stdout"]
+def configuration(level: str = "INFO", stream: str = "ext://sys.stdout") -> dict[str, Any]:
+    """Return the `logging.config` of the server: every record to stdout or another stream, as JSON."""
+    handlers = ["stream"]
     quiet = {"level": "WARNING", "handlers": handlers, "propagate": False}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": f"{__name__}.JsonFormatter"}},
-        "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
+        "handlers": {"stream": {"class": "logging.StreamHandler", "formatter": "json", "stream": stream}},
         "root": {"level": level, "handlers": handlers},
         "loggers": {"gunicorn.error": quiet, "gunicorn.access": quiet},
     }

@@ -46,7 +46,16 @@ def content_type(header: str | None) -> MediaType:
     charset = parameters.get("charset", "utf-8").lower()
     if charset not in _CHARSETS or (name == JSON and charset not in _UTF8):
         raise _unsupported(f"The character set {charset!r:.80} is not read here; send UTF-8.")
+    if name == CSV:
+        _refuse_other_dialects(header or "")
     return MediaType(name, parameters, "utf-8-sig" if charset in _UTF8 else charset)
+
+
+def _refuse_other_dialects(header: str) -> None:
+    """Refuse a parameter of CSV that is not known here, such as a delimiter, whatever its value."""
+    names = [part.partition("=")[0].strip().lower() for part in header.split(";")[1:] if "=" in part]
+    if unknown := [name for name in names if name not in ("charset", "header")]:
+        raise _unsupported(f"{CSV} has no parameter {unknown[0]!r:.80} here; leave it out, and separate by commas.")
 
 
 def accepted(header: str | None) -> MIMEAccept:
@@ -90,14 +99,14 @@ def decompressed(body: bytes, encoding: str | None, most: int) -> bytes:
     return _gunzipped(body, most)
 
 
-def decoded(body: bytes, charset: str) -> str:
-    """Return the text of a body.
+def decoded(body: bytes, charset: str, errors: str = "strict") -> str:
+    """Return the text of a body, without byte order marks.
 
     Raises:
-        RequestError: the bytes are none of that character set.
+        RequestError: the bytes are none of that character set, unless `errors` says what stands for them.
     """
     try:
-        return body.decode(charset)
+        return body.decode(charset, errors).lstrip("\ufeff")
     except UnicodeDecodeError as problem:
         named = charset.removesuffix("-sig").upper()
         raise RequestError("invalid_encoding", f"The body is not {named} at byte {problem.start}.") from None

@@ -5,12 +5,12 @@ predictor.predict(["the lift is stuck with my mother inside"])[0].label
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -118,7 +118,7 @@ class Predictor:
 
     def predict(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         *,
         truncation: Truncation = "truncate",
         threshold: float | None = None,
@@ -127,17 +127,20 @@ class Predictor:
         """Classify `texts`, in order.
 
         Args:
-            texts: any number of non-empty strings.
+            texts: any number of non-empty strings, in an order: a list, a column of a table, a generator.
             truncation: what to do with a text longer than the model reads: read its beginning (its end where the
                 manifest's truncation_side is "left"), read all of it in windows that overlap by a quarter and take the
                 mean of their calibrated log-odds weighted by their tokens, or refuse.
-            threshold: positive-class score from which the positive label is given; the artifact's own when None.
+            threshold: positive-class score from which the positive label is given, in (0, 1); the artifact's own when
+                None.
             turn: what does the work of each batch, and of tokenising all but the first texts of many.
 
         Raises:
-            RequestError: a text is empty or not valid Unicode, or too long for what `truncation` asks; or the model
-                gives no number for it (status 500).
+            RequestError: a text is empty or not valid Unicode, or too long for what `truncation` asks; a parameter has
+                a wrong value; or the model gives no number for a text (status 500).
         """
+        check_parameters(truncation, threshold)
+        texts = listed(texts)
         answers = self._answers(texts, truncation, turn)
         return [
             self.decide(text, self._predicted(answer, threshold, cached))
@@ -148,12 +151,13 @@ class Predictor:
         """Return the final prediction for `text`: the hook for business rules, none by default."""
         return prediction
 
-    def tokenise(self, texts: Sequence[str], windows: bool = False, turn: Turn = at_once) -> list[TokenisedText]:
+    def tokenise(self, texts: Iterable[str], windows: bool = False, turn: Turn = at_once) -> list[TokenisedText]:
         """Tokenise `texts` without padding, the beginning of each or all of it in overlapping windows.
 
         Raises:
             RequestError: a text is empty or not valid Unicode, or has too many windows.
         """
+        texts = listed(texts)
         check_texts(texts)
         tokenizer = self._window_tokenizer if windows else self._tokenizer
         # The first chunk waits for nobody: a request of few texts would wait twice otherwise.
@@ -258,14 +262,41 @@ def _mean(rows: Sequence[list[float]], weights: Sequence[int]) -> Sequence[float
     return means
 
 
+def check_parameters(truncation: str, threshold: float | None) -> None:
+    """Refuse what a caller in Python may give in place of what is asked for.
+
+    Raises:
+        RequestError: there is no such way of truncation, or the threshold is no number in (0, 1).
+    """
+    if truncation not in get_args(Truncation):
+        message = f"There is no truncation {truncation!r:.80}; say one of {', '.join(get_args(Truncation))}."
+        raise RequestError("invalid_parameter", message, "parameters.truncation")
+    is_number = isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool)
+    if threshold is not None and not (is_number and 0 < threshold < 1):
+        message = f"The threshold must be a number between 0 and 1, not {threshold!r:.80}."
+        raise RequestError("invalid_parameter", message, "parameters.threshold")
+
+
+def listed(texts: Iterable[str]) -> list[str]:
+    """Return `texts` as a list.
+
+    Raises:
+        RequestError: it is one string, a whole table, or has no order.
+    """
+    if isinstance(texts, str):
+        raise RequestError("not_a_list", 'Give a list of texts, such as ["one text"], not one string.')
+    if isinstance(texts, Mapping | Set) or hasattr(texts, "columns") or not isinstance(texts, Iterable):
+        message = f"Give a list of texts, such as one column of a table, not {type(texts).__name__}."
+        raise RequestError("not_a_list", message)
+    return list(texts)
+
+
 def check_texts(texts: Sequence[str]) -> None:
     """Refuse what is not a list of texts with some words.
 
     Raises:
         RequestError: a text is no string, empty, or not valid Unicode; the field says which.
     """
-    if isinstance(texts, str):
-        raise RequestError("not_a_list", 'Give a list of texts, such as ["one text"], not one string.')
     for index, text in enumerate(texts):
         _check_text(text, f"instances[{index}]")
 
@@ -278,9 +309,8 @@ def _check_text(text: str, field: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise RequestError(
-            "invalid_unicode", "The text holds half of a surrogate pair; send valid Unicode.", field
-        ) from None
+        message = "The text is not valid Unicode, such as half of a surrogate pair; send UTF-8."
+        raise RequestError("invalid_unicode", message, field) from None
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:

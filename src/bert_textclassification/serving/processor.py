@@ -7,6 +7,8 @@ import platform
 from functools import cache
 from pathlib import Path
 
+from bert_textclassification.artifact import Processor
+
 # Best first: what /proc/cpuinfo must list for a processor to be of each kind.
 KINDS = {
     "amx_int8": {"amx_int8", "avx512_vnni"},
@@ -23,6 +25,11 @@ KINDS = {
 def kind(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """Return the kind of this processor: one of KINDS, or its architecture where the system lists no features."""
     return kind_with(_features(cpuinfo)) or platform.machine()
+
+
+def other_kind(made_on: Processor | None) -> str | None:
+    """Return the kind of the processor of an artifact's figures where it is another one than this; None if not said."""
+    return made_on.kind if made_on is not None and made_on.kind not in ("", kind()) else None
 
 
 def kind_with(features: set[str]) -> str | None:

@@ -6,7 +6,7 @@ JSON out       {"predictions": [{"label": "escalate", "score": 0.97, ...}], "mod
 JSON Lines     a string or {"text": "..."} a line in, a prediction a line out
 CSV in         a record a text, with or without a header (`csv_texts`); quoted line breaks are part of the text
 CSV out        `label,score` a record, then what else was asked for, without a header
-plain text     one text a line in, label and score with a tab between them a line out
+plain text     one text a line in, label, score and what else was asked for with tabs between them a line out
 Open Inference Protocol   a BYTES tensor in, tensors `label`, `score`, `decision`, `tokens`, `truncated` out
 
 Of the formats with one text a line, each record gives exactly one line, in order. A key that is not known is refused:
@@ -51,6 +51,7 @@ PROTOCOL_PARAMETERS = (
 TENSOR_PARAMETERS = ("binary_data", "content_type")
 _TEXT_CODECS = ("np", "pd", "str")  # MLServer's content types that leave the elements of a BYTES tensor as they are
 _TEXT_KEYS = ("instances", "inputs", "text")
+_TEXT_FIELD = re.compile(r"instances\[(\d+)\]")  # where `Predictor.predict` says that a text is at fault
 _MOST_TENSORS = 8
 _KINDS = {
     str: "a string", int: "a number", float: "a number", bool: "a boolean", list: "a list", dict: "an object",
@@ -100,15 +101,35 @@ class Request:
         try:
             return predict()
         except RequestError as problem:
-            if found := re.fullmatch(r"instances\[(\d+)\]", problem.field or ""):
+            if found := _TEXT_FIELD.fullmatch(problem.field or ""):
                 places = [place for place, record in enumerate(self.records) if isinstance(record, str)]
                 problem.field = f"{self.name}[{places[int(found.group(1))]}]"
             raise
 
-    def outcomes(self, predictions: Sequence[Prediction]) -> list[Outcome]:
-        """Return one outcome a record, given the predictions of `texts`."""
-        answers = iter(predictions)
+    def outcomes(self, predict: Callable[[Sequence[str]], list[Prediction]]) -> list[Outcome]:
+        """Return one outcome a record, where a text that `predict` refuses costs its own record alone.
+
+        Raises:
+            RequestError: `predict` refuses all of the request, such as for want of time.
+        """
+        try:
+            answers = iter(predict(self.texts))
+        except RequestError as problem:
+            if not _TEXT_FIELD.fullmatch(problem.field or ""):
+                raise
+            return [_outcome(predict, record, f"{self.name}[{index}]") for index, record in enumerate(self.records)]
         return [record if isinstance(record, RequestError) else next(answers) for record in self.records]
+
+
+def _outcome(predict: Callable[[Sequence[str]], list[Prediction]], record: Record, where: str) -> Outcome:
+    if isinstance(record, RequestError):
+        return record
+    try:
+        return predict([record])[0]
+    except RequestError as problem:
+        if not _TEXT_FIELD.fullmatch(problem.field or ""):
+            raise
+        return RequestError(problem.code, problem.message, where, problem.status)
 
 
 @dataclass(frozen=True)
@@ -144,7 +165,9 @@ def parse(
     parameters = line_parameters(asked)
     if media_type.name != CSV and parameters.column is not None:
         raise RequestError("invalid_parameter", f"Only {CSV} has columns; leave it out.", "parameters.column")
-    text = decoded(body, media_type.charset)
+    # In a part of a file what is no UTF-8 costs its own record alone: each such byte is half of a surrogate pair then.
+    is_lenient = is_part and media_type.charset == "utf-8-sig"
+    text = decoded(body, media_type.charset, "surrogateescape" if is_lenient else "strict")
     if media_type.name == JSON:
         return parse_json(text, limits, parameters)
     column = Column.parse(parameters.column or csv_column)
@@ -275,10 +298,18 @@ def line_parameters(query: str) -> LineParameters:
     """
     if not query:
         return LineParameters()
-    pairs = parse_qsl(query, keep_blank_values=True)
+    pairs = parse_qsl(_as_utf8(query), keep_blank_values=True)
     if len(dict(pairs)) < len(pairs):
         raise RequestError("invalid_parameter", "A parameter is given twice; give it once.", "parameters")
     return _validated(LineParameters, dict(pairs), "parameters")
+
+
+def _as_utf8(query: str) -> str:
+    """Return a query with the characters that a client did not escape; WSGI hands on bytes as Latin-1."""
+    try:
+        return query.encode("latin-1").decode()
+    except UnicodeError:
+        return query
 
 
 def known_attributes(header: str) -> str:
@@ -294,7 +325,7 @@ def format_reply(media_type: str, outcomes: Sequence[Outcome], asked: Parameters
         return b"".join(orjson.dumps(as_dict(one, asked), option=orjson.OPT_APPEND_NEWLINE) for one in outcomes)
     if media_type == CSV:
         return _format_csv(outcomes, asked)
-    return "".join("\t".join(_cells(one, Parameters())) + "\n" for one in outcomes).encode()
+    return "".join("\t".join(_cells(one, asked)) + "\n" for one in outcomes).encode()
 
 
 def format_predictions(outcomes: Sequence[Outcome], asked: Parameters) -> bytes:

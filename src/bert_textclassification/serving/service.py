@@ -19,6 +19,7 @@ from bert_textclassification.errors import RequestError
 from bert_textclassification.serving import negotiation, protocols
 from bert_textclassification.serving.admission import RETRY_AFTER_S, Admission, ClientGone
 from bert_textclassification.serving.config import MEBIBYTE, ServingConfig
+from bert_textclassification.serving.engine import Turn
 from bert_textclassification.serving.metrics import Metrics
 from bert_textclassification.serving.negotiation import JSON
 from bert_textclassification.serving.predictor import Prediction, Predictor
@@ -67,9 +68,10 @@ class Call:
 
     @property
     def parameters(self) -> str:
-        """Parameters beside the body: SageMaker forwards no query, but one header of its caller's."""
+        """Parameters beside the body: the query, and one header, as SageMaker forwards no query."""
         query: str = self.environ.get("QUERY_STRING", "")
-        return query or protocols.known_attributes(self.environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""))
+        header: str = self.environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", "")
+        return "&".join(filter(None, (query, protocols.known_attributes(header))))
 
     def body(self, most: int) -> bytes:
         """Return the decompressed body of at most `most` bytes.
@@ -227,7 +229,7 @@ class Service:
         body = call.body(self._config.max_body_bytes)
         lenient = self._config.batch and media_type.name != JSON
         parsed = protocols.parse(body, media_type, self._limits, call.parameters, self._config.csv_column, lenient)
-        outcomes = parsed.outcomes(self._predict(call, parsed if lenient else parsed.strict()))
+        outcomes = self._outcomes(call, parsed) if lenient else self._predict(call, parsed.strict())
         reply = protocols.format_reply(reply_type, outcomes, parsed.parameters, self._model)
         return self._reply(call, reply, reply_type)
 
@@ -247,17 +249,38 @@ class Service:
         return self._reply(call, reply, JSON)
 
     def _predict(self, call: Call, parsed: protocols.Request) -> list[Prediction]:
-        asked, texts = parsed.parameters, parsed.texts
-        ask = partial(self._predictor.predict, texts, truncation=asked.truncation, threshold=asked.threshold)
+        """Answer every text of a request, or refuse all of it."""
         with self._admission.enter(call.is_abandoned) as turns:
-            found = parsed.placing_refusals(partial(ask, turn=turns))
+            found = parsed.placing_refusals(partial(self._ask(parsed, turns), parsed.texts))
+        self._count(call, parsed.texts, found, turns.waited_s)
+        return found
+
+    def _outcomes(self, call: Call, parsed: protocols.Request) -> Sequence[protocols.Outcome]:
+        """Answer the records of a part of a file, each by itself; the log has how many were refused, and no text."""
+        with self._admission.enter(call.is_abandoned) as turns:
+            outcomes = parsed.outcomes(self._ask(parsed, turns))
+        texts = [text for text, one in zip(parsed.records, outcomes, strict=True) if isinstance(one, Prediction)]
+        found = [one for one in outcomes if isinstance(one, Prediction)]
+        refused = [one for one in outcomes if isinstance(one, RequestError)]
+        self._count(call, texts, found, turns.waited_s)
+        if refused:
+            log.warning(
+                "%d of %d records were refused and have an error line; the first: %s at %s",
+                len(refused), len(outcomes), refused[0].code, refused[0].field,
+            )  # fmt: skip
+        return outcomes
+
+    def _ask(self, parsed: protocols.Request, turns: Turn) -> Callable[[Sequence[str]], list[Prediction]]:
+        asked = parsed.parameters
+        return partial(self._predictor.predict, truncation=asked.truncation, threshold=asked.threshold, turn=turns)
+
+    def _count(self, call: Call, texts: Sequence[object], found: Sequence[Prediction], waited_s: float) -> None:
         refuse_no_number(found)
-        self._metrics.count_predictions(found, turns.waited_s)
+        self._metrics.count_predictions(found, waited_s)
         tokens, hits = sum(one.tokens for one in found), sum(one.cached for one in found)
-        call.log_line = f"{len(found)} {tokens} {hits} {turns.waited_s:.6f}"
+        call.log_line = f"{len(found)} {tokens} {hits} {waited_s:.6f}"
         if self._config.log_texts:
             log_texts(texts, found, call.header("HTTP_X_REQUEST_ID"))
-        return found
 
     def _reply(self, call: Call, body: bytes, media_type: str) -> Reply:
         content_type = JSON if media_type == JSON else f"{media_type}; charset=utf-8"
@@ -303,7 +326,7 @@ def refuse_no_number(predictions: Sequence[Prediction]) -> None:
             raise RequestError("not_finite", message, status=500)
 
 
-def log_texts(texts: list[str], predictions: list[Prediction], request_id: str | None) -> None:
+def log_texts(texts: Sequence[object], predictions: Sequence[Prediction], request_id: str | None) -> None:
     """Log each text with what was said of it."""
     for text, one in zip(texts, predictions, strict=True):
         fields = {"request_id": request_id, "text": text, "label": one.label, "score": one.score}
