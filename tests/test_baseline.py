@@ -16,6 +16,16 @@ def test_the_baseline_learns_words_and_pairs_of_words(tmp_path):
     assert (scores > 0.5).tolist() == [True, False, True, False]
 
 
+def test_texts_without_words_have_a_baseline_of_symbols(tmp_path):
+    rows = [
+        f"{'😀' if n % 3 else '😡'}{'🙂' * (n % 7)}{'🙃' * (n // 7)},{'ham' if n % 3 else 'spam'}" for n in range(60)
+    ]
+    (tmp_path / "a.csv").write_text("text,label\n" + "\n".join(rows), encoding="utf-8")
+    splits = load_splits(TrainingConfig(data=str(tmp_path / "a.csv"), drop=("label_error",)))
+    scores = baseline_scores(fit_baseline(splits, seed=0), ["😡🙂", "😀🙂"])
+    assert scores[0] > 0.5 > scores[1]
+
+
 def test_baseline_scores_are_probabilities_of_the_positive_label(tiny_splits):
     model = fit_baseline(tiny_splits, seed=0)
     scores = baseline_scores(model, tiny_splits.train["text"].tolist())

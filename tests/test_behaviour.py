@@ -11,6 +11,7 @@ from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.behaviour import behaviour_table, behaviours_section, run_suite
 from bert_textclassification.training.behaviour_file import Suite, load_suite
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
+from bert_textclassification.training.data import load_splits
 from bert_textclassification.training.fine_tuning import fine_tune
 from bert_textclassification.training.understanding import behaviours_of
 
@@ -38,6 +39,9 @@ MISTAKES = {
     "test: []": "test: there is no such key",
     "- a": "must be keys with values, such as `tests:`",
     "tests: [a: b": "line 1 is not valid YAML",
+    "tests: []\ntests: []": "line 2 is not valid YAML (the key 'tests' is there twice)",
+    "tests: &a [*a]": "is not valid YAML (it contains itself",
+    "tests: [{name: a, kind: invariance, pairs: [[x, 2024-13-45]]}]": "'2024-13-45' is no value of its kind",
     "!!python/object/apply:os.system [ls]": "is not valid YAML",
 }  # fmt: skip
 
@@ -81,6 +85,42 @@ def test_own_tests_come_on_top_and_replace_those_of_the_same_name(tmp_path):
     suite = suite_of(tmp_path, own)
     assert {test.name for test in suite.tests} == BUILT_IN | {"b"}
     assert suite.tests[0].pairs == [("x", "y")]
+
+
+OWN = "tests: [{name: mine, kind: minimum_functionality, texts: [x], label: 'true'}]"
+
+
+@pytest.mark.parametrize("place", [".", "training", "all/of/it"])
+def test_behaviours_in_the_data_folder_or_below_are_run_and_not_told_as_unread(tmp_path, place):
+    folder = tmp_path / place
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.csv").write_text("text,label\n" + "".join(f"a text {n},{n % 2 == 0}\n" for n in range(40)))
+    (folder / "behaviours.yaml").write_text(OWN)
+    config = TrainingConfig(data=str(tmp_path))
+    assert load_suite(config, ("False", "True")).tests[-1].name == "mine"
+    assert not any("behaviours" in note for note in load_splits(config).notes)
+
+
+def test_behaviours_that_are_not_used_are_told(tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"a text {n},{n % 2}\n" for n in range(40)))
+    (tmp_path / "behaviours.yaml").write_text(OWN)
+    config = TrainingConfig(data=str(tmp_path), behaviours=str(tmp_path / "other.yaml"))
+    assert "Not read as labelled texts: behaviours.yaml." in load_splits(config).notes
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("behaviours.yml",), "behaviours.yml is not looked for; call it behaviours.yaml"),
+        (("train/behaviours.yaml", "test/behaviours.yaml"), "keep one, or set behaviours"),
+    ],
+)
+def test_behaviours_that_would_not_be_run_are_refused(tmp_path, names, says):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(OWN)
+    with pytest.raises(ConfigurationError, match=says):
+        load_suite(TrainingConfig(data=str(tmp_path)), LABELS)
 
 
 def test_an_empty_file_leaves_the_built_in_tests(tmp_path):

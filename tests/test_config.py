@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
+from bert_textclassification.training.notebook_parameters import NotebookParameters
 
 LOCAL_TEST = Path(__file__).resolve().parent.parent / "local_test/test_dir"
 
@@ -175,8 +176,31 @@ def test_texts_and_labels_cannot_be_one_column():
         TrainingConfig.of({"data": "a.csv", "text_column": "label"})
 
 
-def test_the_channels_win_over_a_data_setting(tmp_path):
-    assert _job(tmp_path, {"data": "elsewhere.csv"}).data == str(tmp_path / "input/data")
+def test_data_as_a_hyperparameter_are_refused_for_the_channels_are_read(tmp_path):
+    with pytest.raises(ConfigurationError, match="data is no hyperparameter: a job reads its channels; give the data"):
+        _job(tmp_path, {"data": "elsewhere.csv"})
+
+
+@pytest.mark.parametrize("name", ["epochs", "seeds", "batch_size", "max_length"])
+def test_a_boolean_is_no_number(name):
+    with pytest.raises(ConfigurationError, match=f"{name}=True: must be a number, and yes, no, on and off are none"):
+        TrainingConfig.of({"data": "d", name: True})
+
+
+def test_a_boolean_is_no_number_of_a_notebook():
+    with pytest.raises(ValidationError, match="must be a number"):
+        NotebookParameters(rounds=True)
+
+
+@pytest.mark.parametrize("name", ["false_positive_cost", "false_negative_cost", "review_cost"])
+@pytest.mark.parametrize("value", ["inf", 1e308, "nan"])
+def test_costs_are_finite_and_bounded(name, value):
+    with pytest.raises(ConfigurationError, match=f"{name}="):
+        TrainingConfig.of({"data": "d", name: value})
+
+
+def test_blanks_in_a_bound_change_nothing():
+    assert TrainingConfig.of({"data": "d", "threshold_for": " precision >= 0.9 "}).threshold_for == "precision>=0.9"
 
 
 def test_wrong_hyperparameters_are_all_in_one_message(tmp_path):

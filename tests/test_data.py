@@ -1,6 +1,7 @@
 """Data: every format gives the same table, what cannot be used is refused with file, line and remedy."""
 
 import gzip
+from pathlib import Path
 
 import datasets
 import pandas as pd
@@ -611,6 +612,61 @@ def test_many_files_that_are_not_read_are_counted(tmp_path):
     assert _splits(tmp_path).notes[1] == "Not read as labelled texts: 0.md, 1.md, 2.md, 3.md, 4.md and 3 more."
 
 
+def test_the_files_of_one_table_and_the_columns_that_are_not_used_are_told(tmp_path):
+    for name, start in (("monday", 0), ("tuesday", 100)):
+        rows = "".join(f"message {n},{'yes' if n % 4 == 0 else 'no'},{n}\n" for n in range(start, start + 40))
+        _written(tmp_path / f"{name}.csv", "text,label,id\n" + rows)
+    notes = _splits(tmp_path).notes
+    assert "Read as one table, train: monday.csv, tuesday.csv." in notes
+    assert any(note.startswith("Columns that are not used: id;") for note in notes)
+
+
+def test_a_second_text_in_a_row_is_refused(tmp_path):
+    path = _written(tmp_path / "a.csv", "text,text_pair,label\na,b,x\nc,d,y\n")
+    with pytest.raises(DataError, match=r"has a column 'text_pair', but a row is one text, .* or remove"):
+        _splits(path)
+
+
+def test_a_share_of_rows_for_a_split_that_is_given_is_told(tmp_path):
+    for name in ("train.csv", "test.csv"):
+        _written(tmp_path / name, _csv(40, start=100 * (name == "test.csv")))
+    notes = _splits(tmp_path, test_fraction=0.3, validation_fraction=0.2).notes
+    assert "test_fraction changes nothing: the data have a test split." in notes
+    assert not any("validation_fraction" in note for note in notes)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "jsonl", "parquet"])
+def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path, suffix, monkeypatch):
+    def forbidden(*arguments, **named):
+        raise PermissionError(13, "Permission denied")
+
+    path = _written(tmp_path / f"a.{suffix}", _csv(40))
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile", forbidden)
+    with pytest.raises(DataError, match=rf"a\.{suffix} cannot be read \(Permission denied\); make it readable"):
+        _splits(path)
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+def test_a_hub_split_without_any_label_is_left_out(empty):
+    train = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
+    bare = datasets.Dataset.from_dict({"text": ["c"]})
+    unlabelled = datasets.Dataset.from_dict({"text": ["d"], "label": [empty]}, features=train.features)
+    found = datasets.DatasetDict(train=train, validation=bare, test=unlabelled)
+    assert list(tables_of_hub_splits(found, TrainingConfig(data="some/name"))) == ["train"]
+
+
+def test_minus_one_is_a_label_where_train_has_it():
+    tables = _hub_tables({"train": [-1, 1], "test": [-1, -1]})
+    assert tables["test"]["label"].tolist() == ["-1", "-1"]
+
+
+def test_labels_of_csv_and_json_are_the_same(tmp_path):
+    _written(tmp_path / "train.csv", "text,label\n" + "".join(f"a {n},{str(n % 2 == 0).lower()}\n" for n in range(40)))
+    _written(tmp_path / "test.jsonl", '{"text": "b", "label": true}\n{"text": "c", "label": false}\n')
+    assert _splits(tmp_path).labels == ("False", "True")
+
+
 def test_a_single_file_has_one_note(tmp_path):
     (note,) = _splits(_written(tmp_path / "a.csv", _csv(40)), positive_label="no").notes
     assert note == "Positive label: 'no', negative: 'yes' (set by positive_label)."
@@ -794,7 +850,7 @@ def test_hub_columns_become_slices_with_the_names_of_their_classes():
     features |= {"topic": datasets.ClassLabel(names=["war", "peace"]), "words": datasets.List(datasets.Value("string"))}
     rows = {"text": ["a", "b"], "label": [0, 1], "topic": [1, 0], "words": [["a"], []]}
     found = datasets.DatasetDict(train=datasets.Dataset.from_dict(rows, features=datasets.Features(features)))
-    table = tables_of_hub_splits(found, TrainingConfig(data="some/name"))["train"]
+    table = keep_slices(tables_of_hub_splits(found, TrainingConfig(data="some/name")))["train"]
     assert table["slice:topic"].tolist() == ["peace", "war"]
     assert "slice:words" not in table
 

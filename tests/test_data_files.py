@@ -207,10 +207,69 @@ def test_an_unsplit_folder_with_a_file_named_as_an_evaluation_split_is_refused(t
         find_files(tmp_path)
 
 
-def test_words_that_only_hold_the_name_of_a_split_are_no_split(tmp_path):
-    for name in ("contest.csv", "devices.csv", "latest/evaluations.csv", "train_data.csv"):
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("data_train.csv", "data_eval.csv"),
+        ("mytrain.csv", "mytest.csv"),
+        ("moviestrain.csv", "moviestest.csv"),
+        ("reviewsTrain.csv", "reviewsTest.csv"),
+        ("reviews.csv", "reviews_holdout.csv"),
+        ("reviews.csv", "held-out.csv"),
+        ("a.csv", "TestSet.csv"),
+        ("a.csv", "evaluation/b.csv"),
+        ("train/a.csv", "train/test_1.csv"),
+        ("train/a.csv", "train/x/my-eval.csv"),
+    ],
+)
+def test_evaluation_rows_never_slip_into_train(tmp_path, first, second):
+    for name in (first, second):
         _written(tmp_path / name, READ["csv"](name))
-    assert len(_texts(tmp_path)["train"]) == 8
+    with pytest.raises(DataError, match=rf"{second} (lies in the data of train but its name says|holds data beside)"):
+        find_files(tmp_path)
+
+
+def test_an_evaluation_split_may_call_its_files_so(tmp_path):
+    for name in ("train/a.csv", "test/eval_1.csv", "test/test_2.csv", "validation/holdout.csv"):
+        _written(tmp_path / name, READ["csv"](name))
+    assert {split: len(files) for split, files in find_files(tmp_path).items()} == {
+        "train": 1,
+        "validation": 1,
+        "test": 2,
+    }
+
+
+@pytest.mark.parametrize("name", ["test.csv.txt", "test_data.txt", "test/a.txt/test.jsonl.md", "reviewsTest.txt"])
+def test_a_document_with_the_name_of_a_split_is_refused(tmp_path, name):
+    _written(tmp_path / "train.csv", READ["csv"]("train"))
+    _written(tmp_path / name, READ["csv"]("test"))
+    with pytest.raises(DataError, match=rf"{name} is not a .* file; convert it to one of these, or move it elsewhere"):
+        find_files(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["_test.csv", "_test/a.csv", "__validation.jsonl", "_test_data.csv"])
+def test_a_split_behind_an_underscore_is_refused(tmp_path, name):
+    _written(tmp_path / "train.csv", READ["csv"]("train"))
+    _written(tmp_path / name, READ["csv"]("test"))
+    with pytest.raises(DataError, match="begins with an underscore, but it is named as a split; take the underscore"):
+        find_files(tmp_path)
+
+
+def test_a_split_with_tables_is_no_base_model(tmp_path):
+    for name in ("train.csv", "test/a.csv", "test/config.json"):
+        _written(tmp_path / name, READ["csv"](name))
+    _written(tmp_path / "test/x.bin", b"x")
+    with pytest.raises(DataError, match=r"test/x\.bin is not a "):
+        find_files(tmp_path)
+
+
+def test_words_that_only_hold_the_name_of_a_split_are_no_split(tmp_path):
+    for name in (
+        *("contest.csv", "devices.csv", "latest/evaluations.csv", "train_data.csv", "attestation.csv", "medieval.csv"),
+        *("invalid.csv", "Contest2.csv", "intervals.csv", "latestTrain.csv"),
+    ):
+        _written(tmp_path / name, READ["csv"](name))
+    assert len(_texts(tmp_path)["train"]) == 20
 
 
 def test_a_broken_link_is_refused(tmp_path):

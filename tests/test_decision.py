@@ -133,3 +133,12 @@ def test_the_coverage_curve_starts_with_the_surest_and_ends_with_everything():
 
 def test_the_label_is_that_of_the_larger_logit():
     assert labels_of(np.array([[0, 1], [0, 0], [0, -3]], dtype=np.float32)).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("lowest", [0, 1])
+def test_every_positive_can_be_found_whichever_row_has_the_lowest_score(lowest):
+    decision = choose_decision(
+        config(threshold_for="recall>=0.999"), [lowest, 0, 1, 1], np.array([0.1, 0.2, 0.3, 0.4]), "v"
+    )
+    assert "which no threshold reached" not in decision.objective
+    assert decision.threshold == pytest.approx(0.05 if lowest else 0.25)

@@ -154,3 +154,12 @@ def test_a_model_that_is_trained_again_has_no_old_student(teacher, student, tiny
     distil(first, tiny_splits)
     assert first.student() is not None
     assert fine_tune(config, tiny_splits, tmp_path).student() is None
+
+
+def test_a_student_as_large_as_the_model_is_refused_before_the_teacher_is_trained(tiny_config, tiny_splits, tmp_path):
+    def untrained(**arguments):
+        raise AssertionError("the teacher was trained")
+
+    config = tiny_config.model_copy(update={"student_layers": 2})
+    with pytest.raises(ConfigurationError, match="student_layers 2 must lie below the 2 layers"):
+        fine_tune(config, tiny_splits, tmp_path, untrained)

@@ -50,6 +50,8 @@ EXPECTED = [
     *[("safe", "unsafe"), ("safe", "not safe"), ("real", "fake"), ("benign", "malignant"), ("ok", "fail"), ("-", "+")],
     *[("LABEL_0", "LABEL_1"), ("class-0", "class-1"), ("label9", "label10"), ("v1", "v2"), ("zero", "one")],
     *[("irrelevant", "relevant"), ("uninformative", "informative"), ("not_entailment", "entailment")],
+    *[("negativo", "positivo"), ("négatif", "positif"), ("negativ", "positiv"), ("negatief", "positief")],
+    *[("bad review", "good review"), ("low-risk", "high-risk"), ("other", "positivo"), ("negatif", "autre")],
     *[("normal comment", "toxic comment"), ("healthy", "unhealthy"), ("dissatisfied", "satisfied")],
 ]
 UNDECIDED = [
@@ -72,7 +74,8 @@ UNDECIDED = [
         *[(1, "1"), (1.0, "1"), (0.0, "0"), (-0.0, "0"), (-1.0, "-1"), (0.5, "0.5"), (1e16, "1e+16"), (True, "True")],
         *[("1", "1"), ("1.0", "1"), ("0.0", "0"), ("-0.0", "0"), ("-1.00", "-1"), (" 1.0 ", "1"), ("10.0", "10")],
         *[("007", "007"), ("00.0", "00.0"), ("1.50", "1.50"), ("1e3", "1e3"), ("v1.0", "v1.0"), ("1.0.0", "1.0.0")],
-        *[(".0", ".0"), ("1.", "1."), ("1,0", "1,0"), ("+1", "+1"), ("true", "true"), ("nan", "nan"), ("None", "None")],
+        *[(".0", ".0"), ("1.", "1"), ("1,0", "1,0"), ("+1", "1"), ("true", "True"), ("nan", "nan"), ("None", "None")],
+        *[("0.", "0"), ("+1.0", "1"), ("+07", "+07"), ("FALSE", "False"), ("True", "True"), ("truely", "truely")],
         *[("٣.0", "٣.0"), ("two words", "two words"), ("9" * 5000 + ".0", "9" * 5000 + ".0")],
         *[(b"spam", "spam"), (b"1.0", "1"), ("Grüße".encode(), "Grüße"), (decimal.Decimal("1.00"), "1")],
         *[

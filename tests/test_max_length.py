@@ -11,6 +11,7 @@ from bert_textclassification.training.data import load_splits
 from bert_textclassification.training.fine_tuning import fine_tune
 from bert_textclassification.training.max_length import (
     choose_max_length,
+    find_max_length,
     max_length_sentence,
     positions,
     with_max_length,
@@ -31,7 +32,9 @@ def lengths(short: int, long: int, tokens: int):
         (lengths(50, 50, 300), 512, 512),
         (lengths(50, 50, 3000), 512, 512),  # none reads them whole: the longest
         (lengths(50, 50, 3000), 8192, 512),
-        (lengths(50, 50, 3000), 384, 256),
+        (lengths(50, 50, 3000), 384, 384),
+        (np.array([380] * 10), 384, 384),
+        (np.array([180] * 10), 200, 200),
         (lengths(50, 50, 3000), 64, 64),  # a base model of short texts
     ],
 )
@@ -74,3 +77,16 @@ def test_the_record_of_a_training_has_the_length_that_was_chosen(tiny_config, ti
     expected = with_max_length(config, tiny_splits).max_length
     assert expected > 0
     assert fine_tune(config, tiny_splits, tmp_path).config.max_length == expected
+
+
+def test_what_is_left_without_long_texts_is_read_at_the_length_that_decided_on_them(tiny_base, tiny_data, tmp_path):
+    for split in ("train", "validation", "test"):
+        frame = pd.read_csv(tiny_data / f"{split}.csv")
+        longer = [text + " and so on" * (150 if row % 8 == 0 else 30) for row, text in enumerate(frame["text"])]
+        frame.assign(text=longer).to_csv(tmp_path / f"{split}.csv", index=False)
+    config = TrainingConfig(data=str(tmp_path), base_model=str(tiny_base), drop=("too_long",))
+    splits = load_splits(config)
+    read = with_max_length(config, splits).max_length
+    assert read == splits.max_length
+    assert f"Of a text {read} tokens are read" in max_length_sentence(config, splits)
+    assert find_max_length(config, {"train": splits.train}) < read  # what would have been decided anew

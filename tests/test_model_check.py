@@ -17,6 +17,7 @@ from bert_textclassification.training import model_check
 from bert_textclassification.training.fine_tuning import fine_tune
 from bert_textclassification.training.model import find_base_model
 from bert_textclassification.training.model_check import load_checked
+from bert_textclassification.training.model_files import problem_of
 from bert_textclassification.training.quantization import build_artifact
 
 SIZES = {
@@ -105,6 +106,24 @@ def _without(*names: str):
             (folder / name).unlink()
 
     return damage
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "tf_model.h5", "rust_model.ot", "model.fp16.safetensors"])
+def test_a_pointer_in_place_of_weights_that_are_not_read_is_no_problem(tiny_base, tmp_path, name):
+    shutil.copytree(tiny_base, tmp_path / "base")
+    _pointer(name)(tmp_path / "base")
+    assert problem_of(tmp_path / "base") is None
+
+
+def test_a_file_of_a_model_that_may_not_be_read_is_named(tiny_base, monkeypatch):
+    def forbidden(path, *arguments, **named):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    found = problem_of(tiny_base)
+    assert found == (
+        "has a file that cannot be read, config.json (Permission denied): make it readable for the user who trains"
+    )
 
 
 def _pointer(name: str):

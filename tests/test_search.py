@@ -11,10 +11,11 @@ from optuna.trial import TrialState
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training import search as command
+from bert_textclassification.training.max_length import with_max_length
 from bert_textclassification.training.search import FINISHED, search, settings_of
 from bert_textclassification.training.search_report import best_trial, importances, training_command, trials_table
 from bert_textclassification.training.search_space import SearchSpace
-from bert_textclassification.training.search_trial import CURVE, is_hopeless, score
+from bert_textclassification.training.search_trial import CURVE, REFUSED, is_hopeless, score
 
 pytestmark = pytest.mark.slow
 
@@ -181,6 +182,41 @@ def test_a_second_process_is_refused(config, tiny_splits, tmp_path):
 def test_settings_that_do_not_go_with_the_space_are_refused_at_once(tiny_base, given, says):
     with pytest.raises(ConfigurationError, match=says):
         settings_of("", {"base_model": str(tiny_base)} | given, SPACE)
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ({"integer": {"max_length": {"low": 8, "high": 4096}}}, r"has max_length 4096, but .* reads only \d+ tokens"),
+        (
+            {"categorical": {"exit_layers": ["1", "none"]}, "integer": {"layers": {"low": 1, "high": 2}}},
+            "exit_layers '1' must be layers in order",
+        ),
+    ],
+)
+def test_a_space_with_settings_that_no_trial_can_have_is_refused_at_once(tiny_base, space, says):
+    with pytest.raises(ConfigurationError, match=says):
+        settings_of("", {"base_model": str(tiny_base)}, SearchSpace.model_validate(space))
+
+
+def test_a_trial_whose_settings_were_refused_is_not_queued_again():
+    study = optuna.create_study(directions=("maximize", "minimize"))
+    for attributes in ({REFUSED: "max_length is too long"}, {}):
+        study.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs=attributes))
+    command.take_up(study)
+    assert [trial.user_attrs for trial in study.get_trials(states=(TrialState.WAITING,))] == [{"again": 1}]
+
+
+def test_a_refusal_is_noted_in_the_trial(config, tiny_splits, tmp_path):
+    space = SearchSpace.model_validate({"integer": {"layers": {"low": 3, "high": 4}}})
+    for _ in range(2):  # the second start is not stuck with the trial of the first
+        with pytest.raises(ConfigurationError, match="layers"):
+            search(config, tiny_splits, space, 1, tmp_path)
+    trials = command.open_study(
+        with_max_length(command.with_chosen_metric(config, tiny_splits), tiny_splits), tiny_splits, space, tmp_path
+    ).trials
+    assert [REFUSED in trial.user_attrs for trial in trials] == [True, True]
+    assert not any("again" in trial.user_attrs for trial in trials)
 
 
 def test_class_weights_are_not_searched_where_there_are_none(config, tiny_splits, tmp_path):

@@ -87,6 +87,9 @@ def test_every_end_of_the_ranges_is_a_hyperparameter_of_the_training_job(tmp_pat
         ("", "it names no setting"),
         ("- layers", "valid dictionary"),
         ("a: [", "cannot be read"),
+        ("integer: {layers: {low: 1, high: 2}}\ninteger: {epochs: {low: 1, high: 2}}", "'integer' is there twice"),
+        ("integer: {max_length: {low: 0, high: 12}}", "max_length must be a number of tokens, from 8 on"),
+        ("categorical: {max_length: [auto, 32]}", "max_length must be a number of tokens"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_file_and_the_setting(tmp_path, content, says):

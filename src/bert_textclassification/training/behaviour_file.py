@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data_files import shown_files
+from bert_textclassification.training.labels import label_of
 from bert_textclassification.training.templates import TEXT, problem_of
+from bert_textclassification.yaml_text import read_yaml
 
 BUILT_IN = "behaviours.yaml"  # beside this file, and the name that is looked for in the data folder
-
+_OTHER_ENDING = "behaviours.yml"
 _KINDS = ("invariance", "directional", "minimum_functionality")
 _REMEDIES = {
     "extra_forbidden": "there is no such key; correct or delete it",
@@ -33,6 +36,7 @@ _REMEDIES = {
 
 
 Text = Annotated[str, Field(pattern=r"\S")]
+Label = Annotated[str, BeforeValidator(label_of)]  # spelt as the labels of the data are
 
 
 class _Record(BaseModel):
@@ -53,7 +57,7 @@ class Directional(_Record):
     name: Text
     kind: Literal["directional"]
     pairs: list[tuple[Text, Text]] = Field(min_length=1)
-    towards: str
+    towards: Label
     by: float = Field(default=0, ge=-1, le=1)
 
 
@@ -63,7 +67,7 @@ class MinimumFunctionality(_Record):
     name: Text
     kind: Literal["minimum_functionality"]
     texts: list[Text] = Field(min_length=1)
-    label: str
+    label: Label
 
 
 Test = Invariance | Directional | MinimumFunctionality
@@ -86,15 +90,15 @@ class Suite(_Record):
 
 
 def load_suite(config: TrainingConfig, labels: tuple[str, str]) -> Suite:
-    """Return the built-in tests and those of `config.behaviours`, or of behaviours.yaml in the data folder.
+    """Return the built-in tests and those of the file that `own_file` finds.
 
     A test or list of the user's takes the place of a built-in one of the same name.
 
     Raises:
-        ConfigurationError: the file is missing or wrong; the message names file and test.
+        ConfigurationError: the file is missing, there twice or wrong; the message names file and test.
     """
     suite = _read(Path(__file__).with_name(BUILT_IN))
-    path = _own_file(config)
+    path = own_file(config)
     if path is None:
         return suite
     own = _read(path)
@@ -109,16 +113,25 @@ def templates_of(test: Test) -> list[tuple[str, ...]]:
     return [(text,) for text in test.texts] if isinstance(test, MinimumFunctionality) else [*test.pairs]
 
 
-def _own_file(config: TrainingConfig) -> Path | None:
+def own_file(config: TrainingConfig) -> Path | None:
+    """Return the file of `config.behaviours`, or the behaviours.yaml in the data folder or a sub-folder of it.
+
+    Raises:
+        ConfigurationError: several files have that name, or one is called behaviours.yml.
+    """
     if config.behaviours:
         return Path(config.behaviours)
-    found = Path(config.data) / BUILT_IN
-    return found if found.is_file() else None
+    found = [file for file in shown_files(Path(config.data)) if file.name in (BUILT_IN, _OTHER_ENDING)]
+    if len(found) > 1:
+        raise ConfigurationError(f"behaviours: there are {found[0]} and {found[1]}; keep one, or set behaviours.")
+    if found and found[0].name == _OTHER_ENDING:
+        raise ConfigurationError(f"behaviours: {found[0]} is not looked for; call it {BUILT_IN}, or set behaviours.")
+    return found[0] if found else None
 
 
 def _read(path: Path) -> Suite:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise ConfigurationError(f"behaviours: {path} cannot be read ({problem.strerror}); give a YAML file.") from None
     except UnicodeDecodeError:

@@ -8,6 +8,7 @@ import yaml
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.notebook_parameters import NotebookParameters
+from bert_textclassification.yaml_text import read_yaml
 
 OPTIONS = {"data": "--data", "run_dir": "--name", "settings": "settings of their own"}  # which give these
 _TEXTS = {
@@ -44,7 +45,7 @@ def _value(name: str, text: str) -> Any:
         with contextlib.suppress(ValueError):
             return number(text)
     try:
-        return yaml.safe_load(text)
+        return read_yaml(text)
     except yaml.YAMLError:
         raise ConfigurationError(
             f"{name}={text!r} cannot be read; give a number, a word, or a list as [a, b]."

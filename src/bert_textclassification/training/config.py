@@ -8,15 +8,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.labels import label_of
-from bert_textclassification.training.wrong_values import one_sentence
+from bert_textclassification.training.wrong_values import number_or_text, one_sentence
 
 _ROOM_BYTES = 1_000_000
 FEWEST_TOKENS = 8  # of max_length
 MAX_LENGTH = 8192  # tokens; a base model may read fewer
+_LARGEST_COST = 1e9  # of one error; sums over many rows stay numbers
 _OF_THE_PLATFORM = ("_tuning", "sagemaker_")  # begin the hyperparameters that a tuning job and the SDK add
 DEFAULT_BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 FINDINGS = (
@@ -27,7 +36,7 @@ FINDINGS = (
 class TrainingConfig(BaseModel):
     """Settings of one training run. Values may be strings, as SageMaker's hyperparameters are."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     data: str = Field(description="A file, a folder with train, validation and test, or a hub data set name")
     text_column: str = Field(default="text", description="Column of the texts")
@@ -95,8 +104,8 @@ class TrainingConfig(BaseModel):
         default=0.5,
         ge=0,
         le=100,
-        description="Points of validation accuracy that a variant may lose and still be the default; of a student it "
-        "must be shown that it loses no more",
+        description="Points of validation accuracy that a variant may lose and still be the default; a loss that is "
+        "not by chance (paired test) refuses it even within them; of a student it must be shown that it loses no more",
     )
     max_average_precision_loss: float = Field(
         default=0.5,
@@ -129,18 +138,30 @@ class TrainingConfig(BaseModel):
         pattern=r"^(none|accuracy|f1|cost|(precision|recall)>=0?\.\d+)$",
         description="What the threshold is chosen for: accuracy, f1, cost, precision>=0.9, recall>=0.9; none for 0.5",
     )
-    false_positive_cost: float = Field(default=1, gt=0, description="Cost of a text wrongly called positive")
-    false_negative_cost: float = Field(default=1, gt=0, description="Cost of a positive text that is missed")
+    false_positive_cost: float = Field(
+        default=1, gt=0, le=_LARGEST_COST, description="Cost of a text wrongly called positive"
+    )
+    false_negative_cost: float = Field(
+        default=1, gt=0, le=_LARGEST_COST, description="Cost of a positive text that is missed"
+    )
     review_cost: float = Field(
-        default=0, ge=0, description="Cost of a person looking at a text; 0: no text is left to a person"
+        default=0,
+        ge=0,
+        le=_LARGEST_COST,
+        description="Cost of a person looking at a text; 0: no text is left to a person",
     )
     seeds: int = Field(default=1, ge=1, le=20, description="Models to train, seed after seed; the best one is kept")
     behaviours: str | None = Field(
         default=None,
         description="YAML file of behavioural tests beside the built-in ones, in a job relative to its channels; "
-        "behaviours.yaml in the data folder, if there is one, when not given",
+        "behaviours.yaml in the data folder or a folder in it, if there is one, when not given",
     )
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the splits, the head and the order")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        return number_or_text(cls, value, info)
 
     @field_validator("text_column", "label_column")
     @classmethod
@@ -177,6 +198,11 @@ class TrainingConfig(BaseModel):
             raise ValueError(f"must be at least {FEWEST_TOKENS}, or auto")
         return value
 
+    @field_validator("threshold_for", mode="before")
+    @classmethod
+    def _bound_without_blanks(cls, value: Any) -> Any:
+        return "".join(value.split()) if isinstance(value, str) else value  # precision >= 0.9
+
     @field_validator("exit_layers", mode="before")
     @classmethod
     def _one_layer_is_a_number(cls, value: Any) -> Any:
@@ -193,6 +219,10 @@ class TrainingConfig(BaseModel):
         if self.validation_fraction + self.test_fraction > 0.8:
             raise ValueError("validation_fraction and test_fraction together leave under 20 % to train on")
         return self
+
+    def is_changed(self, name: str) -> bool:
+        """Whether a setting has another value than its default."""
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "TrainingConfig":
@@ -225,11 +255,14 @@ class SageMakerFolders:
         """Read the hyperparameters of the job; the data are its channels.
 
         Raises:
-            ConfigurationError: a file is not a JSON object, a name or value is wrong, or a channel is a pipe.
+            ConfigurationError: a file is not a JSON object, a name or value is wrong, `data` is among the names, or a
+                channel is a pipe.
         """
         self._refuse_pipes()
         content = _read_object(self.hyperparameters, '{"epochs": "3"}')
         own = {name: _unquoted(value) for name, value in content.items() if not name.startswith(_OF_THE_PLATFORM)}
+        if "data" in own:
+            raise ConfigurationError("data is no hyperparameter: a job reads its channels; give the data as a channel.")
         if own.get("behaviours"):
             own["behaviours"] = str(self.data / str(own["behaviours"]))  # in a channel, unless it is absolute
         return TrainingConfig.of({**own, "data": str(self.data)})

@@ -15,12 +15,13 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from bert_textclassification.errors import DataError
+from bert_textclassification.training.behaviour_file import own_file
 from bert_textclassification.training.cleaning import BEFORE_SPLITTING, QUICK, clean
 from bert_textclassification.training.config import FINDINGS, TrainingConfig
-from bert_textclassification.training.data_files import SPLITS, unread_files
+from bert_textclassification.training.data_files import SPLITS, find_files, unread_files
 from bert_textclassification.training.findings import Finding, Tables, merged, place
 from bert_textclassification.training.labels import positive_label
-from bert_textclassification.training.reading import keep_slices, read_tables
+from bert_textclassification.training.reading import MOST_SLICES, keep_slices, read_tables, unused_columns
 
 JUDGING_ROWS = 2000  # a loss of 0.25 points is the least that so many rows can tell from chance
 _LARGEST_SHARE_HELD_BACK = 0.05
@@ -34,7 +35,8 @@ class Splits:
     Attributes:
         labels: the negative and the positive label.
         held_back: rows of train that are not trained on, where validation is too small to judge variants on alone.
-        notes: sentences to print at the start of a run: which label is positive and why, which files were not read.
+        notes: sentences to print at the start of a run: which label is positive and why, what was not read.
+        max_length: tokens read of a text, where rows have left train for having more; None where that is open.
     """
 
     train: pd.DataFrame
@@ -44,6 +46,7 @@ class Splits:
     findings: list[Finding]
     held_back: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
+    max_length: int | None = None
 
     def items(self) -> list[tuple[str, pd.DataFrame]]:
         """Return (name, frame) of the splits."""
@@ -61,7 +64,9 @@ def load_splits(config: TrainingConfig) -> Splits:
     Raises:
         DataError: the data cannot be used; the message names file, line and remedy.
     """
-    tables = keep_slices(read_tables(config))
+    read = read_tables(config)
+    tables = keep_slices(read)
+    unused = [*_note_on_columns(unused_columns(read, tables)), *_note_on_fractions(read, config)]
     labels, why = choose_labels(tables, config.positive_label)
     tables, before = clean(tables, [kind for kind in BEFORE_SPLITTING if kind in config.drop], config)
     tables = fill_splits(tables, config)
@@ -69,9 +74,10 @@ def load_splits(config: TrainingConfig) -> Splits:
     tables |= {} if held_back is None else {"held_back": held_back}
     for name, frame in tables.items():
         _refuse_one_class(name, frame, labels)
+    config, max_length = _with_settled_length(config, tables)
     tables, after = clean(tables, [kind for kind in FINDINGS if kind in QUICK or kind in config.drop], config)
-    notes = (f"Positive label: {labels[1]!r}, negative: {labels[0]!r} ({why}).", *_note_on_files(Path(config.data)))
-    return Splits(**tables, labels=labels, findings=merged([*before, *after]), notes=notes)
+    notes = (f"Positive label: {labels[1]!r}, negative: {labels[0]!r} ({why}).", *_notes_on_files(config), *unused)
+    return Splits(**tables, labels=labels, findings=merged([*before, *after]), notes=notes, max_length=max_length)
 
 
 def choose_labels(tables: Tables, given: str | None) -> tuple[tuple[str, str], str]:
@@ -145,11 +151,48 @@ def _wrong_number_of_labels(train: pd.DataFrame, counts: "pd.Series[int]") -> st
     )
 
 
-def _note_on_files(path: Path) -> list[str]:
-    """Return a sentence on the files of a data folder that were not read, if there are any."""
-    unread = [str(file.relative_to(path)) for file in unread_files(path)] if path.is_dir() else []
-    more = f" and {len(unread) - _NAMED_FILES} more" if len(unread) > _NAMED_FILES else ""
-    return [f"Not read as labelled texts: {', '.join(unread[:_NAMED_FILES])}{more}."] if unread else []
+def _with_settled_length(config: TrainingConfig, tables: Tables) -> tuple[TrainingConfig, int | None]:
+    """Decide max_length before texts of more tokens leave train: the rest alone would have another, and be cut."""
+    if "too_long" not in config.drop:
+        return config, None
+    from bert_textclassification.training.max_length import find_max_length  # here: else reading data waits for torch
+
+    length = find_max_length(config, tables)
+    return config.model_copy(update={"max_length": length}), length
+
+
+def _notes_on_files(config: TrainingConfig) -> list[str]:
+    """Return sentences on the files of a data folder: those of train where they are many, and those not read."""
+    path = Path(config.data)
+    if not path.is_dir():
+        return []
+    train, own = find_files(path)["train"], own_file(config)
+    unread = [file for file in unread_files(path) if own is None or file.resolve() != own.resolve()]
+    several = [f"Read as one table, train: {_listed(train, path)}."] if len(train) > 1 else []
+    return [*several, *([f"Not read as labelled texts: {_listed(unread, path)}."] if unread else [])]
+
+
+def _listed(files: list[Path], folder: Path) -> str:
+    more = f" and {len(files) - _NAMED_FILES} more" if len(files) > _NAMED_FILES else ""
+    return ", ".join(str(file.relative_to(folder)) for file in files[:_NAMED_FILES]) + more
+
+
+def _note_on_columns(unused: list[str]) -> list[str]:
+    """Return a sentence on the columns that are neither texts nor labels nor anything to slice by."""
+    if not unused:
+        return []
+    return [
+        f"Columns that are not used: {', '.join(unused)}; results are shown by the values of a column where it has 2 "
+        f"to {MOST_SLICES} short ones."
+    ]
+
+
+def _note_on_fractions(read: Tables, config: TrainingConfig) -> list[str]:
+    return [
+        f"{name}_fraction changes nothing: the data have a {name} split."
+        for name in ("validation", "test")
+        if name in read and config.is_changed(f"{name}_fraction")
+    ]
 
 
 def _refuse_one_class(name: str, frame: pd.DataFrame, labels: tuple[str, str]) -> None:

@@ -9,11 +9,13 @@ A data set is one file of FORMATS, or a folder, in which sub-folders count, too.
 
 Companions of data are not read: hidden files, names that begin with an underscore (`_SUCCESS`), documents, settings and
 code by their ending, files such as LICENSE and SageMaker's `train-manifest`, descriptions such as `dataset_info.json`,
-and the folder of a base model. Any other file is refused, and so is a companion with the name of a split.
+and the folder of a base model. Any other file is refused, and so is a companion with the name of a split, and a table
+whose name mentions another split than the one it is read for (`test_data.csv`, `reviewsTest.csv`).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from bert_textclassification.errors import DataError
@@ -38,6 +40,14 @@ _COMPANIONS = frozenset((
     "dataset-metadata.json", "datapackage.json", "metadata.json", "state.json", "schema.json", "config.json",
     "labels.json", "label_map.json", "label2id.json", "id2label.json",
 ))  # fmt: skip
+_CHECKSUMS = (".md5", ".sha256", ".manifest")  # of a file that lies beside them under its own name
+_EVALUATION = "evaluation"  # what a name says that means validation or test
+_MENTIONS = {word: split for word, split in SPLIT_NAMES.items() if split != "train"} | dict.fromkeys(
+    ("eval", "evaluation", "holdout", "heldout"), _EVALUATION
+)
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")  # reviewsTest is two
+_GLUE = "my|the|data|set|split|file|part|rows|texts?"  # around the name of a split, as in mytest
+_GLUED = re.compile(rf"(?:{_GLUE})*(?P<name>{'|'.join(sorted(_MENTIONS, key=len, reverse=True))})(?:{_GLUE})*")
 _DELTA_LOG = "_delta_log"
 _PART = re.compile(r"(?P<split>.+)-\d+-of-(?P<parts>\d+)(-[0-9a-f]+)?")
 _REMEDIES = {
@@ -64,7 +74,12 @@ def find_files(path: Path) -> dict[str, list[Path]]:
 def unread_files(path: Path) -> list[Path]:
     """Return the files of a folder that are not read as labelled texts, hidden ones aside."""
     read = {file for files in find_files(path).values() for file in files}
-    return [file for file in sorted(path.rglob("*")) if file.is_file() and file not in read and not _hidden(file, path)]
+    return [file for file in shown_files(path) if file not in read]
+
+
+def shown_files(folder: Path) -> list[Path]:
+    """Return the files of a folder and its sub-folders that are not hidden, in order."""
+    return [file for file in sorted(folder.rglob("*")) if file.is_file() and not _hidden(file, folder)]
 
 
 def ending(path: Path) -> str:
@@ -88,8 +103,7 @@ def _splits_in(folder: Path) -> dict[str, list[Path]]:
     if any(_split_of(entry) for entry in entries):
         return _by_split(entries)
     files = [file for found in entries.values() for file in found]
-    for file in files:
-        _refuse_other_split(file, folder, "train", _split_of if _split_of(folder) else _split_mentioned)
+    _refuse_other_splits(files, folder, "train")
     return {"train": files}
 
 
@@ -106,20 +120,22 @@ def _by_split(entries: dict[Path, list[Path]]) -> dict[str, list[Path]]:
         first = holding.setdefault(split, entry)
         if entry != first and not _are_parts_of_one(first, entry):
             raise DataError(f"{first} and {entry} are both the split {split}; keep one of them.")
-        for file in files:
-            _refuse_other_split(file, entry, split, _split_of)
+        _refuse_other_splits(files, entry, split)
         found.setdefault(split, []).extend(files)
     return found
 
 
-def _refuse_other_split(file: Path, folder: Path, split: str, split_of: Callable[[Path], str | None]) -> None:
-    for part in file.relative_to(folder).parts:
-        named = split_of(Path(part))
-        if named not in (None, split):
-            raise DataError(
-                f"{file} lies in the data of {split} but its name says {named}; give the splits as files or folders "
-                f"called {', '.join(SPLITS)} side by side, or rename it."
-            )
+def _refuse_other_splits(files: list[Path], folder: Path, split: str) -> None:
+    """Refuse files in the data of `split` whose names, below `folder`, say that they are another split's."""
+    parts = {file: file.relative_to(folder).parts for file in files}
+    known = {word for names in parts.values() for name in names for word in _words(Path(name))}
+    for file, names in parts.items():
+        for said in (_split_of(Path(name)) or _split_mentioned(Path(name), known) for name in names):
+            if said not in (None, split) and (said != _EVALUATION or split == "train"):
+                raise DataError(
+                    f"{file} lies in the data of {split} but its name says {said}; give the splits as files or folders "
+                    f"called {', '.join(SPLITS)} side by side, or rename it."
+                )
 
 
 def _split_of(entry: Path) -> str | None:
@@ -132,15 +148,31 @@ def _split_called(stem: str) -> str | None:
     return SPLIT_NAMES.get(part["split"] if part else stem)
 
 
-def _split_mentioned(entry: Path) -> str | None:
-    """Return the evaluation split that a word of the name means, such as test of `test_data.csv`."""
-    words = re.findall("[a-z]+", _stem(entry))
-    return next((SPLIT_NAMES[word] for word in words if SPLIT_NAMES.get(word, "train") != "train"), None)
+def _split_mentioned(entry: Path, known: Iterable[str] = ()) -> str | None:
+    """Return the evaluation split that the name of `entry` mentions, such as test of `test_data.csv` and `mytest.csv`.
+
+    A word that only ends or begins with the name of a split, such as `latest`, mentions it where the same word with
+    train is among the `known` ones: `moviestest` beside `moviestrain`.
+    """
+    words = _words(entry)
+    for word in [*words, *map("".join, pairwise(words))]:  # held_out is heldout
+        if glued := _GLUED.fullmatch(word):
+            return _MENTIONS[glued["name"]]
+    beside = ((word, name) for word in words for name in _MENTIONS if word.replace(name, "train") in known)
+    return next((_MENTIONS[name] for word, name in beside if name in word), None)
+
+
+def _words(entry: Path) -> list[str]:
+    return [word.lower() for word in _WORDS.findall(_name(entry))]
 
 
 def _stem(entry: Path) -> str:
     """Return the name in lower case and without the ending of a format, which a folder of parts may have, too."""
-    return entry.name.lower().removesuffix(ending(entry) if ending(entry) in FORMATS else "")
+    return _name(entry).lower()
+
+
+def _name(entry: Path) -> str:
+    return entry.name[: -len(ending(entry))] if ending(entry) in FORMATS else entry.name
 
 
 def _are_parts_of_one(first: Path, second: Path) -> bool:
@@ -167,13 +199,17 @@ def _tables_at(entry: Path) -> list[Path]:
 
 
 def _is_model(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any(
-        any(folder.glob(weights)) for weights in ("*.safetensors", "*.bin")
-    )
+    """Whether a folder is a base model and no data: a table in it, other than the JSON of a model, is data."""
+    weights = any(any(folder.glob(weights)) for weights in ("*.safetensors", "*.bin"))
+    tables = any(ending(file) in FORMATS and file.suffix.lower() != ".json" for file in folder.glob("*"))
+    return (folder / "config.json").is_file() and weights and not tables and _split_of(folder) is None
 
 
 def _is_companion(entry: Path) -> bool:
-    if _split_called(entry.stem.lower()) is not None:
+    """Whether a file is no data by its name: `test.csv.txt` and `test_data.txt` may well be some."""
+    inner = Path(entry.stem)
+    named = _split_called(entry.stem.lower()) or (_split_of(inner) if entry.suffix.lower() not in _CHECKSUMS else None)
+    if named or (entry.suffix.lower() == ".txt" and _split_mentioned(inner)):
         return False
     name = entry.name.lower()
     return name in _COMPANIONS or name.endswith("-manifest") or entry.suffix.lower() in _COMPANION_ENDINGS
@@ -189,7 +225,19 @@ def _shown(folder: Path) -> list[Path]:
         raise DataError(f"{folder} cannot be looked into ({problem.strerror}); make it readable.") from None
     if folder / _DELTA_LOG in entries:
         raise DataError(f"{folder} is a Delta table, whose files hold deleted rows, too; write it as plain Parquet.")
+    for entry in entries:
+        _refuse_underscore(entry)
     return [entry for entry in entries if not _hidden(entry, folder) and entry.name != "lost+found"]
+
+
+def _refuse_underscore(entry: Path) -> None:
+    """Refuse an entry with the name of a split behind an underscore, which would be passed over."""
+    named = Path(entry.name.lstrip("_"))
+    if entry.name.startswith("_") and (_split_of(named) or _split_mentioned(named)):
+        raise DataError(
+            f"{entry} would not be read, for its name begins with an underscore, but it is named as a split; take the "
+            "underscore away, or move it elsewhere if it is no data."
+        )
 
 
 def _hidden(entry: Path, folder: Path) -> bool:

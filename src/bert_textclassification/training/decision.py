@@ -129,8 +129,8 @@ def _candidates(truth: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArra
 
 
 def _between(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return every threshold between neighbouring scores, and 0.5."""
-    distinct = np.unique(scores)
+    """Return every threshold between neighbouring scores, one below all of them, and 0.5."""
+    distinct = np.unique(np.concatenate([[0.0], scores]))
     return _inside((distinct[:-1] + distinct[1:]) / 2)
 
 

@@ -15,10 +15,16 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, set_seed
 
-from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.data import Splits
 from bert_textclassification.training.fine_tuning import STUDENT, FineTuned, train
-from bert_textclassification.training.model import Answers, TextClassifier, find_base_model, keep_layers, kept_layers
+from bert_textclassification.training.model import (
+    Answers,
+    TextClassifier,
+    find_base_model,
+    keep_layers,
+    kept_layers,
+    require_smaller,
+)
 from bert_textclassification.training.trainer import FineTuningTrainer
 
 TEMPERATURE = 2.0  # of the softened scores, as in DistilBERT
@@ -47,9 +53,7 @@ def smaller(teacher: TextClassifier, layers: int, dropout: float) -> TextClassif
     Raises:
         ConfigurationError: `teacher` has no more than `layers` layers, or does not keep them where BERT does.
     """
-    deep = teacher.encoder.config.num_hidden_layers
-    if not 0 < layers < deep:
-        raise ConfigurationError(f"student_layers {layers} must lie below the {deep} layers of the model.")
+    require_smaller(layers, teacher.encoder.config.num_hidden_layers)
     encoder = copy.deepcopy(teacher.encoder)
     keep_layers(encoder, layers)
     student = TextClassifier(encoder, dropout)

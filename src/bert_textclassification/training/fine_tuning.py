@@ -34,6 +34,7 @@ from bert_textclassification.training.model import (
     TextClassifier,
     find_base_model,
     load_classifier,
+    require_smaller,
     save_classifier,
 )
 from bert_textclassification.training.model_check import load_checked
@@ -115,12 +116,15 @@ def fine_tune(
         callbacks: more of them for the Trainer.
 
     Raises:
-        UserError: the base model or the behavioural tests cannot be used; found now and not after hours.
+        UserError: the base model, the student's layers or the behavioural tests cannot be used; found now and not
+            after hours.
     """
     config, base = with_max_length(config, splits), find_base_model(config.base_model)
     load_suite(config, splits.labels)
     set_seed(config.seed)
     model = load_checked(base, config, splits.train["text"].tolist())
+    if config.student_layers:
+        require_smaller(config.student_layers, model.encoder.config.num_hidden_layers)
     shutil.rmtree(folder / STUDENT, ignore_errors=True)  # of the model before
     return train(model, base, config, splits, folder, make_trainer, checkpoints, callbacks)
 

@@ -61,7 +61,7 @@ def held_out_probabilities(tables: Tables, targets: NDArray[np.int64], seed: int
     Rows of train get those of a model of the other folds of train, evaluation rows those of a model of all of train:
     what is then dropped from train depends on no evaluation row. `targets` are the classes of train's rows.
     """
-    model = tfidf_model(_STRENGTH, seed)
+    model = tfidf_model(_STRENGTH, seed, tables["train"]["text"])
     words, classifier = model[:-1], model[-1]
     features = words.fit_transform(tables["train"]["text"])  # once, of all folds: it sees no label
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)

@@ -7,13 +7,14 @@ from typing import Any
 
 from bert_textclassification.errors import DataError
 
-_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]{0,15}))\.0+")  # Python writes larger ones as 1e+16
+_WHOLE = re.compile(r"([-+]?(?:0|[1-9][0-9]{0,15}))(?:\.0*)?")  # Python writes larger ones as 1e+16
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?")
 _TOKEN = re.compile(r"[0-9]+|[^\W\d_]+")
 _CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 # The rules of `expected_positive`. A word stands in a list only if it keeps its meaning beside any other label.
 _DETECTED = frozenset((
+    "positivo", "positiva", "positif", "positiv", "positief",
     "yes", "true", "positive", "pos", "ja", "oui", "si", "sí", "sim", "spam", "toxic", "hate", "hateful", "offensive",
     "abuse", "abusive", "insult", "obscene", "threat", "harassment", "bullying", "cyberbullying", "profanity",
     "racist", "sexist", "violent", "violence", "fraud", "fraudulent", "scam", "phishing", "malware", "malicious",
@@ -22,6 +23,7 @@ _DETECTED = frozenset((
     "inappropriate",
 ))  # fmt: skip
 _ABSENT = frozenset((
+    "negativo", "negativa", "négatif", "negatif", "negativ", "negatief",
     "false", "negative", "neg", "none", "nothing", "nein", "não", "nao", "ham", "legit", "legitimate", "genuine",
     "authentic", "real", "benign", "harmless", "clean", "ok", "normal", "neutral", "other", "others", "rest",
     "background", "safe", "sfw", "healthy",
@@ -39,8 +41,8 @@ def label_of(cell: Any) -> str:
     """Return the label that a cell of any format holds, empty where it holds none.
 
     A number or a boolean becomes the text that Python writes for it (`0.5`, `True`). A text loses the blanks around it.
-    In both, a whole number with a decimal point is that whole number: `1.0` is `1`. Any other text stays as it is, such
-    as `007`, `1.50`, `1e3` and `v1.0`.
+    In both, a whole number with a plus or a decimal point is that whole number: `1.0`, `1.` and `+1` are `1`. True and
+    false, in any case, are `True` and `False`. Any other text stays as it is, such as `007`, `1.50`, `1e3` and `v1.0`.
 
     Raises:
         ValueError: the cell holds a list, an object or bytes that are not UTF-8; the message names it.
@@ -51,6 +53,8 @@ def label_of(cell: Any) -> str:
     if isinstance(cell, (list, dict, bytes)):
         raise ValueError(named(cell))
     text = str(cell).strip()
+    if text.lower() in ("true", "false"):
+        return text.capitalize()
     whole = _WHOLE.fullmatch(text)
     return text if whole is None else str(int(whole[1]))
 
@@ -108,7 +112,7 @@ def expected_positive(first: str, second: str) -> str | None:
     Upper and lower case are the same. The rules, in order:
 
     - the larger one of two numbers, also behind the same name: 1 of -1 and 1, LABEL_1 of LABEL_0 and LABEL_1;
-    - of opposites the affirming one: y of n and y, good of bad and good;
+    - of opposites the affirming one: y of n and y, good review of bad review and good review;
     - the name of what is detected or affirmed (yes, true, positive, spam, toxic) before any other, and any other before
       the name of its absence (no, false, negative, ham, normal, other); `not`, `non` or `no` in a name turns it round;
     - the name without a negating prefix: relevant of irrelevant and relevant.
@@ -131,7 +135,12 @@ def _value(label: str, other: str) -> float:
 
 
 def _affirmation(label: str, other: str) -> int:
-    return int((other.casefold(), label.casefold()) in _OPPOSITES)
+    pairs = [(other.casefold(), label.casefold())]
+    words, others = _tokens(label), _tokens(other)
+    if len(words) == len(others):
+        differing = [pair for pair in zip(others, words, strict=True) if pair[0] != pair[1]]
+        pairs += differing if len(differing) == 1 else []  # bad review, good review
+    return int(any(pair in _OPPOSITES for pair in pairs))
 
 
 def _meaning(label: str, other: str) -> int:

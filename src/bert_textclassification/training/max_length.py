@@ -21,12 +21,12 @@ _COUNTED_FROM_PADDING = ("camembert", "mpnet", "roberta", "xlm-roberta")  # the 
 
 
 def with_max_length(config: TrainingConfig, splits: Splits) -> TrainingConfig:
-    """Return `config` with a number as `max_length`; one that is given stays.
+    """Return `config` with a number as `max_length`; one that is given stays, and one that `splits` were cleaned by.
 
     Raises:
         ConfigurationError: the base model cannot be used.
     """
-    return config.model_copy(update={"max_length": find_max_length(config, {"train": splits.train})})
+    return config.model_copy(update={"max_length": _of_splits(config, splits)})
 
 
 def find_max_length(config: TrainingConfig, tables: Tables) -> int:
@@ -44,13 +44,14 @@ def find_max_length(config: TrainingConfig, tables: Tables) -> int:
 def choose_max_length(lengths: NDArray[np.int64], longest: int) -> int:
     """Return the smallest of LENGTHS that reads all but CUT_AT_MOST of the texts whole, at most `longest`.
 
-    Where none does, it is the longest that the base model reads; `truncation` says what the server does with the rest.
+    Where none does, it is the last of LENGTHS, or `longest` where that is less; `truncation` says what the server does
+    with the rest.
 
     Args:
         lengths: tokens of each training text, special ones included.
         longest: how many tokens the base model reads.
     """
-    readable = [length for length in LENGTHS if length <= longest] or [longest]
+    readable = [*(length for length in LENGTHS if length < longest), min(longest, LENGTHS[-1])]
     return next((length for length in readable if np.mean(lengths > length) <= CUT_AT_MOST), readable[-1])
 
 
@@ -58,11 +59,15 @@ def max_length_sentence(config: TrainingConfig, splits: Splits) -> str:
     """Return how many tokens are read of a text, and why."""
     if config.max_length:
         return f"Of a text {config.max_length} tokens are read, as max_length says."
-    read = find_max_length(config, {"train": splits.train})
+    read = _of_splits(config, splits)
     return (
         f"Of a text {read} tokens are read: the shortest of {', '.join(map(str, LENGTHS))} that cuts at most "
         f"{CUT_AT_MOST:.0%} of the training texts, as far as the base model reads. Another max_length changes that."
     )
+
+
+def _of_splits(config: TrainingConfig, splits: Splits) -> int:
+    return config.max_length or splits.max_length or find_max_length(config, {"train": splits.train})
 
 
 def positions(encoder: Any) -> int:

@@ -124,6 +124,16 @@ def kept_layers(deep: int, kept: int) -> list[int]:
     return [round((number + 1) * deep / kept) for number in range(kept)]
 
 
+def require_smaller(layers: int, deep: int) -> None:
+    """Check that a student of `layers` layers is smaller than its teacher of `deep`.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if not 0 < layers < deep:
+        raise ConfigurationError(f"student_layers {layers} must lie below the {deep} layers of the model.")
+
+
 def keep_layers(encoder: Any, layers: int) -> None:
     """Drop all but `layers` evenly spaced layers of `encoder`, as DistilBERT's students start (Sanh et al. 2019).
 

@@ -1,6 +1,7 @@
 """The files of a base model: where its weights are, and what is wrong with a folder that cannot be loaded."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -10,6 +11,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # names the files of weights that are split
 _ADAPTER = "adapter_config.json"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_READ_ENDINGS = (".json", ".txt", ".model")  # configuration and tokenizer
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -18,8 +20,13 @@ def problem_of(folder: Path) -> str | None:
 
     Weights are read from safetensors alone: a pickle may run any code.
     """
-    files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
-    if pointers := [name for name, path in files.items() if _is_lfs_pointer(path)]:
+    try:
+        files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+        pointers = [name for name in files if _is_read(name, files) and _is_lfs_pointer(files[name])]
+    except OSError as problem:
+        name = Path(problem.filename or folder).name
+        return f"has a file that cannot be read, {name} ({problem.strerror}): make it readable for the user who trains"
+    if pointers:
         return f"has a git-lfs pointer in place of the file {pointers[0]}: run `git lfs pull` where it was cloned"
     if _ADAPTER in files:
         return (
@@ -66,6 +73,13 @@ def _damage(path: Path) -> str | None:
             return None
     except SafetensorError:
         return f"has a damaged {path.name}: copy the model again"
+
+
+def _is_read(name: str, files: Iterable[str]) -> bool:
+    """Whether a file is one of those a model is loaded from, and no weights of other frameworks beside them."""
+    if name.endswith(".safetensors"):
+        return name == WEIGHTS or WEIGHTS not in files
+    return name.endswith(_READ_ENDINGS)
 
 
 def _is_lfs_pointer(path: Path) -> bool:

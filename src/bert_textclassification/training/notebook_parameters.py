@@ -1,6 +1,10 @@
 """The parameters of the notebooks that are no settings of training, with their bounds: checked before anything runs."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from bert_textclassification.training.wrong_values import number_or_text
 
 
 class NotebookParameters(BaseModel):
@@ -20,3 +24,8 @@ class NotebookParameters(BaseModel):
     peak_over_mean: float = Field(default=3, ge=1)
     utilisation: float = Field(default=0.6, gt=0, lt=1)
     target: str = ""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        return number_or_text(cls, value, info)

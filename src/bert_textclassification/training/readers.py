@@ -32,6 +32,7 @@ _OTHER_CONTENT = {
     b"PAR1": "is a Parquet file; name it .parquet",
     b"version https://git-lfs": "is a pointer of Git LFS; fetch the file with `git lfs pull`",
 }
+_SECOND_TEXT = "text_pair"  # of models that read two
 _AROUND_NAMES = re.compile(r"^[\s\ufeff]+|[\s\ufeff]+$")
 
 Record = tuple[int, dict[str, Any]]
@@ -51,18 +52,28 @@ def column_names(names: Iterable[Any], where: str, config: TrainingConfig) -> li
     """Return the names of columns without blanks and byte order marks around them.
 
     Raises:
-        DataError: a name is there twice, or the column of the texts or the labels is missing.
+        DataError: a name is there twice, the column of the texts or the labels is missing, or there is a second text.
     """
-    plain = [_AROUND_NAMES.sub("", str(name)) for name in names]
+    plain = plain_names(names)
     twice = [name for name, count in Counter(plain).items() if count > 1 and name]
     if twice:
         raise DataError(f"{where} has the column {twice[0]!r} twice; give every column a name of its own.")
+    if _SECOND_TEXT in plain and config.text_column != _SECOND_TEXT:
+        raise DataError(
+            f"{where} has a column {_SECOND_TEXT!r}, but a row is one text, as a request to the server is; join both "
+            f"texts in the column {config.text_column!r}, or remove {_SECOND_TEXT!r}."
+        )
     for setting in ("text_column", "label_column"):
         wanted = getattr(config, setting)
         if wanted not in plain:
             has = ", ".join(plain) or "nothing"
             raise DataError(f"{where} has no column {wanted!r}, it has: {has}; rename it or set {setting}.")
     return plain
+
+
+def plain_names(names: Iterable[Any]) -> list[str]:
+    """Return the names of columns without blanks and byte order marks around them."""
+    return [_AROUND_NAMES.sub("", str(name)) for name in names]
 
 
 def class_name(names: list[str] | None, value: Any) -> Any:
@@ -173,14 +184,19 @@ def _check_unicode(cells: dict[str, Any], where: str) -> None:
 def _parquet_records(path: Path, config: TrainingConfig) -> Iterator[Record]:
     try:
         table = pq.ParquetFile(path).read()
+    except PermissionError as problem:
+        raise _unreadable(path, problem) from None
     except (OSError, pa.ArrowException) as problem:
         raise DataError(f"{path} is not a readable Parquet file: {problem}; write it again.") from None
     names = column_names(table.column_names, str(path), config)
     classes = _class_names(table.schema)
+    needed = (config.text_column, config.label_column)
     columns = {
         name: [class_name(classes.get(field.name), cell) for cell in _cells(column)]
+        if name in needed or not pa.types.is_nested(field.type)
+        else [None] * len(table)  # its values are not looked at
         for name, field, column in zip(names, table.schema, table.columns, strict=True)
-        if name in (config.text_column, config.label_column) or _may_be_a_slice(field)
+        if name in needed or not field.name.startswith("__index_level_")  # pandas' row names
     }
     for number, cells in enumerate(zip(*columns.values(), strict=True), start=1):
         yield number, dict(zip(columns, cells, strict=True))
@@ -191,10 +207,6 @@ def _cells(column: pa.ChunkedArray) -> list[Any]:
     if getattr(column.type, "extension_name", "") == "arrow.json":  # as the feature Json of datasets is stored
         return [None if cell is None else json.loads(cell) for cell in cells]
     return cells
-
-
-def _may_be_a_slice(field: pa.Field) -> bool:
-    return not (pa.types.is_nested(field.type) or field.name.startswith("__index_level_"))  # pandas' row names
 
 
 def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
@@ -222,13 +234,20 @@ def _decoded(path: Path) -> str:
 
 
 def _unpacked(path: Path) -> bytes:
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+    except OSError as problem:
+        raise _unreadable(path, problem) from None
     if not ending(path).endswith(".gz"):
         return raw
     try:
         return gzip.decompress(raw)
     except (OSError, EOFError, zlib.error) as problem:
         raise DataError(f"{path} is not a whole gzip file ({problem}); compress or copy it again.") from None
+
+
+def _unreadable(path: Path, problem: OSError) -> DataError:
+    return DataError(f"{path} cannot be read ({problem.strerror}); make it readable for the user who trains.")
 
 
 _READERS: dict[str, Callable[[Path, TrainingConfig], Iterator[Record]]] = {

@@ -16,7 +16,7 @@ from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data_files import FORMATS, SPLIT_NAMES, SPLITS, ending, find_files
 from bert_textclassification.training.findings import Tables, place
 from bert_textclassification.training.labels import label_of, named, plain
-from bert_textclassification.training.readers import class_name, column_names, read_records
+from bert_textclassification.training.readers import class_name, column_names, plain_names, read_records
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
@@ -59,19 +59,30 @@ def read_hub_dataset(config: TrainingConfig) -> Tables:
 def tables_of_hub_splits(found: Any, config: TrainingConfig) -> Tables:
     """Return the tables of a `datasets.DatasetDict`.
 
-    Splits without labels (all -1, as GLUE's tests) and splits of other names are left out; a line on stderr names them.
+    Splits without labels (none in any row, or -1 in all, as GLUE's tests, where train has no -1) and splits of other
+    names are left out; a line on stderr names them.
     """
     tables: Tables = {}
     for called in sorted(found, key=[*SPLIT_NAMES, *found].index):
         name = SPLIT_NAMES.get(called)
-        rows = list(_rows_of_hub_split(found[called], called, config)) if name and name not in tables else []
-        if name and any(row[1] != "-1" for row in rows):
+        wanted = name and name not in tables and not _is_unlabelled(found[called], name, tables, config)
+        rows = list(_rows_of_hub_split(found[called], called, config)) if wanted else []
+        if name and rows:
             tables[name] = _frame(iter(rows), name)
         else:
             print(f"note: the split {called} of {config.data} is not used", file=sys.stderr, flush=True)
     if "train" not in tables:
         raise DataError(f"The data set {config.data} has no labelled train split; it has: {', '.join(found)}.")
     return {name: tables[name] for name in SPLITS if name in tables}
+
+
+def _is_unlabelled(split: Any, name: str, tables: Tables, config: TrainingConfig) -> bool:
+    names = plain_names(split.features)
+    if config.label_column not in names:
+        return name != "train"  # of which the missing column is told
+    labels = {_value(cell) for cell in split[list(split.features)[names.index(config.label_column)]]}
+    labelled_so = "train" in tables and "-1" in set(tables["train"]["label"])
+    return bool(labels) and labels <= ({""} if labelled_so else {"", "-1"})
 
 
 def _rows_of_hub_split(split: Any, called: str, config: TrainingConfig) -> Iterator[Row]:
@@ -83,8 +94,10 @@ def _rows_of_hub_split(split: Any, called: str, config: TrainingConfig) -> Itera
             kind = type(split.features[column]).__name__
             raise DataError(f"{where}: the column {name!r} is a feature of the kind {kind}; choose one with one value.")
     classes = {column: getattr(feature, "names", None) for column, feature in single.items()}
+    others = {name: None for column, name in names.items() if column not in single}  # whose values are not looked at
     for number, cells in enumerate(split.select_columns(list(single)), start=1):
-        yield _row({names[at]: class_name(classes[at], cell) for at, cell in cells.items()}, called, number, config)
+        row = {names[at]: class_name(classes[at], cell) for at, cell in cells.items()}
+        yield _row(row | others, called, number, config)
 
 
 def _holds_single_values(feature: Any) -> bool:
@@ -108,6 +121,12 @@ def keep_slices(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     ]
     columns = ["text", "label", "source", "line", *kept]
     return {name: frame.reindex(columns=columns, fill_value="") for name, frame in tables.items()}
+
+
+def unused_columns(read: Tables, kept: Tables) -> list[str]:
+    """Return the names of the columns that were read and that `keep_slices` did not keep."""
+    names = {name: None for frame in read.values() for name in frame.columns if name not in kept["train"].columns}
+    return [name.removeprefix(SLICE) for name in names]
 
 
 def _rows_of_files(files: list[Path], config: TrainingConfig) -> Iterator[Row]:

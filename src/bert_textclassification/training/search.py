@@ -28,13 +28,13 @@ from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits, fingerprint, load_splits
 from bert_textclassification.training.decisions import decisions
 from bert_textclassification.training.judging import with_chosen_metric
-from bert_textclassification.training.max_length import with_max_length
+from bert_textclassification.training.max_length import positions, with_max_length
 from bert_textclassification.training.model import find_base_model, layers_of_exits
 from bert_textclassification.training.run_folder import RunFolder
 from bert_textclassification.training.search_latency import Stopwatch
 from bert_textclassification.training.search_report import training_command, write_best, write_report
 from bert_textclassification.training.search_space import DEFAULT_SPACE, SearchSpace, read_space
-from bert_textclassification.training.search_trial import Objective, higher_is_better
+from bert_textclassification.training.search_trial import REFUSED, Objective, higher_is_better
 from bert_textclassification.training.timing import machine
 from bert_textclassification.training.trainer import class_weights
 
@@ -94,12 +94,15 @@ def open_study(config: TrainingConfig, splits: Splits, space: SearchSpace, folde
 
 
 def take_up(study: optuna.Study) -> None:
-    """Put what was left unfinished in the queue again: a killed trial still counts as running, others have failed."""
+    """Put what was left unfinished in the queue again: a killed trial still counts as running, others have failed.
+
+    A trial whose settings were refused is left out: it would be refused again, and no other would ever run.
+    """
     again = {trial.user_attrs.get(_AGAIN) for trial in study.trials}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.FAIL)):
         if trial.state == TrialState.RUNNING:
             study.tell(trial.number, state=TrialState.FAIL)
-        if trial.number not in again:
+        if trial.number not in again and REFUSED not in trial.user_attrs:
             study.enqueue_trial(trial.params, user_attrs={_AGAIN: trial.number})
 
 
@@ -148,17 +151,23 @@ def settings_of(data: str, given: dict[str, Any], space: SearchSpace) -> Trainin
     """Return the settings without the search; `layers` is the number that the base model has, where none is given.
 
     Raises:
-        ConfigurationError: a setting is wrong or searched too, or the base model or `exit_layers` do not allow as many
-            layers as the space has.
+        ConfigurationError: a setting is wrong or searched too, the base model or `exit_layers` do not allow as many
+            layers as the space has, or the base model reads fewer tokens.
     """
     if both := sorted(set(given) & set(space.names())):
         raise ConfigurationError(f"{', '.join(both)} cannot be given and be searched; take it out of one of the two.")
     config = TrainingConfig.of({"data": data} | given)
-    deep = find_base_model(config.base_model).layers()
-    for layers in [value for name, value in space.extremes() if name == "layers"]:
+    base = find_base_model(config.base_model)
+    deep, longest = base.layers(), positions(base.config())
+    for layers in map(int, space.values("layers", config.layers)):
         if layers > deep:
             raise ConfigurationError(f"The search space has layers {layers}, but {config.base_model} has only {deep}.")
-        layers_of_exits(config.exit_layers, layers or deep)
+        for exits in space.values("exit_layers", config.exit_layers):
+            layers_of_exits(str(exits), layers or deep)
+    if (most := max(map(int, space.values("max_length", 0)))) > longest:
+        raise ConfigurationError(
+            f"The search space has max_length {most}, but {config.base_model} reads only {longest} tokens."
+        )
     return config.model_copy(update={"layers": config.layers or deep})
 
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training import command
-from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.config import FEWEST_TOKENS, TrainingConfig
 from bert_textclassification.training.settings_file import read_settings
 
 if TYPE_CHECKING:
@@ -98,6 +98,10 @@ class SearchSpace(BaseModel):
         for name, values in self.categorical.items():
             yield from ((name, value) for value in values)
 
+    def values(self, name: str, given: Any) -> list[Any]:
+        """Return the ends of the range, or the values, of a setting; `given` alone where it is not searched."""
+        return [value for searched, value in self.extremes() if searched == name] or [given]
+
     def holds(self, name: str, value: Any) -> bool:
         """Whether the setting is searched and the value is one that a trial may have."""
         one = self.ranges().get(name)
@@ -150,6 +154,11 @@ def _check(path: str | Path, space: SearchSpace, name: str, value: Any) -> None:
         raise ConfigurationError(
             f"The search space {path}: {name} changes neither the score nor the speed of a trial, which is one model; "
             "take it out, and give it as a setting when you train with the best settings."
+        )
+    if name == "max_length" and value in (0, "0", "auto"):
+        raise ConfigurationError(
+            f"The search space {path}: max_length must be a number of tokens, from {FEWEST_TOKENS} on, in every trial; "
+            "take auto and 0 out."
         )
     try:
         TrainingConfig.of({"data": "", name: value})

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from sklearn.metrics import log_loss
 from transformers import TrainerCallback
 
+from bert_textclassification.errors import UserError
 from bert_textclassification.training import judging
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data import Splits
@@ -30,6 +31,7 @@ from bert_textclassification.training.search_space import SearchSpace
 from bert_textclassification.training.trainer import encode
 
 CURVE = "curve"  # of a trial: (share of the training, validation score) of every evaluation
+REFUSED = "refused"  # of a trial: why its settings cannot be used
 MILLISECONDS = "milliseconds"  # of a trial, known before it is finished
 FEWEST_RIVALS = 3
 _AS_FAST = 1.05  # a rival may take so many times the time
@@ -58,8 +60,17 @@ class Objective:
 
         Raises:
             optuna.TrialPruned: it was hopeless.
+            UserError: its settings cannot be used, which is noted in the trial.
         """
-        config = TrainingConfig.of(self._config.model_dump() | self._space.suggest(trial))
+        try:
+            return self._measured(trial)
+        except UserError as problem:
+            trial.set_user_attr(REFUSED, str(problem))
+            raise
+
+    def _measured(self, trial: optuna.Trial) -> tuple[float, float]:
+        # A trial trains no student, which would have to be smaller than the trial's model.
+        config = TrainingConfig.of(self._config.model_dump() | self._space.suggest(trial) | {"student_layers": 0})
         milliseconds = self._stopwatch.milliseconds(config)
         trial.set_user_attr(MILLISECONDS, milliseconds)
         rivals = curves_of_rivals(trial.study, milliseconds)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.wrong_values import one_sentence
+from bert_textclassification.yaml_text import read_yaml
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -20,7 +21,7 @@ def read_settings(path: str | Path, model: type[M], prepare: Callable[[Any], Any
         ConfigurationError: it cannot be read, or has wrong names or values.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = read_yaml(Path(path).read_text(encoding="utf-8"))
         return model.model_validate(prepare({} if values is None else values))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         raise ConfigurationError(f"{path} cannot be read: {' '.join(str(problem).split())}.") from None

@@ -3,12 +3,23 @@
 import difflib
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, ValidationInfo
 
 
 def one_sentence(problem: ValidationError, model: type[BaseModel]) -> str:
     """Return every wrong name, with the nearest right one, and every wrong value of what should have been a `model`."""
     return "Mend these settings: " + "; ".join(_explain(error, model) for error in problem.errors()) + "."
+
+
+def number_or_text(model: type[BaseModel], value: Any, info: ValidationInfo) -> Any:
+    """Return `value` for the field of `model` that `info` names, for a validator of all fields.
+
+    Raises:
+        ValueError: it is a boolean for a number, which pydantic takes as 1 or 0: YAML reads yes and on as one.
+    """
+    if isinstance(value, bool) and model.model_fields[str(info.field_name)].annotation in (int, float):
+        raise ValueError("must be a number, and yes, no, on and off are none")
+    return value
 
 
 def _explain(error: Any, model: type[BaseModel]) -> str:

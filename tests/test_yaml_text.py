@@ -1,0 +1,46 @@
+"""YAML is read strictly: nothing given twice, nothing that contains itself, and every mistake is a YAMLError."""
+
+import pytest
+import yaml
+
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training.command_settings import parse_settings
+from bert_textclassification.yaml_text import read_yaml
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: 1\nb: 2\na: 3", "the key 'a' is there twice"),
+        ("a: {b: 1, b: 2}", "the key 'b' is there twice"),
+        ("- {1: a, 1: b}", "the key '1' is there twice"),
+        ("a: &x [*x]", "it contains itself"),
+        ("a: &x {b: *x}", "it contains itself"),
+        ("[" * 5000, "nested too deeply"),
+        ("day: 2024-13-45", "'2024-13-45' is no value of its kind, put it in quotes if it is a text"),
+        ("a: !!bool maybe", "is no value of its kind"),
+        ("a: !!timestamp soon", "is no value of its kind"),
+        ("a: [", "expected"),
+        ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_yaml_error(text, says):
+    with pytest.raises(yaml.YAMLError, match=says):
+        read_yaml(text)
+
+
+def test_the_line_of_a_repeated_key_is_known():
+    with pytest.raises(yaml.MarkedYAMLError) as caught:
+        read_yaml("a: 1\nb: 2\na: 3")
+    assert caught.value.problem_mark.line == 2
+
+
+def test_anchors_merges_and_everything_else_are_read_as_before():
+    text = "base: &b {x: 1, y: 2}\none: &o {<<: *b, x: 3}\ntwo: {<<: *o, y: 4}\nlist: [*b, *b, 2024-01-02, ~]"
+    assert read_yaml(text) == yaml.safe_load(text)
+    assert read_yaml("") is None
+
+
+def test_a_value_of_a_command_line_is_read_strictly():
+    with pytest.raises(ConfigurationError, match=r"drop=.* cannot be read"):
+        parse_settings(["drop={a: 1, a: 2}"])
