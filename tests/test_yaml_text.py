@@ -5,7 +5,7 @@ import yaml
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.command_settings import parse_settings
-from bert_textclassification.yaml_text import read_yaml
+from bert_textclassification.training.yaml_text import read_yaml
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data_files import shown_files
 from bert_textclassification.training.labels import label_of
 from bert_textclassification.training.templates import TEXT, problem_of
-from bert_textclassification.yaml_text import read_yaml
+from bert_textclassification.training.yaml_text import read_yaml
 
 BUILT_IN = "behaviours.yaml"  # beside this file, and the name that is looked for in the data folder
 _OTHER_ENDING = "behaviours.yml"

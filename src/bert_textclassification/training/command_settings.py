@@ -8,7 +8,7 @@ import yaml
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.notebook_parameters import NotebookParameters
-from bert_textclassification.yaml_text import read_yaml
+from bert_textclassification.training.yaml_text import read_yaml
 
 OPTIONS = {"data": "--data", "run_dir": "--name", "settings": "settings of their own"}  # which give these
 _TEXTS = {

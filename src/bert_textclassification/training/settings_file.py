@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.wrong_values import one_sentence
-from bert_textclassification.yaml_text import read_yaml
+from bert_textclassification.training.yaml_text import read_yaml
 
 M = TypeVar("M", bound=BaseModel)
 
