@@ -99,7 +99,7 @@ class LogForwarder:
             except BlockingIOError:  # another process has filled it in the meantime
                 continue
             except OSError as problem:
-                return self._report(problem.strerror)
+                return self._report(problem.strerror or str(problem))
             self._is_torn, self._is_lost = lines[count - 1 : count] != b"\n", False
             lines = lines[count:]
             self._written += count
