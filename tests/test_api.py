@@ -403,6 +403,13 @@ def test_bytes_that_are_no_utf_8_cost_their_record_alone_in_batch_transform(batc
     _error(client.post("/invocations", data=body, content_type=media_type), 400, "invalid_encoding", None)
 
 
+def test_a_header_that_is_no_utf_8_is_named_in_the_error_lines_of_json(batch_client):
+    body = "id,café\n1,hello\n".encode("latin-1")
+    reply = batch_client.post("/invocations", data=body, content_type=CSV, headers={"Accept": JSON_LINES})
+    assert reply.status_code == 200
+    assert "there are id, caf?;" in json.loads(reply.text.splitlines()[0])["error"]["message"]
+
+
 def test_a_text_that_is_too_long_costs_its_record_alone_in_batch_transform(batch_client, caplog):
     texts = ["hello", "the lift is stuck " * 100, "bye"]
     body = "".join(f"{json.dumps(text)}\n" for text in texts)

@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from conftest import wait_until
+from conftest import PATIENCE_S, wait_until
 
 from bert_textclassification.serving import log_forwarder
 from bert_textclassification.serving.log_forwarder import LogForwarder
@@ -110,14 +110,16 @@ def test_a_reader_that_stops_reading_holds_nobody_up_and_tears_no_later_line(pip
     monkeypatch.setattr(log_forwarder, "PATIENCE_S", 0.1)
     source, output = os.pipe()
     received, told = [], []
-    reader = threading.Thread(target=lambda: received.append(read_all(source)))
+    reader = threading.Thread(target=lambda: received.extend(iter(lambda: os.read(source, 65536), b"")))
     with LogForwarder(pipes, output):
         write(pipes[0], b"".join(b"%d %s\n" % (number, b"x" * 3000) for number in range(2000)))  # more than pipes hold
         wait_until(lambda: told.append(capfd.readouterr().err) or "nobody reads it): lines are lost" in "".join(told))
+        monkeypatch.setattr(log_forwarder, "PATIENCE_S", PATIENCE_S)  # from here on somebody reads, however slowly
         reader.start()
+        wait_until(lambda: received)
         write(pipes[1], b"the last one\n")
     os.close(output)
     reader.join()
     os.close(source)
     assert received[0].startswith(b"0 xxx")
-    assert b"the last one" in received[0].split(b"\n")
+    assert b"the last one" in b"".join(received).split(b"\n")

@@ -196,6 +196,7 @@ def _missing(first: Sequence[str], column: Column, header: str | None) -> Reques
         message = f"Without a header no column is named {name!r:.80}; give its position, such as column=2."
         return RequestError("missing_column", message, FIELD)
     there = ", ".join(" ".join(field.split())[:30] for field in first[:8]) + ", ..." * (len(first) > 8)
+    there = there.encode(errors="replace").decode()  # no reply can repeat what is no UTF-8
     example = f"column={name:.30},2" if column.given and name[:1].isidentifier() else "column=2"
     quote = "" if header else f", or {_QUOTE}"
     message = (
