@@ -47,9 +47,9 @@ def aws(tmp_path_factory):
 def run(aws, tmp_path):
     """Run the command with more lines in its file; return its exit status."""
 
-    def _run(*options: str, more: str = "") -> int:
+    def _run(*options: str, more: str = "", bucket: str = "code") -> int:
         path = tmp_path / "gateway.yaml"
-        path.write_text("stack: api\nendpoint: tickets\ncode_bucket: code\n" + more)  # the last one counts
+        path.write_text(f"stack: api\nendpoint: tickets\ncode_bucket: {bucket}\n" + more)
         return command.main(["--config", str(path), *options])
 
     yield _run
@@ -120,7 +120,7 @@ def test_the_policy_that_ships_allows_each_call(run, monkeypatch):
 
 
 def test_a_bucket_that_is_not_there_is_named(run, capsys):
-    assert run("--yes", more="code_bucket: elsewhere") == 1
+    assert run("--yes", bucket="elsewhere") == 1
     assert "`code_bucket` elsewhere" in capsys.readouterr().err
 
 
