@@ -13,7 +13,7 @@ NAME ?= mine
 DATA ?= local_test/test_dir/input/data
 SETTINGS ?=
 TRIALS ?= 20
-SPACE ?= src/bert_textclassification/training/search_space.yaml
+SPACE ?= src/bert_textclassification/training/tuning/search_space.yaml
 CUDA_PACKAGES := cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13 triton
 export JUPYTER_PLATFORM_DIRS := 1
 export PYTHONDONTWRITEBYTECODE :=  # else every process compiles what it imports: uv installs sources, and images often set it
@@ -35,14 +35,14 @@ notebooks: .venv/installed system-packages  ## the same on your data: make noteb
 	@$(run) bert_textclassification.training.pipeline --name $(call given,NAME) --data $(call given,DATA)
 
 search: .venv/installed-search  ## search for the best settings; the same command goes on: make search NAME=mine DATA=mine.csv TRIALS=20
-	@$(run) bert_textclassification.training.search --name $(call given,NAME) --data $(call given,DATA) \
+	@$(run) bert_textclassification.training.tuning.study --name $(call given,NAME) --data $(call given,DATA) \
 		--trials $(call given,TRIALS) --space $(call given,SPACE)
 
 lab: .venv/installed  ## open the notebooks in JupyterLab
 	@exec $(PYTHON) -m jupyterlab --notebook-dir notebooks --KernelManager.transport_encryption=auto
 
 publish: .venv/installed  ## copy the results of a run to notebooks/results and the README: make publish NAME=mine
-	@$(PYTHON) -m bert_textclassification.training.report publish $(call given,NAME)
+	@$(PYTHON) -m bert_textclassification.training.export.model_card publish $(call given,NAME)
 
 readme: .venv/installed  ## bring the tables of the README up to date
 	@$(PYTHON) -m bert_textclassification.training.readme
@@ -52,13 +52,13 @@ serve: .venv/installed system-packages  ## serve an artifact as the container do
 	MODEL_DIR=$(call given,MODEL) PORT=$(call given,PORT) exec $(PYTHON) container/serve
 
 load: .venv/installed system-packages  ## load test of the serving stack: make load MODEL=runs/demo/model DATA=texts.csv
-	@$(run) bert_textclassification.training.load_test --model $(call given,MODEL) --data $(call given,DATA)
+	@$(run) bert_textclassification.benchmarks.load.run --model $(call given,MODEL) --data $(call given,DATA)
 
 benchmark: .venv/installed system-packages  ## the ladder, from the usual recipe to what is served: make benchmark MODEL=runs/sst2/model DATA=test.csv
-	@$(run) bert_textclassification.training.ladder_report --artifact $(call given,MODEL) --data $(call given,DATA)
+	@$(run) bert_textclassification.benchmarks.ladder.report --artifact $(call given,MODEL) --data $(call given,DATA)
 
 benchmark-training: .venv/installed  ## fine-tuning against the Trainer's defaults: make benchmark-training NAME=mine DATA=mine.csv
-	@$(run) bert_textclassification.training.fine_tuning_benchmark --name $(call given,NAME) --data $(call given,DATA)
+	@$(run) bert_textclassification.benchmarks.fine_tuning --name $(call given,NAME) --data $(call given,DATA)
 
 test: .venv/installed-test system-packages  ## the fast tests, two files at a time
 	@$(PYTEST) -m "not slow"
@@ -129,7 +129,7 @@ compiler:  ## install a C compiler and Python's headers where they are missing (
 	fi
 	echo "There is no C compiler and none could be installed: the native engine is left out, and ONNX Runtime serves." >&2
 
-.venv/installed: pyproject.toml container/constraints.txt tools/install.py $(wildcard src/bert_textclassification/serving/native/*) | compiler
+.venv/installed: pyproject.toml container/constraints.txt tools/install.py $(wildcard src/bert_textclassification/engines/native/*) | compiler
 	@$(PYTHON3) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; set PYTHON3 to one.")'
 	$(PYTHON3) -m venv .venv
 	echo "installing the package with what training, notebooks and serving need into .venv (a minute or two)" >&2

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.training.settings_file import read_settings
+from bert_textclassification.training.settings.files import read_settings
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 

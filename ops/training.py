@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.metric_lines import metric_definitions
+from bert_textclassification.training.sagemaker.metric_log import metric_definitions
 from ops.aws import AwsSettings, explained
 from ops.config_file import Settings
 from ops.sagemaker_settings import S3, SageMakerSettings, with_digest, without_none

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.metric_lines import NAMES
-from bert_textclassification.training.search_space import DEFAULT_SPACE, SearchSpace, read_space, sagemaker_ranges
+from bert_textclassification.training.sagemaker.metric_log import NAMES
+from bert_textclassification.training.tuning.space import DEFAULT_SPACE, SearchSpace, read_space, sagemaker_ranges
 from ops.aws import AwsSettings
 from ops.training import TrainingSettings, job_request, model_trainer
 

@@ -140,14 +140,14 @@ def tiny_config(tiny_base: Path, tiny_data: Path):
 
 @pytest.fixture(scope="session")
 def tiny_splits(tiny_config):
-    from bert_textclassification.training.data import load_splits
+    from bert_textclassification.training.prepare import load_splits
 
     return load_splits(tiny_config)
 
 
 @pytest.fixture(scope="session")
 def tiny_fine_tuned(tiny_config, tiny_splits, tmp_path_factory: pytest.TempPathFactory):
-    from bert_textclassification.training.fine_tuning import fine_tune
+    from bert_textclassification.training.fine_tuning.run import fine_tune
 
     return fine_tune(tiny_config, tiny_splits, tmp_path_factory.mktemp("tiny-fine-tuned"))
 
@@ -155,7 +155,7 @@ def tiny_fine_tuned(tiny_config, tiny_splits, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def tiny_artifact(tiny_fine_tuned, tiny_splits, tmp_path_factory: pytest.TempPathFactory):
     """The artifact of the tiny model; read only. Tests that damage one take `copied_artifact`."""
-    from bert_textclassification.training.quantization import build_artifact
+    from bert_textclassification.training.export.build import build_artifact
 
     return build_artifact(tiny_fine_tuned, tiny_splits, tmp_path_factory.mktemp("tiny-model"))
 
@@ -171,7 +171,7 @@ def tiny_server(tiny_artifact) -> Iterator["LocalServer"]:  # noqa: F821
     """The running stack (nginx, gunicorn, Flask) with the tiny artifact."""
     if shutil.which("nginx") is None:
         pytest.skip("nginx is not installed: run `make system-packages`")
-    from bert_textclassification.serving.local_server import LocalServer
+    from bert_textclassification.benchmarks.local_server import LocalServer
 
     with LocalServer(ROOT / "container/serve", tiny_artifact.folder) as server:
         yield server

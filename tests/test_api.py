@@ -18,10 +18,10 @@ from pydantic import SecretStr
 
 from bert_textclassification import __version__
 from bert_textclassification.errors import ArtifactError
-from bert_textclassification.serving import service
 from bert_textclassification.serving.api import create_app
 from bert_textclassification.serving.config import MEBIBYTE, ServingConfig
-from bert_textclassification.serving.negotiation import CSV, JSON, JSON_LINES, TEXT
+from bert_textclassification.serving.http import routes as service
+from bert_textclassification.serving.http.negotiation import CSV, JSON, JSON_LINES, TEXT
 from bert_textclassification.serving.predictor import Predictor
 
 TEXTS = ["My boiler is leaking gas!", "hello", "a, b\nand c"]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bert_textclassification.artifact import (
+from bert_textclassification.artifact.manifest import (
     SCORE_EDGES,
     TOKEN_EDGES,
     Artifact,

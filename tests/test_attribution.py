@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("captum")
 
-from bert_textclassification.training.attribution import Attribution, Explainer, Word, coloured, explained
+from bert_textclassification.training.evaluation.explain import Attribution, Explainer, Word, coloured, explained
 
 LABELS = ("routine", "escalate")
 TEXT = "Somebody is emptying my account, naïve café: <b>help</b> me!"
@@ -76,9 +76,9 @@ def test_a_text_takes_seconds_at_most(explain):
 def test_other_encoders_are_explained_too(kind, tiny_fine_tuned, tiny_base, tmp_path):
     import transformers
 
-    from bert_textclassification.training.fine_tuning import FineTuned
-    from bert_textclassification.training.model import BaseModel, save_classifier
-    from bert_textclassification.training.training_record import TRAINING_RECORD
+    from bert_textclassification.training.fine_tuning.run import FineTuned
+    from bert_textclassification.training.modeling.classifier import BaseModel, save_classifier
+    from bert_textclassification.training.modeling.record import TRAINING_RECORD
 
     sizes = {"dim": 64, "n_layers": 2, "n_heads": 2, "hidden_dim": 128} if kind == "DistilBert" else {
         "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}  # fmt: skip

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from conftest import PATIENCE_S
 
-from bert_textclassification.serving.local_server import LocalServer
+from bert_textclassification.benchmarks.local_server import LocalServer
 
 CONTAINER = Path(__file__).resolve().parent.parent / "container"
 CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))

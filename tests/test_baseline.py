@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from bert_textclassification.training.baseline import baseline_scores, fit_baseline
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import load_splits
+from bert_textclassification.training.evaluation.baselines import baseline_scores, fit_baseline
+from bert_textclassification.training.prepare import load_splits
 
 
 def test_the_baseline_learns_words_and_pairs_of_words(tmp_path):

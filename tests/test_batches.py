@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_textclassification.training.batches import ByLength, padding_share, rows_by_length
+from bert_textclassification.training.fine_tuning.samplers import ByLength, padding_share, rows_by_length
 
 LENGTHS = np.random.default_rng(0).geometric(0.05, 3000) + 2
 

@@ -8,12 +8,12 @@ import pytest
 from conftest import ROOT, SHIPPED_DATA
 
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.training.behaviour import behaviour_table, behaviours_section, run_suite
-from bert_textclassification.training.behaviour_file import Suite, load_suite
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
-from bert_textclassification.training.data import load_splits
-from bert_textclassification.training.fine_tuning import fine_tune
-from bert_textclassification.training.understanding import behaviours_of
+from bert_textclassification.training.evaluation.behavioral.file import Suite, load_suite
+from bert_textclassification.training.evaluation.behavioral.suite import behaviour_table, behaviours_section, run_suite
+from bert_textclassification.training.evaluation.understanding import behaviours_of
+from bert_textclassification.training.fine_tuning.run import fine_tune
+from bert_textclassification.training.prepare import load_splits
 
 LABELS = ("routine", "escalate")
 BUILT_IN = {

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from bert_textclassification.training import benchmark, capacity, timing
+from bert_textclassification.benchmarks import latency as benchmark
+from bert_textclassification.benchmarks.capacity import planning
+from bert_textclassification.training import timing
 
 
 def test_rounds_are_interleaved_and_start_with_another_contender():
@@ -51,7 +53,7 @@ def test_a_proxy_does_not_stand_between_the_loads_and_the_server(tiny_server, mo
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.delenv("no_proxy", raising=False)
     assert len(timing.time_requests(tiny_server.port, ["a text"])["samples"]) == 1
-    service, waiting = capacity.under_load(tiny_server.port, ["a text"], [1.0, 1.5], seconds=0.3)
+    service, waiting = planning.under_load(tiny_server.port, ["a text"], [1.0, 1.5], seconds=0.3)
     assert service.rate_per_core > 0
     assert (waiting["requests_per_second"] > 0).all()
 

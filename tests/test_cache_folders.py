@@ -76,7 +76,7 @@ def _others_can_run_this() -> bool:
     """Whether another user may be taken, and can read this installation."""
     if os.geteuid() != 0:
         return False
-    tried = [sys.executable, "-c", "import bert_textclassification.artifact"]
+    tried = [sys.executable, "-c", "import bert_textclassification.artifact.manifest"]
     try:
         found = subprocess.run(tried, user=12345, group=12345, extra_groups=[], cwd="/", capture_output=True)
     except PermissionError:  # the interpreter lies in a folder that is closed to others

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bert_textclassification.serving.calibration import margins
-from bert_textclassification.training.calibration import (
+from bert_textclassification.training.evaluation.calibration import (
     LogOdds,
     calibration_error,
     calibration_floor,
@@ -16,7 +16,7 @@ from bert_textclassification.training.calibration import (
     probabilities,
     reliability,
 )
-from bert_textclassification.training.evaluation import positive_scores
+from bert_textclassification.training.evaluation.metrics import positive_scores
 
 
 def overconfident(times, rows=20_000, seed=0):

@@ -6,11 +6,13 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
+from bert_textclassification.benchmarks import serving_plots
+from bert_textclassification.benchmarks.capacity import planning
+from bert_textclassification.benchmarks.capacity.planning import Traffic, cheapest_plans, plan
+from bert_textclassification.benchmarks.capacity.queueing import Service
 from bert_textclassification.errors import ConfigurationError, UserError
-from bert_textclassification.training import capacity, deployment, serving_plots
-from bert_textclassification.training.capacity import Traffic, cheapest_plans, plan
-from bert_textclassification.training.prices import Prices, read_prices
-from bert_textclassification.training.queueing import Service
+from bert_textclassification.training import deployment
+from bert_textclassification.training.settings.prices import Prices, read_prices
 
 SERVICE = Service.of_samples([10.0])  # 100 requests/s a core
 PRICES = Prices(
@@ -88,16 +90,16 @@ def test_a_wrong_price_table_is_told_in_one_sentence(tmp_path, text, sentence):
 
 
 def test_a_server_under_load_is_held_against_the_model(tiny_server):
-    service, found = capacity.under_load(tiny_server.port, ["hello", "my boiler leaks"], [1.0, 1.2, 2.0], 0.3)
+    service, found = planning.under_load(tiny_server.port, ["hello", "my boiler leaks"], [1.0, 1.2, 2.0], 0.3)
     assert service.rate_per_core > 10
-    assert found["utilisation"].to_list() == list(capacity.UTILISATIONS)
+    assert found["utilisation"].to_list() == list(planning.UTILISATIONS)
     assert (found["model_p50_ms"] <= found["model_p99_ms"]).all()
     assert found["requests_per_second"].is_monotonic_increasing
 
 
 def test_the_plot_has_a_curve_for_each_number_of_cores_and_the_measured_points():
     measured = pd.DataFrame({"utilisation": [0.3], "cores": [2], "p99_ms": [12.0]})
-    figure = serving_plots.plot_waiting(capacity.curves(SERVICE, (1, 4)), measured)
+    figure = serving_plots.plot_waiting(planning.curves(SERVICE, (1, 4)), measured)
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert labels == ["model, cores: 1", "model, cores: 4", "measured, cores: 2"]
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from bert_textclassification.training import comparison
-from bert_textclassification.training.comparison import (
+from bert_textclassification.training.evaluation import significance
+from bert_textclassification.training.evaluation.metric_values import metric_values
+from bert_textclassification.training.evaluation.significance import (
     compare,
     compare_scores,
     largest_loss,
@@ -12,7 +13,6 @@ from bert_textclassification.training.comparison import (
     points_lost,
     smallest_visible_loss,
 )
-from bert_textclassification.training.metric_values import metric_values
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_model_is_no_better_than_itself_and_the_order_changes_the_sign_alone(m
 
 @pytest.mark.parametrize("metric", ["f1", "average_precision", "loss"])
 def test_equally_good_models_are_rarely_told_apart(metric, monkeypatch):
-    monkeypatch.setattr(comparison, "_DRAWS", 200)
+    monkeypatch.setattr(significance, "_DRAWS", 200)
     rng, alarms = np.random.default_rng(5), 0
     for _ in range(60):
         targets = (np.arange(150) < 20).astype(int)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
-from bert_textclassification.training.notebook_parameters import NotebookParameters
+from bert_textclassification.training.notebooks.parameters import NotebookParameters
 
 LOCAL_TEST = Path(__file__).resolve().parent.parent / "local_test/test_dir"
 

@@ -20,7 +20,7 @@ import pytest
 from conftest import PATIENCE_S, ROOT, wait_until
 
 from bert_textclassification import Predictor
-from bert_textclassification.serving.local_server import LocalContainer
+from bert_textclassification.benchmarks.local_server import LocalContainer
 
 pytestmark = pytest.mark.container
 IMAGE = "bert-textclassification-test"  # never a tag that somebody uses

@@ -12,8 +12,8 @@ import test_container
 from conftest import wait_until
 from test_container import docker
 
-from bert_textclassification.artifact import Artifact
-from bert_textclassification.training.checkpoints import COMPLETE
+from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.training.fine_tuning.checkpoints import COMPLETE
 
 pytestmark = pytest.mark.container
 images = test_container.images

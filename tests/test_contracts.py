@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_textclassification.serving.local_server import LocalServer
+from bert_textclassification.benchmarks.local_server import LocalServer
 from bert_textclassification.serving.predictor import Predictor
 
 SERVE = Path(__file__).resolve().parent.parent / "container/serve"

@@ -3,7 +3,7 @@
 import pytest
 
 from bert_textclassification.errors import RequestError
-from bert_textclassification.serving.csv_texts import Column, read_texts
+from bert_textclassification.serving.protocols.csv_texts import Column, read_texts
 
 FILE = 'id,review\n17,the parcel is late\n18,"late, and broken"\n'
 PART = '19,where is it\n20,"gone, I fear"\n'  # a later part of the same file, which has no header

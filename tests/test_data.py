@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from bert_textclassification.errors import DataError
-from bert_textclassification.training import data
+from bert_textclassification.training import prepare as data
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import fingerprint, hold_back, load_splits
-from bert_textclassification.training.duplicates import normalise
-from bert_textclassification.training.reading import keep_slices, read_tables, tables_of_hub_splits
+from bert_textclassification.training.data.tables import keep_slices, read_tables, tables_of_hub_splits
+from bert_textclassification.training.data_quality.duplicates import normalise
+from bert_textclassification.training.prepare import fingerprint, hold_back, load_splits
 
 AWKWARD = [
     "plain words",

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_textclassification.artifact import Decision
+from bert_textclassification.artifact.manifest import Decision
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.decision import (
+from bert_textclassification.training.evaluation.metrics import binary_metrics
+from bert_textclassification.training.evaluation.thresholds import (
     choose_decision,
     choose_threshold,
     coverage_curve,
@@ -16,7 +17,6 @@ from bert_textclassification.training.decision import (
     review_band,
     review_yield,
 )
-from bert_textclassification.training.evaluation import binary_metrics
 
 
 def config(**settings):

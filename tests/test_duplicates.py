@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_textclassification.training.duplicates import (
+from bert_textclassification.training.data_quality.duplicates import (
     conflicts,
     leakage,
     near_duplicates,

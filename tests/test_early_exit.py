@@ -9,32 +9,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_textclassification.artifact import Artifact
+from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.engines.base import load_engine
+from bert_textclassification.engines.native import engine as native_engine
+from bert_textclassification.engines.native.engine import NativeEngine, read_architecture
 from bert_textclassification.errors import ArtifactError, ConfigurationError
-from bert_textclassification.serving import native_engine, variant_choice
-from bert_textclassification.serving.engine import load_engine
-from bert_textclassification.serving.native_engine import NativeEngine, read_architecture
+from bert_textclassification.serving import variant_choice
 from bert_textclassification.serving.predictor import Predictor
-from bert_textclassification.training.all_cores import run_on_all_cores
-from bert_textclassification.training.calibration import (
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.evaluation.all_cores import run_on_all_cores
+from bert_textclassification.training.evaluation.calibration import (
     LogOdds,
     calibration_error,
     fit_scale,
     log_loss,
     probabilities,
 )
-from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.early_exit import (
+from bert_textclassification.training.export.build import build_artifact, variants_table
+from bert_textclassification.training.export.early_exit import (
     choose_exits,
     exits_taken,
     fit_scales,
     raised_margins,
     smallest_margins,
 )
-from bert_textclassification.training.fine_tuning import evaluate_splits, fine_tune, torch_logits
-from bert_textclassification.training.gate import average_precision_loss, keeps_within, log_loss_increase
-from bert_textclassification.training.model import find_base_model, layers_of_exits
-from bert_textclassification.training.quantization import build_artifact, variants_table
+from bert_textclassification.training.export.gate import average_precision_loss, keeps_within, log_loss_increase
+from bert_textclassification.training.fine_tuning.run import evaluate_splits, fine_tune, torch_logits
+from bert_textclassification.training.modeling.classifier import find_base_model, layers_of_exits
 
 needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from bert_textclassification.benchmarks.capacity.queueing import Service
 from bert_textclassification.serving.config import ServingConfig
-from bert_textclassification.training.queueing import Service
 from ops import endpoint
 from ops.config_file import read
 from ops.hosting.settings import EndpointSettings

@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from bert_textclassification.training import evaluation
-from bert_textclassification.training.decision import labels_of
-from bert_textclassification.training.evaluation import (
+from bert_textclassification.training.evaluation import metrics as evaluation
+from bert_textclassification.training.evaluation.metrics import (
     METRICS,
     accuracy,
     agreement,
@@ -20,6 +19,7 @@ from bert_textclassification.training.evaluation import (
     positive_scores,
     worst_mistakes,
 )
+from bert_textclassification.training.evaluation.thresholds import labels_of
 
 TARGETS = [1, 1, 1, 0, 0, 0, 0, 0]
 SCORES = [0.9, 0.6, 0.2, 0.7, 0.4, 0.3, 0.1, 0.1]  # 2 hits, 1 miss, 1 false alarm, 4 rightly left alone

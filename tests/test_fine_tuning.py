@@ -7,8 +7,7 @@ from safetensors.torch import load_file
 
 from bert_textclassification.errors import ConfigurationError, DataError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import load_splits
-from bert_textclassification.training.fine_tuning import (
+from bert_textclassification.training.fine_tuning.run import (
     FineTuned,
     class_weights,
     encode,
@@ -16,8 +15,9 @@ from bert_textclassification.training.fine_tuning import (
     fine_tune,
     torch_logits,
 )
-from bert_textclassification.training.model import find_base_model, load_classifier
-from bert_textclassification.training.trainer import FineTuningArguments
+from bert_textclassification.training.fine_tuning.trainer import FineTuningArguments
+from bert_textclassification.training.modeling.classifier import find_base_model, load_classifier
+from bert_textclassification.training.prepare import load_splits
 
 
 def test_the_loss_falls(tiny_fine_tuned):

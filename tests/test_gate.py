@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from bert_textclassification.artifact import PASSED, Interval, Variant
+from bert_textclassification.artifact.manifest import PASSED, Interval, Variant
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.gate import (
+from bert_textclassification.training.export.gate import (
     average_precision_loss,
     choose_default,
     is_faster,
@@ -14,7 +14,7 @@ from bert_textclassification.training.gate import (
     log_loss_increase,
     verdict,
 )
-from bert_textclassification.training.variants import FORMS
+from bert_textclassification.training.export.variants import FORMS
 
 CONFIG = TrainingConfig.of({"data": "x"})
 NO_LOSS, SEEN, BY_CHANCE = (Interval(value=value, low=low, high=9) for value, low in ((0, 0), (4, 0.5), (4, -0.5)))

@@ -16,9 +16,9 @@ from test_job import TINY, base_dir, run_job  # noqa: F401 - the fixture is used
 from test_resume import has_checkpoint
 
 from bert_textclassification.errors import ConfigurationError, HostError
-from bert_textclassification.training import hosts, trainer
-from bert_textclassification.training.hosts import Hosts, wait_for_address
-from bert_textclassification.training.model import find_base_model
+from bert_textclassification.training.fine_tuning import distributed, trainer
+from bert_textclassification.training.fine_tuning.distributed import Hosts, wait_for_address
+from bert_textclassification.training.modeling.classifier import find_base_model
 
 NAMES = ["127.0.0.1", "127.0.0.2"]  # two addresses of this machine
 
@@ -49,7 +49,7 @@ def start(base, hyperparameters, port, before=""):
     (base / "input/config/hyperparameters.json").write_text(json.dumps(hyperparameters))
     code = f"""
 import sys; from bert_textclassification.training import hosts, job
-hosts.PORT, hosts.LOST_AFTER_S = {port}, {PATIENCE_S}
+distributed.PORT, distributed.LOST_AFTER_S = {port}, {PATIENCE_S}
 {before}
 sys.exit(job.main())
 """
@@ -135,7 +135,7 @@ def test_after_sigterm_both_go_on_from_the_same_checkpoint(bases, hyperparameter
 def test_both_break_an_evaluation_off_and_make_up_for_it(bases, hyperparameters):
     stopped = """
 import os, signal
-from bert_textclassification.training.stopping import StopWithCheckpoint
+from bert_textclassification.training.fine_tuning.preemption import StopWithCheckpoint
 heed = StopWithCheckpoint.on_step_end
 def then_sigterm(self, args, state, control, **kwargs):
     heed(self, args, state, control, **kwargs)
@@ -167,8 +167,8 @@ def test_hosts_with_other_data_are_told_which(bases, hyperparameters, split):
 
 
 def test_a_host_that_never_comes_is_named(bases, hyperparameters, monkeypatch):
-    monkeypatch.setattr(hosts, "LOST_AFTER_S", 2.0)
-    monkeypatch.setattr(hosts, "PORT", free_port())
+    monkeypatch.setattr(distributed, "LOST_AFTER_S", 2.0)
+    monkeypatch.setattr(distributed, "PORT", free_port())
     for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.setenv(name, "")  # so that what `join` sets is taken back
     with pytest.raises(HostError, match=r"not all of 127\.0\.0\.1, 127\.0\.0\.2 came together in 2 s"):
@@ -195,7 +195,7 @@ def test_a_wrong_resource_config_is_refused(tmp_path, content):
 
 
 def test_a_batch_that_hosts_cannot_share_is_refused(tiny_config, tiny_splits, tmp_path, monkeypatch):
-    monkeypatch.setattr(hosts, "count", lambda: 2)
+    monkeypatch.setattr(distributed, "count", lambda: 2)
     base, config = find_base_model(tiny_config.base_model), tiny_config.model_copy(update={"batch_size": 15})
     with pytest.raises(ConfigurationError, match="batch_size 15 cannot be shared by 2 hosts"):
         trainer.make(config, tiny_splits, base.classifier(0.1), base.tokenizer(), tmp_path, trainer.FineTuningTrainer)

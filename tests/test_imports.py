@@ -24,7 +24,7 @@ NOT_FOR_SERVING = {
 
 def test_the_server_imports_nothing_of_training(tiny_artifact):
     modules = _modules_after("import bert_textclassification.serving.wsgi", MODEL_DIR=str(tiny_artifact.folder))
-    assert "bert_textclassification.serving._native" in modules
+    assert "bert_textclassification.engines.native._native" in modules
     assert "onnxruntime" not in modules  # the default variant does not need it
     assert modules.isdisjoint(NOT_FOR_SERVING)
 

@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import Splits
-from bert_textclassification.training.fine_tuning import FineTuned, evaluate_splits, fine_tune
-from bert_textclassification.training.judging import choose_metric, with_chosen_metric
-from bert_textclassification.training.metric_values import metric_value
-from bert_textclassification.training.quantization import build_artifact
-from bert_textclassification.training.search import search
-from bert_textclassification.training.search_space import SearchSpace
-from bert_textclassification.training.search_trial import int8_score
-from bert_textclassification.training.seeds import fine_tune_seeds
-from bert_textclassification.training.trainer import class_weights
+from bert_textclassification.training.evaluation.judging import choose_metric, with_chosen_metric
+from bert_textclassification.training.evaluation.metric_values import metric_value
+from bert_textclassification.training.export.build import build_artifact
+from bert_textclassification.training.fine_tuning.run import FineTuned, evaluate_splits, fine_tune
+from bert_textclassification.training.fine_tuning.seeds import fine_tune_seeds
+from bert_textclassification.training.fine_tuning.trainer import class_weights
+from bert_textclassification.training.prepare import Splits
+from bert_textclassification.training.tuning.objective import int8_score
+from bert_textclassification.training.tuning.space import SearchSpace
+from bert_textclassification.training.tuning.study import search
 
 
 def labelled(positives, rows=100):

@@ -3,7 +3,12 @@
 import pandas as pd
 import pytest
 
-from bert_textclassification.training.label_errors import FEWEST_SUREST, FOLDS, held_out_probabilities, label_errors
+from bert_textclassification.training.data_quality.label_errors import (
+    FEWEST_SUREST,
+    FOLDS,
+    held_out_probabilities,
+    label_errors,
+)
 
 WORDS = {"yes": ["leak", "smoke", "flood"], "no": ["thanks", "lovely", "welcome"]}
 

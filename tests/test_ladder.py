@@ -11,13 +11,16 @@ from conftest import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
+from bert_textclassification.benchmarks.ladder import report as ladder_report
+from bert_textclassification.benchmarks.ladder import run as ladder
+from bert_textclassification.benchmarks.ladder import serving_gains
+from bert_textclassification.benchmarks.ladder import stages as rungs
+from bert_textclassification.benchmarks.ladder.stages import ALL_CORES, CACHED, PADDED_BASE, REFERENCE, TORCH
+from bert_textclassification.benchmarks.ladder.tables import ladder_section, rungs_frame
+from bert_textclassification.engines.native import engine as native_engine
+from bert_textclassification.engines.native.engine import measure_peak, read_architecture
 from bert_textclassification.errors import ArtifactError
-from bert_textclassification.serving import native_engine
-from bert_textclassification.serving.native_engine import measure_peak, read_architecture
 from bert_textclassification.serving.predictor import Predictor
-from bert_textclassification.training import ladder, ladder_report, rungs, serving_gains
-from bert_textclassification.training.ladder_tables import ladder_section, rungs_frame
-from bert_textclassification.training.rungs import ALL_CORES, CACHED, PADDED_BASE, REFERENCE, TORCH
 
 pytestmark = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
 TEXTS = ["my boiler is leaking gas", "where is your shop?", "my mother is stuck in the lift", "thanks"]

@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import Trainer, TrainingArguments
 
-from bert_textclassification.training.fine_tuning import fine_tune
-from bert_textclassification.training.learning_rates import groups
-from bert_textclassification.training.model import find_base_model
+from bert_textclassification.training.fine_tuning.optimizer import groups
+from bert_textclassification.training.fine_tuning.run import fine_tune
+from bert_textclassification.training.modeling.classifier import find_base_model
 
 
 @pytest.fixture

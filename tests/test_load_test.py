@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
+from bert_textclassification.benchmarks.load import generator as load_generator
+from bert_textclassification.benchmarks.load import report as load_report
+from bert_textclassification.benchmarks.load import run as load_test
 from bert_textclassification.errors import DataError, UserError
 from bert_textclassification.serving.predictor import Predictor
-from bert_textclassification.training import load_generator, load_report, load_test
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"

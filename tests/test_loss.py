@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from bert_textclassification.training.fine_tuning import fine_tune
-from bert_textclassification.training.loss import ExitLoss
-from bert_textclassification.training.model import Answers, find_base_model
+from bert_textclassification.training.fine_tuning.run import fine_tune
+from bert_textclassification.training.modeling.classifier import Answers, find_base_model
+from bert_textclassification.training.modeling.losses import ExitLoss
 
 LABELS = torch.tensor([0, 1, 1])
 FIRST = torch.tensor([[2.0, -1.0], [0.5, 0.0], [-1.0, 1.0]])

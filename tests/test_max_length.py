@@ -5,17 +5,17 @@ import pandas as pd
 import pytest
 from transformers import BertConfig, MPNetConfig, RobertaConfig
 
-from bert_textclassification.training.audit import audit
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import load_splits
-from bert_textclassification.training.fine_tuning import fine_tune
-from bert_textclassification.training.max_length import (
+from bert_textclassification.training.data_quality.audit import audit
+from bert_textclassification.training.data_quality.max_length import (
     choose_max_length,
     find_max_length,
     max_length_sentence,
     positions,
     with_max_length,
 )
+from bert_textclassification.training.fine_tuning.run import fine_tune
+from bert_textclassification.training.prepare import load_splits
 
 
 def lengths(short: int, long: int, tokens: int):

@@ -2,7 +2,7 @@
 
 import re
 
-from bert_textclassification.training.metric_lines import NAMES, metric_definitions, metric_line, print_metrics
+from bert_textclassification.training.sagemaker.metric_log import NAMES, metric_definitions, metric_line, print_metrics
 
 
 def read(text):

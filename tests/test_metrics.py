@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.multiprocess import mark_process_dead
 from prometheus_client.parser import text_string_to_metric_families
 
-from bert_textclassification.artifact import SCORE_EDGES, TOKEN_EDGES, Histogram, Reference
+from bert_textclassification.artifact.manifest import SCORE_EDGES, TOKEN_EDGES, Histogram, Reference
 from bert_textclassification.serving.api import create_app
 from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.serving.metrics import (
@@ -191,7 +191,7 @@ def test_the_index_is_the_same_in_both_directions():
 
 WORKER = """
 import json, sys
-from bert_textclassification.artifact import Artifact
+from bert_textclassification.artifact.manifest import Artifact
 from bert_textclassification.serving.metrics import Metrics, reserve_files
 from bert_textclassification.serving.predictor import Prediction
 

@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import load, save
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from bert_textclassification.artifact import sha256_of
+from bert_textclassification.artifact.manifest import sha256_of
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving.predictor import Predictor
-from bert_textclassification.training import model_check
-from bert_textclassification.training.fine_tuning import fine_tune
-from bert_textclassification.training.model import find_base_model
-from bert_textclassification.training.model_check import load_checked
-from bert_textclassification.training.model_files import problem_of
-from bert_textclassification.training.quantization import build_artifact
+from bert_textclassification.training.export.build import build_artifact
+from bert_textclassification.training.fine_tuning.run import fine_tune
+from bert_textclassification.training.modeling import base_model_check
+from bert_textclassification.training.modeling.base_model_check import load_checked
+from bert_textclassification.training.modeling.base_model_files import problem_of
+from bert_textclassification.training.modeling.classifier import find_base_model
 
 SIZES = {
     "vocab_size": 800, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128,
@@ -376,7 +376,7 @@ def test_an_encoder_that_cannot_be_exported_is_refused(tiny_base, tiny_config, m
     with pytest.raises(
         ConfigurationError, match=r"cannot be exported to ONNX \(.*bessel.*\); choose an encoder"
     ) as problem:
-        model_check.check_model("own", model, base.tokenizer(), 64, TEXTS)
+        base_model_check.check_model("own", model, base.tokenizer(), 64, TEXTS)
     _one_sentence(problem.value)
 
 
@@ -393,11 +393,11 @@ def test_an_encoder_whose_exported_form_scores_otherwise_is_refused(tiny_base, m
 
     monkeypatch.setattr(model.encoder, "forward", with_a_branch_that_export_fixes)
     with pytest.raises(ConfigurationError, match="gives other logits in ONNX Runtime than in torch"):
-        model_check.check_model("own", model, base.tokenizer(), 64, TEXTS)
+        base_model_check.check_model("own", model, base.tokenizer(), 64, TEXTS)
 
 
 def test_an_encoder_that_is_too_large_for_one_onnx_file_is_refused(tiny_base, tiny_config, monkeypatch):
-    monkeypatch.setattr(model_check, "ONNX_BYTES", 100_000)
+    monkeypatch.setattr(base_model_check, "ONNX_BYTES", 100_000)
     assert "GiB of weights where ONNX holds 2; choose a smaller model" in _refusal(tiny_base, tiny_config)
 
 

@@ -12,7 +12,7 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from bert_textclassification.errors import RequestError
-from bert_textclassification.serving.negotiation import (
+from bert_textclassification.serving.http.negotiation import (
     CSV,
     JSON,
     JSON_LINES,

@@ -13,7 +13,7 @@ import pytest
 from test_progress import notebook
 
 from bert_textclassification.errors import UserError
-from bert_textclassification.training.notebook_run import execute
+from bert_textclassification.training.notebooks.run import execute
 
 
 def shown(copy: Path) -> str:
@@ -34,7 +34,9 @@ def test_the_kernel_is_of_this_interpreter_whatever_jupyter_calls_python3(tmp_pa
 
 @pytest.mark.slow
 def test_nothing_is_said_about_the_connection_of_the_kernel(tmp_path):
-    script = "import sys\nfrom pathlib import Path\nfrom bert_textclassification.training.notebook_run import execute\n"
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom bert_textclassification.training.notebooks.run import execute\n"
+    )
     script += "execute(Path(sys.argv[1]), Path(sys.argv[2]), {})"
     source = notebook(tmp_path, "print('done')")
     done = subprocess.run(

@@ -14,7 +14,7 @@ import pytest
 from conftest import PATIENCE_S, ROOT
 
 from bert_textclassification import Predictor
-from bert_textclassification.training.run_folder import RunFolder
+from bert_textclassification.training.runs import RunFolder
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

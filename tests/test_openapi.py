@@ -12,11 +12,11 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
 from bert_textclassification import __version__
-from bert_textclassification.serving import schemas
 from bert_textclassification.serving.api import create_app
 from bert_textclassification.serving.config import ServingConfig
-from bert_textclassification.serving.negotiation import CSV, JSON, JSON_LINES, TEXT
+from bert_textclassification.serving.http.negotiation import CSV, JSON, JSON_LINES, TEXT
 from bert_textclassification.serving.predictor import Predictor
+from bert_textclassification.serving.protocols import schemas
 
 INFER = "/v2/models/model/infer"
 LONG = "the rent is due and the heating is off " * 60

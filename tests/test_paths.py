@@ -2,7 +2,7 @@
 
 import pytest
 
-from bert_textclassification.training.paths import absolute_paths
+from bert_textclassification.training.settings.paths import absolute_paths
 
 
 @pytest.fixture(autouse=True)

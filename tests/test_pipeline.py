@@ -15,10 +15,10 @@ import pytest
 from conftest import ROOT
 
 from bert_textclassification.training import pipeline
-from bert_textclassification.training.command_settings import parse_settings
+from bert_textclassification.training.command_line import parse_settings
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.notebook_parameters import NotebookParameters
-from bert_textclassification.training.run_folder import RunFolder
+from bert_textclassification.training.notebooks.parameters import NotebookParameters
+from bert_textclassification.training.runs import RunFolder
 
 MODULE = "bert_textclassification.training.pipeline"
 

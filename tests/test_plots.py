@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from matplotlib.text import Annotation, Text
 
-from bert_textclassification.training import plots, serving_plots
-from bert_textclassification.training.run_folder import RunFolder
+from bert_textclassification.benchmarks import serving_plots
+from bert_textclassification.training.evaluation import plots
+from bert_textclassification.training.runs import RunFolder
 
 NAMES = ["torch fp32, padded", "torch fp32", "fp32", "int8_onnx", "int8", "int8_early", "int8_student"]
 

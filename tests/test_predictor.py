@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from bert_textclassification.artifact import Artifact
+from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.engines.onnx import OnnxEngine
 from bert_textclassification.errors import ArtifactError, RequestError
 from bert_textclassification.serving import predictor as predictor_module
 from bert_textclassification.serving.cache import AnswerCache
-from bert_textclassification.serving.onnx_engine import OnnxEngine
 from bert_textclassification.serving.predictor import MAX_WINDOWS, Predictor, load_tokenizer, positive_probability
 
 TEXTS = [

@@ -6,7 +6,8 @@ import sys
 import nbformat
 import pytest
 
-from bert_textclassification.training import notebook_run, progress
+from bert_textclassification.training import progress
+from bert_textclassification.training.notebooks import run as notebook_run
 
 BARS = """
 import time

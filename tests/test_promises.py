@@ -21,7 +21,7 @@ from conftest import PATIENCE_S, wait_until
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.parser import text_string_to_metric_families
 
-from bert_textclassification.serving.local_server import LocalServer
+from bert_textclassification.benchmarks.local_server import LocalServer
 from bert_textclassification.serving.predictor import Predictor
 
 SERVE = Path(__file__).resolve().parent.parent / "container/serve"

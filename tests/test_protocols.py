@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_textclassification.errors import RequestError
-from bert_textclassification.serving.negotiation import CSV, JSON, JSON_LINES, TEXT, content_type
+from bert_textclassification.serving.http.negotiation import CSV, JSON, JSON_LINES, TEXT, content_type
 from bert_textclassification.serving.predictor import Prediction
-from bert_textclassification.serving.protocols import (
+from bert_textclassification.serving.protocols.bodies import (
     OUTPUTS,
     InferenceRequest,
     Limits,

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from bert_textclassification.training.queueing import Service, erlang_c, latency_ms
+from bert_textclassification.benchmarks.capacity.queueing import Service, erlang_c, latency_ms
 
 SHARES = (np.arange(20_000) + 0.5) / 20_000
 EXPONENTIAL = Service(-10 * np.log(1 - SHARES))  # a mean of 10 ms

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S
 
-from bert_textclassification.training.audit import audit
-from bert_textclassification.training.baseline import fit_baseline
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import Splits, load_splits
-from bert_textclassification.training.duplicates import normalise
-from bert_textclassification.training.findings import Finding
-from bert_textclassification.training.judging import choose_metric
-from bert_textclassification.training.label_errors import label_errors
+from bert_textclassification.training.data.issues import Finding
+from bert_textclassification.training.data_quality.audit import audit
+from bert_textclassification.training.data_quality.duplicates import normalise
+from bert_textclassification.training.data_quality.label_errors import label_errors
+from bert_textclassification.training.evaluation.baselines import fit_baseline
+from bert_textclassification.training.evaluation.judging import choose_metric
+from bert_textclassification.training.prepare import Splits, load_splits
 
 FOLDER = os.environ.get("BERT_TEXTCLASSIFICATION_DATA")
 pytestmark = [

@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.lines import Line2D
 
-from bert_textclassification.training.calibration import reliability
-from bert_textclassification.training.plots import plot_reliability
+from bert_textclassification.training.evaluation.calibration import reliability
+from bert_textclassification.training.evaluation.plots import plot_reliability
 
 
 def drawn():

@@ -3,16 +3,12 @@
 import pytest
 from conftest import ROOT
 
-from bert_textclassification.artifact import PASSED
+from bert_textclassification.artifact.manifest import PASSED
 from bert_textclassification.errors import UserError
-from bert_textclassification.training import readme, report, summary
-from bert_textclassification.training.results_tables import (
-    long_texts_table,
-    processor_kind,
-    quality_table,
-    speed_table,
-)
-from bert_textclassification.training.run_folder import RunFolder
+from bert_textclassification.training import readme, summary
+from bert_textclassification.training.export import model_card
+from bert_textclassification.training.results_tables import long_texts_table, processor_kind, quality_table, speed_table
+from bert_textclassification.training.runs import RunFolder
 
 
 def test_the_block_between_markers_is_found():
@@ -28,7 +24,7 @@ def test_an_unfinished_run_is_not_published(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     RunFolder("runs/half").record("exploration", {})
     with pytest.raises(UserError, match="lacks the stages deployment, fine_tuning, quantization_benchmark"):
-        report.publish("half")
+        model_card.publish("half")
 
 
 def test_sections_are_recorded_side_by_side(tmp_path):

@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 from test_job import TINY, base_dir, run_job  # noqa: F401 - the fixture is used by name
 from transformers import TrainerCallback
 
-from bert_textclassification.training import fine_tuning, stopping
-from bert_textclassification.training.checkpoints import COMPLETE, Checkpoints, is_complete, mark_complete
-from bert_textclassification.training.fine_tuning import fine_tune, made_from
-from bert_textclassification.training.model import find_base_model
+from bert_textclassification.training.fine_tuning import preemption
+from bert_textclassification.training.fine_tuning import run as fine_tuning
+from bert_textclassification.training.fine_tuning.checkpoints import COMPLETE, Checkpoints, is_complete, mark_complete
+from bert_textclassification.training.fine_tuning.run import fine_tune, made_from
+from bert_textclassification.training.modeling.classifier import find_base_model
 
 pytestmark = pytest.mark.slow
 
@@ -96,7 +97,7 @@ class AskAfter(TrainerCallback):
         self.step, self.evaluated = step, []
 
     def on_step_end(self, args, state, control, **kwargs):
-        stopping._request.asked = state.global_step == self.step
+        preemption._request.asked = state.global_step == self.step
 
     on_train_begin = on_step_end
 
@@ -111,10 +112,10 @@ def test_sigterm_breaks_an_evaluation_off_and_the_next_start_makes_up_for_it(
     step = unbroken.facts["best_step"] if step == "best" else step
     first, second = AskAfter(step), AskAfter(None)
     for _ in range(2):  # the second start is stopped in the evaluation that it makes up for
-        monkeypatch.setattr(stopping, "_request", stopping._Request())
+        monkeypatch.setattr(preemption, "_request", preemption._Request())
         with pytest.raises(SystemExit):
             fine_tune(config, tiny_splits, tmp_path / "model", checkpoints=tmp_path / "checkpoints", callbacks=[first])
-    monkeypatch.setattr(stopping, "_request", stopping._Request())
+    monkeypatch.setattr(preemption, "_request", preemption._Request())
     found = fine_tune(config, tiny_splits, tmp_path / "model", checkpoints=tmp_path / "checkpoints", callbacks=[second])
     assert first.evaluated == list(range(5, step, 5))
     assert second.evaluated == list(range(step, 61, 5))

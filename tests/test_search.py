@@ -10,12 +10,12 @@ import pytest
 from optuna.trial import TrialState
 
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.training import search as command
-from bert_textclassification.training.max_length import with_max_length
-from bert_textclassification.training.search import FINISHED, search, settings_of
-from bert_textclassification.training.search_report import best_trial, importances, training_command, trials_table
-from bert_textclassification.training.search_space import SearchSpace
-from bert_textclassification.training.search_trial import CURVE, REFUSED, is_hopeless, score
+from bert_textclassification.training.data_quality.max_length import with_max_length
+from bert_textclassification.training.tuning import study as command
+from bert_textclassification.training.tuning.objective import CURVE, REFUSED, is_hopeless, score
+from bert_textclassification.training.tuning.report import best_trial, importances, training_command, trials_table
+from bert_textclassification.training.tuning.space import SearchSpace
+from bert_textclassification.training.tuning.study import FINISHED, search, settings_of
 
 pytestmark = pytest.mark.slow
 
@@ -148,7 +148,7 @@ def test_what_was_interrupted_by_hand_is_tried_again(config, tiny_splits, tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("bert_textclassification.training.search_trial.int8_score", interrupted)
+        patched.setattr("bert_textclassification.training.tuning.objective.int8_score", interrupted)
         with pytest.raises(KeyboardInterrupt):
             search(config, tiny_splits, SPACE, 1, tmp_path)
     study = search(config, tiny_splits, SPACE, 1, tmp_path)
@@ -230,7 +230,7 @@ def test_an_interruption_says_how_to_go_on(tiny_base, tiny_data, tmp_path, monke
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bert_textclassification.training.search.load_splits", interrupted)
+    monkeypatch.setattr("bert_textclassification.training.tuning.study.load_splits", interrupted)
     (tmp_path / "space.yaml").write_text("integer: {layers: {low: 1, high: 2}}")
     data = ["--data", str(tiny_data), "--space", "space.yaml"]
     asked = ["--name", "x", *data, f"base_model={tiny_base}", "positive_label=very bad"]

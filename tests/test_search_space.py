@@ -6,9 +6,9 @@ import optuna
 import pytest
 
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.training import search_space
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
-from bert_textclassification.training.search_space import DEFAULT_SPACE, read_space, sagemaker_ranges
+from bert_textclassification.training.tuning import space as search_space
+from bert_textclassification.training.tuning.space import DEFAULT_SPACE, read_space, sagemaker_ranges
 
 
 def written(tmp_path, content):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bert_textclassification.training.evaluation import standard_error
-from bert_textclassification.training.selection import Evaluation, kept
+from bert_textclassification.training.evaluation.metrics import standard_error
+from bert_textclassification.training.fine_tuning.selection import Evaluation, kept
 
 
 def evaluations(*measured, error=0.02):

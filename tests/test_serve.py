@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S, wait_until
 
+from bert_textclassification.benchmarks.local_server import LocalServer
 from bert_textclassification.errors import UserError
 from bert_textclassification.serving.config import ServingConfig
-from bert_textclassification.serving.local_server import LocalServer
 from bert_textclassification.serving.predictor import Predictor
 
 SERVE = Path(__file__).resolve().parent.parent / "container/serve"

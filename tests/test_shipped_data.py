@@ -2,10 +2,10 @@
 
 import pytest
 
-from bert_textclassification.training.baseline import fit_baseline
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data import load_splits
-from bert_textclassification.training.duplicates import near_duplicates, normalise
+from bert_textclassification.training.data_quality.duplicates import near_duplicates, normalise
+from bert_textclassification.training.evaluation.baselines import fit_baseline
+from bert_textclassification.training.prepare import load_splits
 
 LABELS = ("escalate", "routine")
 TRIGGERS = (

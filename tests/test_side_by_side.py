@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from conftest import ROOT
 
+from bert_textclassification.benchmarks.local_server import LocalServer
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.serving.local_server import LocalServer
 
 SERVE = ROOT / "container/serve"
 JSON = {"Content-Type": "application/json"}

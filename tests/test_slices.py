@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bert_textclassification.training.plots import plot_slices
-from bert_textclassification.training.slices import (
+from bert_textclassification.training.evaluation.plots import plot_slices
+from bert_textclassification.training.evaluation.slices import (
     describe,
     holm,
     measure_slices,
@@ -16,7 +16,7 @@ from bert_textclassification.training.slices import (
     verdict,
     weak_slices,
 )
-from bert_textclassification.training.understanding import slices_of
+from bert_textclassification.training.evaluation.understanding import slices_of
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from bert_textclassification.serving.native_engine import NativeEngine, instructions
-from bert_textclassification.training.benchmark import single, torch_threads
-from bert_textclassification.training.fine_tuning import torch_logits
-from bert_textclassification.training.model import TextClassifier
-from bert_textclassification.training.native_export import export_native
+from bert_textclassification.benchmarks.latency import single, torch_threads
+from bert_textclassification.engines.native.engine import NativeEngine, instructions
+from bert_textclassification.training.fine_tuning.run import torch_logits
+from bert_textclassification.training.modeling.classifier import TextClassifier
+from bert_textclassification.training.modeling.native import export_native
 from bert_textclassification.training.timing import time_interleaved
 
 MEASURED = 8.0  # on SST-2 sentences, notebooks/results/sst2.json; other processors gain more or less

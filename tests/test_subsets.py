@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
-from bert_textclassification.training.subsets import _by_drawing, stands_out
+from bert_textclassification.training.evaluation.subsets import _by_drawing, stands_out
 
 
 def rows(right, inside, positive):

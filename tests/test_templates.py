@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bert_textclassification.training.templates import CHANGES, filled, problem_of
+from bert_textclassification.training.evaluation.behavioral.templates import CHANGES, filled, problem_of
 
 LISTS = {"name": ["Ann", "Bob", "Cy"], "thing": ["card", "lift"]}
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from bert_textclassification.training.text_damage import html_remains, markup, wrong_encoding, wrongly_decoded
+from bert_textclassification.training.data_quality.encoding import html_remains, markup, wrong_encoding, wrongly_decoded
 
 SOUND = [
     "Grüße aus Zürich – „schön“…",

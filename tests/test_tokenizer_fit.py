@@ -6,8 +6,7 @@ import pytest
 
 from bert_textclassification.serving.predictor import load_tokenizer
 from bert_textclassification.training.config import DEFAULT_BASE_MODEL
-from bert_textclassification.training.model import find_base_model
-from bert_textclassification.training.tokenizer_fit import (
+from bert_textclassification.training.data_quality.tokenization import (
     foreign_texts,
     length_table,
     token_lengths,
@@ -15,6 +14,7 @@ from bert_textclassification.training.tokenizer_fit import (
     unknown_and_broken,
     windows_of,
 )
+from bert_textclassification.training.modeling.classifier import find_base_model
 
 ENGLISH = ["The food was cold and nobody cared", "We will come back with all of our friends", "Gr8 film tbh, luv it!!!"]
 FOREIGN = {

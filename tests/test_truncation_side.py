@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bert_textclassification.serving.predictor import Predictor, load_tokenizer
-from bert_textclassification.training.fine_tuning import fine_tune, torch_logits
-from bert_textclassification.training.quantization import build_artifact
-from bert_textclassification.training.trainer import encode
+from bert_textclassification.training.export.build import build_artifact
+from bert_textclassification.training.fine_tuning.run import fine_tune, torch_logits
+from bert_textclassification.training.fine_tuning.trainer import encode
 
 pytestmark = pytest.mark.slow
 

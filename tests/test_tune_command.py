@@ -5,7 +5,7 @@ import yaml
 from conftest import ROOT
 from test_train_command import SETTINGS as TRAINING
 
-from bert_textclassification.training.search_space import DEFAULT_SPACE, read_space, sagemaker_ranges
+from bert_textclassification.training.tuning.space import DEFAULT_SPACE, read_space, sagemaker_ranges
 from ops import tune
 from ops.config_file import read
 from ops.sagemaker_settings import Clients

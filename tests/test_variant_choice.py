@@ -7,9 +7,11 @@ import shutil
 
 import pytest
 
-from bert_textclassification.artifact import PASSED, Artifact, Processor
+from bert_textclassification.artifact.manifest import PASSED, Artifact, Processor
+from bert_textclassification.engines import processor
+from bert_textclassification.engines.native import engine as native_engine
 from bert_textclassification.errors import ArtifactError
-from bert_textclassification.serving import native_engine, processor, variant_choice
+from bert_textclassification.serving import variant_choice
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.serving.variant_choice import variant_for_this_machine
 

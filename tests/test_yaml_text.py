@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.training.command_settings import parse_settings
-from bert_textclassification.training.yaml_text import read_yaml
+from bert_textclassification.training.command_line import parse_settings
+from bert_textclassification.training.settings.yaml_text import read_yaml
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from bert_textclassification import __version__
 from bert_textclassification.errors import RequestError
-from bert_textclassification.serving import openapi
 from bert_textclassification.serving.config import ServingConfig
+from bert_textclassification.serving.http import openapi
+from bert_textclassification.serving.http.routes import UNMATCHED, Call, Reply, Service, View, json_reply, refusal
 from bert_textclassification.serving.predictor import Predictor
-from bert_textclassification.serving.service import UNMATCHED, Call, Reply, Service, View, json_reply, refusal
 
 log = logging.getLogger(__name__)
 

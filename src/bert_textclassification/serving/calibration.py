@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_textclassification.artifact import ExitScale
-from bert_textclassification.serving.engine import Outputs
+from bert_textclassification.artifact.manifest import ExitScale
+from bert_textclassification.engines.base import Outputs
 
 
 def margins(logits: NDArray[np.float32]) -> NDArray[np.float64]:

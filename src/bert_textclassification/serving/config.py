@@ -10,7 +10,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bert_textclassification.errors import ConfigurationError, RequestError
-from bert_textclassification.serving.csv_texts import Column
+from bert_textclassification.serving.protocols.csv_texts import Column
 
 MEBIBYTE = 1024 * 1024
 LARGEST_PAYLOAD_MB = 100  # of batch transform

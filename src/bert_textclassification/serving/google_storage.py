@@ -6,13 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_textclassification.errors import ArtifactError
-from bert_textclassification.serving.archive import (
-    MAX_MEMBERS,
-    MAX_MODEL_BYTES,
-    SUFFIXES,
-    in_fresh_folder,
-    safe_parts,
-)
+from bert_textclassification.serving.archive import MAX_MEMBERS, MAX_MODEL_BYTES, SUFFIXES, in_fresh_folder, safe_parts
 
 ELSEWHERE = "copy the model to a folder and set MODEL_DIR to that"
 

@@ -15,11 +15,11 @@ from typing import Literal, get_args
 import numpy as np
 from tokenizers import Tokenizer
 
-from bert_textclassification.artifact import Artifact, TruncationSide
+from bert_textclassification.artifact.manifest import Artifact, TruncationSide
+from bert_textclassification.engines.base import Turn, at_once, load_engine
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.cache import AnswerCache
 from bert_textclassification.serving.calibration import calibrated_log_odds
-from bert_textclassification.serving.engine import Turn, at_once, load_engine
 from bert_textclassification.serving.variant_choice import variant_for_this_machine
 
 Truncation = Literal["truncate", "windows", "error"]

@@ -12,12 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from bert_textclassification.artifact import PASSED, Artifact, Manifest, Variant
+from bert_textclassification.artifact.manifest import PASSED, Artifact, Manifest, Variant
+from bert_textclassification.engines import processor
+from bert_textclassification.engines.base import Engine, load_engine
+from bert_textclassification.engines.native.engine import instructions, read_architecture
 from bert_textclassification.errors import EngineUnavailableError, UserError
-from bert_textclassification.serving import processor
-from bert_textclassification.serving.engine import Engine, load_engine
 from bert_textclassification.serving.logs import configuration
-from bert_textclassification.serving.native_engine import instructions, read_architecture
 
 log = logging.getLogger(__name__)
 BUDGET_S = 0.1  # for each variant

@@ -20,7 +20,7 @@ from pydantic import (
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.labels import label_of
-from bert_textclassification.training.wrong_values import number_or_text, one_sentence
+from bert_textclassification.training.settings.wrong_values import number_or_text, one_sentence
 
 _ROOM_BYTES = 1_000_000
 FEWEST_TOKENS = 8  # of max_length

@@ -22,16 +22,16 @@ import papermill
 from pydantic import ValidationError
 
 from bert_textclassification.errors import ConfigurationError, UserError
-from bert_textclassification.training import command
-from bert_textclassification.training.command_settings import OPTIONS, parse_settings
+from bert_textclassification.training.command_line import OPTIONS, parse_settings
 from bert_textclassification.training.config import DEFAULT_BASE_MODEL, TrainingConfig
-from bert_textclassification.training.notebook_parameters import NotebookParameters
-from bert_textclassification.training.notebook_run import execute
-from bert_textclassification.training.paths import REPOSITORY, SERVE, absolute_paths
-from bert_textclassification.training.prices import read_prices
-from bert_textclassification.training.run_folder import RunFolder
+from bert_textclassification.training.notebooks.parameters import NotebookParameters
+from bert_textclassification.training.notebooks.run import execute
+from bert_textclassification.training.runs import RunFolder
+from bert_textclassification.training.settings import command
+from bert_textclassification.training.settings.paths import REPOSITORY, SERVE, absolute_paths
+from bert_textclassification.training.settings.prices import read_prices
+from bert_textclassification.training.settings.wrong_values import one_sentence
 from bert_textclassification.training.summary import summary_line, summary_table
-from bert_textclassification.training.wrong_values import one_sentence
 
 STAGES = {  # of results.json, by the notebook that records them
     "01_exploration": "exploration",

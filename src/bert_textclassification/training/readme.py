@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import AliasChoices
 
+from bert_textclassification.benchmarks.ladder.tables import LADDER, ladder_section
+from bert_textclassification.benchmarks.load.report import TARGETS
 from bert_textclassification.errors import UserError
 from bert_textclassification.serving.config import ServingConfig
-from bert_textclassification.training.ladder_tables import LADDER, ladder_section
-from bert_textclassification.training.load_report import TARGETS
 from bert_textclassification.training.results_tables import (
     long_texts_table,
     luck_table,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bert_textclassification.artifact import PASSED
+from bert_textclassification.artifact.manifest import PASSED
 from bert_textclassification.training.tables import FIGURES, figure, int8_row, percent
 
 _HEADER = (

@@ -1,0 +1,106 @@
+"""Fine-tuning as this project does it against the Trainer's defaults: same data, steps, batch size and schedule.
+
+    python -m bert_textclassification.benchmarks.fine_tuning --data sms_spam.csv --name sms_spam epochs=2
+
+Both run to the end, in turn, once with every seed. Writes `notebooks/results/fine_tuning/<name>.json`; the last line of
+stdout is the same as one JSON object.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer, TrainingArguments
+
+from bert_textclassification.benchmarks.targets import Target
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training.command_line import parse_settings
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.evaluation.metrics import accuracy
+from bert_textclassification.training.evaluation.thresholds import labels_of
+from bert_textclassification.training.fine_tuning.run import FineTuned, evaluate_splits, fine_tune
+from bert_textclassification.training.fine_tuning.trainer import FineTuningTrainer
+from bert_textclassification.training.prepare import Splits, load_splits
+from bert_textclassification.training.readme import FINE_TUNING, fine_tuning_table
+from bert_textclassification.training.settings import command
+from bert_textclassification.training.timing import machine, median_with_range
+
+OURS, DEFAULTS = "this project", "the Trainer's defaults"
+TARGET = Target("gain", "speed of fine-tuning over the Trainer's defaults", 2, is_lower_bound=True)
+_NEVER = 10**6
+_LEFT_AS_THEY_ARE = ("bf16", "optim")
+
+
+class DefaultTrainer(Trainer):
+    """A Trainer whose arguments that bear on speed are the library's defaults."""
+
+    def __init__(self, *, args: TrainingArguments, **others: Any) -> None:
+        defaults = TrainingArguments(output_dir=str(args.output_dir), use_cpu=args.use_cpu)
+        for name in _LEFT_AS_THEY_ARE:
+            setattr(args, name, getattr(defaults, name))
+        super().__init__(args=args, **others)
+
+
+def compare(config: TrainingConfig, splits: Splits, seeds: int) -> dict[str, Any]:
+    """Fine-tune with both, with `seeds` seeds, and return seconds, steps and test accuracy of every run.
+
+    Raises:
+        ConfigurationError: a setting asks for what the Trainer by itself does not do.
+    """
+    if config.r_drop or config.layer_decay != 1:
+        raise ConfigurationError("The Trainer's defaults know no r_drop and no layer_decay; leave both out to compare.")
+    runs = []
+    for seed in range(seeds):
+        own = config.model_copy(update={"seed": config.seed + seed, "early_stopping_patience": _NEVER})
+        for name, kind in ((DEFAULTS, DefaultTrainer), (OURS, FineTuningTrainer)):
+            with tempfile.TemporaryDirectory(prefix="fine-tuning-benchmark-") as folder:
+                runs.append({"kind": name} | _run(fine_tune(own, splits, Path(folder), kind), splits))
+    seconds = {name: [run["seconds"] for run in runs if run["kind"] == name] for name in (DEFAULTS, OURS)}
+    gain = median_with_range([a / b for a, b in zip(seconds[DEFAULTS], seconds[OURS], strict=True)])
+    return {
+        "machine": machine(),
+        "train_rows": len(splits.train),
+        "config": config.model_dump(exclude={"data"}),
+        "runs": runs,
+        "gain": gain,
+        "target": TARGET.line(gain["value"]),
+    }
+
+
+def _run(fine_tuned: FineTuned, splits: Splits) -> dict[str, Any]:
+    evaluated = evaluate_splits(fine_tuned, fine_tuned.model(), splits)
+    return {
+        "seed": fine_tuned.config.seed,
+        "steps": fine_tuned.facts["steps"],
+        "seconds": fine_tuned.facts["train_seconds"],
+        "precision": fine_tuned.facts["precision"],
+        "accuracy": {name: accuracy(split.targets, labels_of(split.reference)) for name, split in evaluated.items()},
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compare as the command line asks; return the exit status."""
+    parser = argparse.ArgumentParser(prog="fine_tuning_benchmark", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", required=True, help="labelled texts: a file or a folder")
+    parser.add_argument("--name", required=True, help="name of the results' file")
+    parser.add_argument("--seeds", type=int, default=3, help="how often both run")
+    parser.add_argument("settings", nargs="*", metavar="name=value", help="fields of TrainingConfig")
+    asked = parser.parse_args(arguments)
+    return command.run(lambda: _write(asked))
+
+
+def _write(asked: argparse.Namespace) -> None:
+    config = TrainingConfig.of({"data": asked.data} | parse_settings(asked.settings))
+    results = compare(config, load_splits(config), asked.seeds)
+    FINE_TUNING.mkdir(parents=True, exist_ok=True)
+    (FINE_TUNING / f"{asked.name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(fine_tuning_table(results))
+    print(results["target"])
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

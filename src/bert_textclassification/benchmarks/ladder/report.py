@@ -1,0 +1,147 @@
+"""Run the ladder, hold it against its targets, and publish it.
+
+    python -m bert_textclassification.benchmarks.ladder.report --artifact runs/sst2/model --data test.csv
+
+Writes `notebooks/results/ladder.json` and its picture and brings the README up to date; the last line of stdout is the
+same as one JSON object. Where the machine is too noisy for a comparison it says so below the table of the rungs, with
+status 1, and writes nothing.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.benchmarks.ladder.run import climb
+from bert_textclassification.benchmarks.ladder.serving_gains import (
+    bulk_gain,
+    bulk_gain_over_http,
+    cache_gain,
+    seconds_to_first_prediction,
+)
+from bert_textclassification.benchmarks.ladder.stages import ALL_CORES, EARLY, INT8
+from bert_textclassification.benchmarks.ladder.tables import LADDER, rungs_table, targets_table
+from bert_textclassification.benchmarks.targets import Target
+from bert_textclassification.errors import NoisyMachineError
+from bert_textclassification.training import readme
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.tables import read_tables
+from bert_textclassification.training.evaluation import plots
+from bert_textclassification.training.settings import command
+
+TARGETS = (
+    Target("int8_over_torch", "int8 over FP32 in torch, both unpadded, on one core", 5.5, is_lower_bound=True),
+    Target("int8_agreement", "share of texts with the same label in int8 as in FP32", 0.985, is_lower_bound=True),
+    Target("int8_loss_points", "accuracy that int8 loses on test, points", 0.5),
+    Target("early_over_torch", "with the early exit, over FP32 in torch, unpadded", 8, is_lower_bound=True),
+    Target("early_over_int8", "the early exit over int8 without it", 1.5, is_lower_bound=True),
+    Target("early_loss_points", "accuracy that the early exit loses on test, points", 0.3),
+    Target("ladder", "the default over BERT-base padded to 128, per core, no cache", 150, is_lower_bound=True),
+    Target(
+        "bulk", "10,000 different texts in bulk over one at a time, in process, same scores", 1.5, is_lower_bound=True
+    ),
+    Target("bulk_over_http", "the same in one request over a request each", 1.5, is_lower_bound=True),
+    Target("all_cores", "what a core answers when all work in one process, over one alone", 0.95, is_lower_bound=True),
+    Target("first_prediction_seconds", "artifact to first prediction, imports included, files cached, s", 0.5),
+)
+
+
+def measure(artifact: Artifact, texts: list[str], sample: int, rounds: int) -> dict[str, Any]:
+    """Return the ladder with what is measured beside it and the targets, reached or missed.
+
+    Raises:
+        ArtifactError: the artifact lacks the native variant.
+        NoisyMachineError: the rounds differ too much to compare the rungs, whose table is printed all the same.
+    """
+    ladder = climb(artifact, texts, sample, rounds)
+    print(rungs_table(ladder))
+    if ladder["noise"]:
+        raise NoisyMachineError(ladder["noise"])
+    ladder |= {
+        "bulk": bulk_gain(artifact, texts),
+        "bulk_over_http": bulk_gain_over_http(artifact, texts),
+        "first_prediction_seconds": seconds_to_first_prediction(artifact),
+        "cache": cache_gain(artifact, texts, rounds),
+    }
+    return ladder | {"targets": judged(ladder, artifact)}
+
+
+def judged(ladder: dict[str, Any], artifact: Artifact) -> list[dict[str, Any]]:
+    """Return each target that the artifact has a figure for, with the figure, its range over rounds, and a verdict."""
+    found = figures(ladder, artifact)
+    return [
+        {"meaning": target.meaning, "wanted": target.wanted(), **found[target.figure]}
+        | {"verdict": target.verdict(found[target.figure]["value"])}
+        for target in TARGETS
+        if target.figure in found
+    ]
+
+
+def figures(ladder: dict[str, Any], artifact: Artifact) -> dict[str, dict[str, float]]:
+    """Return the figures of the targets: value, and low and high where there are rounds."""
+    rows = {row["name"]: row for row in ladder["rungs"]}
+    variants = artifact.manifest.variants
+    test = {name: variant.accuracy["test"] for name, variant in variants.items()}
+    found = {
+        "int8_over_torch": rows[INT8]["speedup_over_torch"],
+        "int8_agreement": {"value": variants[INT8].agreement["test"]},
+        "int8_loss_points": {"value": 100 * (test["fp32"] - test[INT8])},
+        "ladder": rows[ladder["default_variant"]]["speedup"],
+        "bulk": ladder["bulk"],
+        "bulk_over_http": ladder["bulk_over_http"],
+        "all_cores": rows[ALL_CORES]["speedup_over_int8"],
+        "first_prediction_seconds": ladder["first_prediction_seconds"],
+    }
+    if EARLY in rows:
+        found |= {
+            "early_over_torch": rows[EARLY]["speedup_over_torch"],
+            "early_over_int8": rows[EARLY]["speedup_over_int8"],
+            "early_loss_points": {"value": 100 * (test["fp32"] - test[EARLY])},
+        }
+    return {name: {key: one[key] for key in ("value", "low", "high") if key in one} for name, one in found.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and publish as the command line asks; return the exit status."""
+    asked = _parser().parse_args(arguments)
+    return command.run(lambda: _run(asked))
+
+
+def _run(asked: argparse.Namespace) -> None:
+    artifact = Artifact.load(asked.artifact)
+    ladder = measure(artifact, test_texts(asked.data), asked.texts, asked.rounds)
+    publish(ladder, asked.output)
+    print(targets_table(ladder))
+    print(json.dumps(ladder))
+
+
+def test_texts(data: str) -> list[str]:
+    """Return the texts of the test split at `data`, or of the one file it is."""
+    tables = read_tables(TrainingConfig.of({"data": data}))
+    texts: list[str] = tables.get("test", tables["train"])["text"].tolist()
+    return texts
+
+
+def publish(ladder: dict[str, Any], folder: Path) -> None:
+    """Write the results and their picture to `folder`, and the README's section where it is the README's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plots.plot_ladder(ladder["rungs"]).savefig(folder / "ladder.png", dpi=120)
+    (folder / LADDER).write_text(json.dumps(ladder, indent=2) + "\n", encoding="utf-8")
+    if folder == readme.RESULTS:
+        readme.update()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ladder", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--artifact", default="runs/demo/model", help="folder of the artifact")
+    parser.add_argument("--data", required=True, help="labelled texts: a file, or a folder with a test split")
+    parser.add_argument("--texts", type=int, default=100, help="texts that every rung answers in a round")
+    parser.add_argument("--rounds", type=int, default=5, help="times that every rung answers them")
+    parser.add_argument("--output", type=Path, default=readme.RESULTS, help="folder of the results")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

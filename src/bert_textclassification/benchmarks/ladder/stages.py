@@ -1,0 +1,177 @@
+"""The rungs of the ladder: ways to answer texts, from BERT-base in FP32 padded to 128 tokens to what is served.
+
+A rung imports what it needs when it is loaded, because its resident memory is measured in a process of its own:
+
+    echo "a joy" | python -m bert_textclassification.benchmarks.ladder.stages runs/sst2/model int8    # bytes
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.engines.native.engine import Architecture, read_architecture
+from bert_textclassification.errors import ArtifactError
+from bert_textclassification.serving.predictor import Predictor, load_tokenizer
+
+Answer = Callable[[str], Any]
+PADDED_BASE, TORCH, ALL_CORES, CACHED = "torch base, padded", "torch", "int8, all cores", "answer cache"
+REFERENCE, INT8, EARLY, STUDENT = "fp32", "int8", "int8_early", "int8_student"
+SERVED = {
+    REFERENCE: "FP32 in ONNX Runtime",
+    "int8_onnx": "int8 in ONNX Runtime",
+    INT8: "int8 in the native engine",
+    EARLY: "int8 in the native engine, clear texts answered by an early exit",
+    STUDENT: "int8 in the native engine, a distilled student",
+}
+PADDED_TO = 128  # tokens, as in the recipe of 2020
+CACHE_TEXTS = 100_000
+_WORDS, _POSITIONS = 30_522, 512  # of BERT's vocabulary and table
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to answer texts.
+
+    Attributes:
+        name: for tables and for the command line.
+        note: what it is, in a few words.
+        load: makes the function that answers one text.
+        shape: of the encoder.
+        disk_bytes: of the model file; of random weights, what they would take.
+        variant: of the artifact, whose accuracy and agreement it has; None for random weights.
+        padded: tokens that every text is padded to; 0 for none.
+        threads: that answer texts side by side.
+    """
+
+    name: str
+    note: str
+    load: Callable[[], Answer]
+    shape: Architecture
+    disk_bytes: int
+    variant: str | None = None
+    padded: int = 0
+    threads: int = 1
+
+
+def rungs(artifact: Artifact, cores: int) -> list[Rung]:
+    """Return the rungs that this artifact has, from the slowest on.
+
+    Raises:
+        ArtifactError: it lacks the native variant.
+    """
+    if "int8" not in artifact.manifest.variants:
+        reason = artifact.manifest.not_built.get("int8", "")
+        raise ArtifactError(f"{artifact.folder} has no variant int8 for the native engine. {reason}")
+    own = read_architecture(artifact.model_path("int8"))
+    found = [*_torch_rungs(artifact, own), *_served_rungs(artifact, own, cores)]
+    default = artifact.manifest.default_variant
+    plain = next(rung for rung in found if rung.name == default)
+    note = f"{default}, the default, with the answer cache, on a Zipf-distributed stream"
+    load = served_answer(artifact, default, CACHE_TEXTS)
+    return [*found, replace(plain, name=CACHED, note=note, load=load)]
+
+
+def _torch_rungs(artifact: Artifact, own: Architecture) -> list[Rung]:
+    base, distil = _bert(12, own), _bert(6, own)
+    kinds: list[tuple[str, str, Architecture, str | None, int]] = [
+        (PADDED_BASE, f"BERT-base size, FP32 in torch, padded to {PADDED_TO}", base, None, PADDED_TO),
+        ("torch base", "BERT-base size, FP32 in torch, not padded", base, None, 0),
+        ("torch distil", "DistilBERT size, FP32 in torch, not padded", distil, None, 0),
+        (TORCH, f"this model's size ({own.layers} x {own.hidden}), FP32 in torch, not padded", own, REFERENCE, 0),
+    ]
+    return [
+        Rung(name, note, partial(torch_answer, artifact, shape, padded), shape, 4 * parameters(shape), variant, padded)
+        for name, note, shape, variant, padded in kinds
+    ]
+
+
+def _served_rungs(artifact: Artifact, own: Architecture, cores: int) -> Iterator[Rung]:
+    for name, note in SERVED.items():
+        if name not in artifact.manifest.variants:
+            continue
+        size = artifact.manifest.variants[name].size_bytes
+        shape = read_architecture(artifact.model_path(name)) if name == STUDENT else own
+        rung = Rung(name, note, served_answer(artifact, name), shape, size, name)
+        yield rung
+        if name == INT8:
+            yield replace(rung, name=ALL_CORES, note=f"int8 in the native engine, {cores} threads", threads=cores)
+
+
+def served_answer(artifact: Artifact, variant: str, cache_texts: int = 0) -> Callable[[], Answer]:
+    """Return what loads a variant as the server does: text in, prediction out."""
+
+    def load() -> Answer:
+        predictor = Predictor(artifact, variant, cache_texts=cache_texts)
+        return lambda text: predictor.predict([text])
+
+    return load
+
+
+def torch_answer(artifact: Artifact, shape: Architecture, padded: int = 0) -> Answer:
+    """Return an FP32 model of `shape` in torch with random weights, which the time does not depend on."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from bert_textclassification.training.modeling.classifier import TextClassifier
+
+    config = BertConfig(
+        vocab_size=shape.words,
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=shape.expanded,
+        max_position_embeddings=shape.positions,
+    )
+    model = TextClassifier(BertModel(config, add_pooling_layer=False), dropout=0.0).eval()
+    tokenizer = load_tokenizer(artifact.tokenizer_path(), padded or artifact.manifest.max_length)
+    if padded:
+        tokenizer.enable_padding(length=padded)
+
+    def answer(text: str) -> Any:
+        encoded = tokenizer.encode(text)
+        with torch.inference_mode():
+            return model(torch.tensor([encoded.ids]), torch.tensor([encoded.attention_mask])).logits.softmax(dim=-1)
+
+    return answer
+
+
+def operations(shape: Architecture, tokens: int) -> int:
+    """Return the additions and multiplications of a text in the products of weights and of attention."""
+    weights = 4 * shape.hidden**2 + 2 * shape.hidden * shape.expanded
+    return 2 * shape.layers * tokens * (weights + 2 * tokens * shape.hidden)
+
+
+def parameters(shape: Architecture) -> int:
+    """Return how many numbers the encoder has."""
+    layer = 4 * shape.hidden**2 + 2 * shape.hidden * shape.expanded + 9 * shape.hidden + shape.expanded
+    return (shape.words + shape.positions + 4) * shape.hidden + shape.layers * layer
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _bert(layers: int, own: Architecture) -> Architecture:
+    return own.model_copy(
+        update={"layers": layers, "hidden": 768, "heads": 12, "expanded": 3072, "words": max(_WORDS, own.words)}
+        | {"positions": max(_POSITIONS, own.positions), "after": (layers,)}
+    )
+
+
+def main(folder: str, name: str) -> None:
+    """Load a rung, answer the texts on standard input, and print the resident memory in bytes."""
+    answer = next(rung for rung in rungs(Artifact.load(folder), cores=1) if rung.name == name).load()
+    for line in sys.stdin:
+        answer(line.rstrip("\n"))
+    print(resident_bytes())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""The native engine and its kernels in C, one file for each instruction set."""

@@ -1,0 +1,347 @@
+/* The Python module: weights in from buffers, token ids in, logits out. Everything is checked here and nothing in the
+ * kernels, so that no file and no request can make them read what is not theirs. */
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "encoder.h"
+
+enum { HUGE_PAGE = 2 << 20 };
+
+typedef struct Workspace {
+    struct Workspace *next;
+    size_t size;
+} Workspace;
+
+typedef struct {
+    PyObject_HEAD
+    Encoder encoder;
+    Encode *encode;
+    Workspace *free; /* guarded by Python's lock */
+    char *memory, *unused; /* one block for all weights, on huge pages where there are any */
+} Object;
+
+size_t encoder_workspace(const Encoder *e, int rows, int texts, int longest) {
+    size_t widest = e->expanded > 3 * e->hidden ? e->expanded : 3 * e->hidden, padded = (longest + 15) / 16 * 16;
+    size_t floats = rows * (2 * (size_t)e->hidden + widest) + padded * (e->hidden / e->heads + 4) + 2 * (size_t)rows;
+    return 4 * (floats + 2 * (size_t)texts) + rows * widest;
+}
+
+/* ---- weights */
+
+static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static void *take(Object *self, size_t bytes) {
+    char *start = self->unused;
+    self->unused += rounded(bytes);
+    return start;
+}
+
+static size_t linear_bytes(size_t outputs, size_t inputs) { return rounded(outputs * inputs) + 3 * rounded(4 * outputs); }
+
+static size_t weight_bytes(const Encoder *e) {
+    size_t hidden = e->hidden, expanded = e->expanded, norm = 2 * rounded(4 * hidden);
+    size_t layer = linear_bytes(3 * hidden, hidden) + linear_bytes(hidden, hidden) + linear_bytes(expanded, hidden) +
+                   linear_bytes(hidden, expanded) + 2 * norm;
+    size_t embeddings = rounded(e->words * hidden) + rounded(4 * e->words) + rounded(4 * e->positions * hidden) + norm;
+    return embeddings + e->layers * layer + e->exits * (rounded(8 * hidden) + rounded(8)) + 2 * rounded(e->layers * sizeof(Layer));
+}
+
+static int allocate(Object *self, size_t bytes) {
+    void *memory = NULL;
+    size_t size = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    if (posix_memalign(&memory, HUGE_PAGE, size)) {
+        PyErr_NoMemory();
+        return -1;
+    }
+#if defined(MADV_HUGEPAGE)
+    (void)madvise(memory, size, MADV_HUGEPAGE); /* a wish: without them it is a little slower */
+#endif
+    self->memory = self->unused = memory;
+    return 0;
+}
+
+/* Copy item `index` of a sequence of buffers, which must have `bytes` bytes, into the block. */
+static void *copied(Object *self, PyObject *buffers, Py_ssize_t index, size_t bytes) {
+    Py_buffer view;
+    PyObject *item = PySequence_GetItem(buffers, index);
+    if (item == NULL) return NULL;
+    int failed = PyObject_GetBuffer(item, &view, PyBUF_C_CONTIGUOUS);
+    Py_DECREF(item);
+    if (failed) return NULL;
+    void *to = NULL;
+    if ((size_t)view.len != bytes)
+        PyErr_Format(PyExc_ValueError, "tensor %zd has %zd bytes where the configuration asks for %zu", index, view.len, bytes);
+    else
+        to = memcpy(take(self, bytes), view.buf, bytes);
+    PyBuffer_Release(&view);
+    return to;
+}
+
+static int read_norm(Object *self, PyObject *buffers, Py_ssize_t *next, Norm *norm) {
+    size_t bytes = 4 * (size_t)self->encoder.hidden;
+    if ((norm->weight = copied(self, buffers, (*next)++, bytes)) == NULL) return -1;
+    return (norm->bias = copied(self, buffers, (*next)++, bytes)) == NULL ? -1 : 0;
+}
+
+/* [outputs, inputs] to panels, and the sums of the rows. */
+static int read_linear(Object *self, PyObject *buffers, Py_ssize_t *next, int outputs, int inputs, Linear *w) {
+    Py_buffer view;
+    PyObject *item = PySequence_GetItem(buffers, *next);
+    if (item == NULL) return -1;
+    int failed = PyObject_GetBuffer(item, &view, PyBUF_C_CONTIGUOUS);
+    Py_DECREF(item);
+    if (failed) return -1;
+    if (view.len != (Py_ssize_t)outputs * inputs) {
+        PyErr_Format(PyExc_ValueError, "tensor %zd has %zd bytes where the configuration asks for %d", *next, view.len, outputs * inputs);
+        PyBuffer_Release(&view);
+        return -1;
+    }
+    *next += 1;
+    w->outputs = outputs;
+    w->inputs = inputs;
+    w->packed = take(self, (size_t)outputs * inputs);
+    w->row_sum = take(self, 4 * (size_t)outputs);
+    const int8_t *from = view.buf;
+    for (int row = 0; row < outputs; row++, from += inputs) {
+        int8_t *to = w->packed + (size_t)(row / PANEL) * PANEL * inputs + row % PANEL * 4;
+        int32_t sum = 0;
+        for (int k = 0; k < inputs; k += 4, to += PANEL * 4) memcpy(to, from + k, 4);
+        for (int k = 0; k < inputs; k++) sum += from[k];
+        w->row_sum[row] = (float)sum;
+    }
+    PyBuffer_Release(&view);
+    if ((w->scale = copied(self, buffers, (*next)++, 4 * (size_t)outputs)) == NULL) return -1;
+    if ((w->bias = copied(self, buffers, (*next)++, 4 * (size_t)outputs)) == NULL) return -1;
+    for (int row = 0; row < outputs; row++) w->row_sum[row] *= w->scale[row];
+    return 0;
+}
+
+static int read_weights(Object *self, PyObject *buffers) {
+    Encoder *e = &self->encoder;
+    size_t hidden = e->hidden, words = e->words;
+    Py_ssize_t next = 0;
+    if ((e->word = copied(self, buffers, next++, words * hidden)) == NULL) return -1;
+    if ((e->word_scale = copied(self, buffers, next++, 4 * words)) == NULL) return -1;
+    if ((e->position = copied(self, buffers, next++, 4 * e->positions * hidden)) == NULL) return -1;
+    if (read_norm(self, buffers, &next, &e->embedding_norm)) return -1;
+    e->layer = take(self, e->layers * sizeof(Layer));
+    for (int i = 0; i < e->layers; i++) {
+        Layer *layer = &e->layer[i];
+        if (read_linear(self, buffers, &next, 3 * e->hidden, e->hidden, &layer->query_key_value)) return -1;
+        if (read_linear(self, buffers, &next, e->hidden, e->hidden, &layer->attention_output)) return -1;
+        if (read_norm(self, buffers, &next, &layer->attention_norm)) return -1;
+        if (read_linear(self, buffers, &next, e->expanded, e->hidden, &layer->expand)) return -1;
+        if (read_linear(self, buffers, &next, e->hidden, e->expanded, &layer->contract)) return -1;
+        if (read_norm(self, buffers, &next, &layer->output_norm)) return -1;
+    }
+    for (int i = 0; i < e->exits; i++) {
+        if ((e->head[i].weight = copied(self, buffers, next++, 8 * hidden)) == NULL) return -1;
+        if ((e->head[i].bias = copied(self, buffers, next++, 8)) == NULL) return -1;
+    }
+    return 0;
+}
+
+static const char *problem_of(const Encoder *e) {
+    if (e->layers < 1 || e->layers > 96 || e->words < 1 || e->words > 1 << 21) return "layers or words out of range";
+    if (e->positions < 1 || e->positions > 1 << 14) return "positions out of range";
+    if (e->hidden < PANEL || e->hidden > 4096 || e->hidden % PANEL) return "hidden must be a multiple of 64";
+    if (e->expanded < PANEL || e->expanded > 16384 || e->expanded % PANEL) return "expanded must be a multiple of 64";
+    if (e->heads < 1 || e->hidden % e->heads || e->hidden / e->heads % 32) return "a head must be a multiple of 32 wide";
+    if (e->exits < 1 || e->exits > MAX_EXITS) return "there must be 1 to 4 classification layers";
+    for (int i = 0; i < e->exits; i++)
+        if (e->head[i].after <= (i ? e->head[i - 1].after : 0)) return "the classification layers must be in order";
+    return e->head[e->exits - 1].after == e->layers ? NULL : "a classification layer must follow the last layer";
+}
+
+/* ---- the type */
+
+static PyObject *encoder_new(PyTypeObject *type, PyObject *args, PyObject *names) {
+    static char *keywords[] = {"layers", "hidden", "heads", "expanded", "words", "positions", "epsilon", "after", "tensors", "instructions", NULL};
+    Encoder e = {0};
+    PyObject *after, *tensors;
+    const char *instructions;
+    double epsilon;
+    if (!PyArg_ParseTupleAndKeywords(args, names, "iiiiiidOOs", keywords, &e.layers, &e.hidden, &e.heads, &e.expanded,
+                                     &e.words, &e.positions, &epsilon, &after, &tensors, &instructions))
+        return NULL;
+    e.epsilon = (float)epsilon;
+    Py_ssize_t exits = PySequence_Size(after);
+    if (exits < 0) return NULL;
+    for (e.exits = 0; e.exits < exits && e.exits < MAX_EXITS; e.exits++) {
+        PyObject *item = PySequence_GetItem(after, e.exits);
+        if (item == NULL) return NULL;
+        e.head[e.exits].after = (int)PyLong_AsLong(item);
+        Py_DECREF(item);
+        if (PyErr_Occurred()) return NULL;
+    }
+    const char *problem = exits > MAX_EXITS ? "there are too many classification layers" : problem_of(&e);
+    if (problem) {
+        PyErr_SetString(PyExc_ValueError, problem);
+        return NULL;
+    }
+    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Object *self = (Object *)alloc(type, 0);
+    if (self == NULL) return NULL;
+    self->encoder = e;
+    self->encode = encode_portable;
+#if defined(__x86_64__)
+    if (!strcmp(instructions, "avx512_vnni")) self->encode = encode_avx512_vnni;
+    if (!strcmp(instructions, "avx2")) self->encode = encode_avx2;
+#endif
+    if (allocate(self, weight_bytes(&e)) || read_weights(self, tensors)) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static void encoder_dealloc(PyObject *object) {
+    Object *self = (Object *)object;
+    for (Workspace *next; self->free; self->free = next) {
+        next = self->free->next;
+        free(self->free);
+    }
+    free(self->memory);
+    PyTypeObject *type = Py_TYPE(object);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(object);
+    Py_DECREF(type);
+}
+
+/* Take a workspace that another call has left, or a new one; they are kept because new memory has to be mapped. */
+static Workspace *workspace_of(Object *self, size_t size) {
+    Workspace *found = self->free;
+    if (found) self->free = found->next;
+    if (found && found->size >= size) return found;
+    free(found);
+    size_t all = (sizeof(Workspace) + 63) / 64 * 64 + size + size / 4;
+    found = aligned_alloc(64, (all + 63) / 64 * 64);
+    if (found) found->size = size + size / 4;
+    return found;
+}
+
+static const char *check(const Encoder *e, Batch *batch, Py_buffer *ids, Py_buffer *lengths, Py_buffer *logits,
+                         Py_buffer *left_at, Py_buffer *margins) {
+    batch->rows = (int)(ids->len / 4);
+    batch->texts = (int)(lengths->len / 4);
+    if (ids->len > 1 << 24) return "too many tokens in one call";
+    if (logits->len != 8 * (Py_ssize_t)batch->texts || left_at->len != 4 * (Py_ssize_t)batch->texts)
+        return "logits must be float32 [texts, 2] and left_at int32 [texts]";
+    if (margins->len != 4 * (Py_ssize_t)(e->exits - 1)) return "there must be a margin for each but the last exit";
+    batch->ids = ids->buf, batch->lengths = lengths->buf, batch->logits = logits->buf;
+    batch->left_at = left_at->buf, batch->margins = margins->buf;
+    int64_t total = 0;
+    for (int i = 0; i < batch->texts; i++) {
+        int length = batch->lengths[i];
+        if (length < 1 || length > e->positions) return "a text has no token or more than the model reads";
+        if (length > batch->longest) batch->longest = length;
+        total += length;
+    }
+    if (total != batch->rows) return "the lengths do not add up to the number of ids";
+    for (int i = 0; i < batch->rows; i++)
+        if (batch->ids[i] < 0 || batch->ids[i] >= e->words) return "a token id is not in the model's vocabulary";
+    return NULL;
+}
+
+static PyObject *encoder_run(PyObject *object, PyObject *args) {
+    Object *self = (Object *)object;
+    Py_buffer ids, lengths, margins, logits, left_at;
+    if (!PyArg_ParseTuple(args, "y*y*y*w*w*", &ids, &lengths, &margins, &logits, &left_at)) return NULL;
+    Batch batch = {0};
+    const char *problem = check(&self->encoder, &batch, &ids, &lengths, &logits, &left_at, &margins);
+    Workspace *workspace = NULL;
+    if (problem)
+        PyErr_SetString(PyExc_ValueError, problem);
+    else if ((workspace = workspace_of(self, encoder_workspace(&self->encoder, batch.rows, batch.texts, batch.longest))) == NULL)
+        PyErr_NoMemory();
+    if (workspace) {
+        Py_BEGIN_ALLOW_THREADS
+        self->encode(&self->encoder, &batch, (char *)workspace + (sizeof(Workspace) + 63) / 64 * 64);
+        Py_END_ALLOW_THREADS
+        workspace->next = self->free;
+        self->free = workspace;
+    }
+    PyBuffer_Release(&ids);
+    PyBuffer_Release(&lengths);
+    PyBuffer_Release(&margins);
+    PyBuffer_Release(&logits);
+    PyBuffer_Release(&left_at);
+    if (workspace == NULL) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef encoder_methods[] = {
+    {"run", encoder_run, METH_VARARGS,
+     "run(ids, lengths, margins, logits, left_at): fill logits, float32 [texts, 2], and left_at, int32 [texts].\n\n"
+     "ids, int32, has the tokens of all texts one after the other, lengths, int32, how many each has."},
+    {NULL}};
+
+static PyType_Slot encoder_slots[] = {{Py_tp_new, encoder_new},
+                                      {Py_tp_dealloc, encoder_dealloc},
+                                      {Py_tp_methods, encoder_methods},
+                                      {Py_tp_doc, "A BERT encoder with int8 weights."},
+                                      {0, NULL}};
+static PyType_Spec encoder_spec = {"bert_textclassification.engines.native._native.Encoder", sizeof(Object), 0, Py_TPFLAGS_DEFAULT, encoder_slots};
+
+/* The instruction sets that this processor has and this build has kernels for, fastest first. */
+static PyObject *instructions(PyObject *module, PyObject *none) {
+    PyObject *found = PyList_New(0);
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const char *names[] = {"avx512_vnni", "avx2", "portable"};
+    int there[] = {__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"),
+                   __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), 1};
+#else
+    const char *names[] = {"portable"};
+    int there[] = {1};
+#endif
+    for (size_t i = 0; found && i < sizeof(names) / sizeof(*names); i++) {
+        PyObject *name = there[i] ? PyUnicode_FromString(names[i]) : NULL;
+        if (name) PyList_Append(found, name);
+        Py_XDECREF(name);
+    }
+    return found;
+}
+
+static PyObject *multiply(PyObject *module, PyObject *args) {
+    const char *instructions;
+    int times;
+    if (!PyArg_ParseTuple(args, "si", &instructions, &times)) return NULL;
+    Multiply *run = multiply_portable;
+#if defined(__x86_64__)
+    if (!strcmp(instructions, "avx512_vnni")) run = multiply_avx512_vnni;
+    if (!strcmp(instructions, "avx2")) run = multiply_avx2;
+#endif
+    int64_t products;
+    Py_BEGIN_ALLOW_THREADS
+    products = run(times);
+    Py_END_ALLOW_THREADS
+    return PyLong_FromLongLong(products);
+}
+
+static PyMethodDef module_methods[] = {
+    {"instructions", instructions, METH_NOARGS, "Return the instruction sets to choose from, fastest first."},
+    {"multiply", multiply, METH_VARARGS,
+     "multiply(instructions, times): multiply bytes from the first-level cache and return how many products that were."},
+    {NULL}};
+
+static int execute(PyObject *module) {
+    PyObject *type = PyType_FromModuleAndSpec(module, &encoder_spec, NULL);
+    if (type == NULL) return -1;
+    int failed = PyModule_AddType(module, (PyTypeObject *)type);
+    Py_DECREF(type);
+    return failed;
+}
+
+static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, execute}, {0, NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", "Encoders with int8 weights.", 0, module_methods, module_slots};
+
+PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }

@@ -1,0 +1,1 @@
+"""HTTP: what each route answers, content negotiation, OpenAPI."""

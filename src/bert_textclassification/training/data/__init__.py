@@ -1,0 +1,1 @@
+"""Labelled texts from files and hub data sets: find, read, split."""

@@ -1,0 +1,121 @@
+"""Texts that are there more than once: repeats, conflicting labels, and texts that are in several splits."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bert_textclassification.training.data.issues import Finding, Tables, found, joined, place
+
+NEAR = 0.8
+EVALUATED = ("validation", "test")  # what is held back of train for the variants is in no figure
+CHOSEN_ON = ("validation", "held_back")  # checkpoint, temperature, threshold; variants
+_WORD = re.compile(r"\w+")
+
+
+def normalise(text: str) -> str:
+    """Return `text` as it is compared for duplicates: lower case, single spaces."""
+    return " ".join(text.casefold().split())
+
+
+def leakage(tables: Tables) -> Finding | None:
+    """Return the rows of train whose text is in validation or test too, and those chosen on whose text is in test."""
+    rows = _keyed(tables)
+    leaked = pd.concat([_also_in(EVALUATED, rows, ("train",)), _also_in(("test",), rows, CHOSEN_ON)])
+    message = (
+        "Texts are in several splits, which flatters every figure: drop those of train, and take what is in test out "
+        "of validation."
+    )
+    return found("leakage", message, leaked)
+
+
+def conflicts(tables: Tables) -> Finding | None:
+    """Return the rows of all splits whose text is there with another label too."""
+    rows = _keyed(tables)
+    conflicting = rows[rows.groupby("key")["label"].transform("nunique") > 1]
+    labels = {key: _counts(own) for key, own in conflicting.groupby("key")["label"]}
+    conflicting = conflicting.assign(note=conflicting["key"].map(labels)).sort_values("key", kind="stable")
+    message = "The same text has both labels: decide on one, or add to the text what tells them apart."
+    return found("conflict", message, conflicting)
+
+
+def repeats(tables: Tables) -> Finding | None:
+    """Return the rows with text and label of an earlier row of the same split."""
+    rows = _keyed(tables)
+    same = ["split", "key", "label"]
+    rows = rows.assign(note="as " + rows.groupby(same)["place"].transform("first"))
+    message = "Texts repeat an earlier row and count twice: keep one of each."
+    return found("repeat", message, rows[rows.duplicated(same)])
+
+
+def near_leakage(tables: Tables) -> Finding | None:
+    """Return the rows of train that share NEAR of their words with a row that is evaluated on, but are not the same."""
+    evaluated = joined({name: tables[name] for name in EVALUATED if name in tables})
+    rows = pd.concat([evaluated, tables["train"].assign(split="train")], ignore_index=True)
+    rows = rows.assign(place=_places(rows))
+    texts = rows["text"].tolist()
+    pairs = [
+        (row, like)
+        for row, like in near_duplicates(texts, among=len(evaluated))
+        if row >= len(evaluated) and normalise(texts[row]) != normalise(texts[like])
+    ]
+    alike = rows.iloc[[row for row, _ in pairs]]
+    notes = [f"like {_described(rows.iloc[like])}: {texts[like]}" for _, like in pairs]
+    message = "Texts of train are nearly ones that are evaluated on: look whether they are copies; if so, drop them."
+    return found("near_leakage", message, alike.assign(note=notes))
+
+
+def near_duplicates(texts: Sequence[str], threshold: float = NEAR, among: int | None = None) -> list[tuple[int, int]]:
+    """Return pairs (later, earlier) of rows whose sets of words have a Jaccard similarity of `threshold` or more.
+
+    Each later row is paired with one earlier row at most, of the first `among` where that is given. Candidates come
+    from prefix filtering (Chaudhuri et al. 2006): with words sorted rarest first, two sets that similar share a word
+    among their first n - ceil(threshold * n) + 1.
+    """
+    words = [frozenset(_WORD.findall(text.casefold())) for text in texts]
+    frequency = Counter(word for row in words for word in row)
+    index: dict[str, list[int]] = defaultdict(list)
+    pairs = []
+    for row, own in enumerate(words):
+        ordered = sorted(own, key=lambda word: (frequency[word], word))
+        prefix = ordered[: len(own) - int(np.ceil(threshold * len(own))) + 1]
+        candidates = {other for word in prefix for other in index[word]}
+        match = next((other for other in sorted(candidates) if _similar(own, words[other], threshold)), None)
+        if match is not None:
+            pairs.append((row, match))
+        if among is None or row < among:
+            for word in prefix:
+                index[word].append(row)
+    return pairs
+
+
+def _also_in(others: tuple[str, ...], rows: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
+    """Return the rows of `splits` whose text is in `others` too, with a note where."""
+    there = rows[rows["split"].isin(others)].drop_duplicates("key").set_index("key")
+    own = rows[rows["split"].isin(splits) & rows["key"].isin(there.index)]
+    return own.assign(note=[f"also in {_described(there.loc[key])}" for key in own["key"]])
+
+
+def _keyed(tables: Tables) -> pd.DataFrame:
+    rows = joined(tables)
+    return rows.assign(key=rows["text"].map(normalise), place=_places(rows))
+
+
+def _places(rows: pd.DataFrame) -> list[str]:
+    return [place(Path(source).name, line) for source, line in zip(rows["source"], rows["line"], strict=True)]
+
+
+def _described(row: pd.Series) -> str:
+    return f"{row['split']} ({row['place']}), labelled {row['label']}"
+
+
+def _counts(labels: "pd.Series[str]") -> str:
+    return "labelled " + ", ".join(f"{count} x {label}" for label, count in sorted(Counter(labels).items()))
+
+
+def _similar(first: frozenset[str], second: frozenset[str], threshold: float) -> bool:
+    union = len(first | second)
+    return union > 0 and len(first & second) / union >= threshold

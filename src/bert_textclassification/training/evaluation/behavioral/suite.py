@@ -1,0 +1,130 @@
+"""Behavioural tests with names: what must not change a label, what must move a score, what must work.
+
+    outcomes = run_suite(load_suite(config, splits.labels), splits, scorer, config.seed)
+    behaviour_table(outcomes)
+
+After CheckList (Ribeiro et al. 2020).
+"""
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from bert_textclassification.artifact.manifest import BehaviourResult
+from bert_textclassification.training.evaluation.behavioral.file import (
+    Directional,
+    Invariance,
+    Suite,
+    Test,
+    templates_of,
+)
+from bert_textclassification.training.evaluation.behavioral.templates import TEXT, filled
+from bert_textclassification.training.prepare import Splits
+from bert_textclassification.training.tables import markdown_table, percent
+
+MOST_CASES = 100  # of one pair or text: drawn where there are more
+DRAWN = 20 * MOST_CASES  # fillings that are tried for them: a change may leave most texts as they are
+EXAMPLES = 3
+
+Scorer = Callable[[Sequence[str]], NDArray[np.float64]]  # texts -> positive-class scores
+Case = tuple[str, ...]  # a text, or the one before and the one after
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one behavioural test.
+
+    Attributes:
+        result: name, kind, cases and failures.
+        examples: the first failures, with the positive-class score of each text.
+    """
+
+    result: BehaviourResult
+    examples: list[str]
+
+
+def run_suite(suite: Suite, splits: Splits, scorer: Scorer, seed: int, threshold: float = 0.5) -> list[Outcome]:
+    """Run the tests and return what became of each, in order.
+
+    Args:
+        suite: the tests.
+        splits: whose test split gives the texts, and the labels.
+        scorer: the model.
+        seed: of the texts drawn and of the changes.
+        threshold: score from which a text gets the positive label.
+    """
+    lists = {**suite.lists, TEXT: _texts(splits, seed)}
+    cases = {test.name: list(_cases(test, lists, seed)) for test in suite.tests}
+    texts = list(dict.fromkeys(chain.from_iterable(chain.from_iterable(cases.values()))))
+    scores = dict(zip(texts, scorer(texts).tolist(), strict=True)) if texts else {}
+    return [_outcome(test, cases[test.name], scores, splits.labels, threshold) for test in suite.tests]
+
+
+def fails(test: Test, scores: Sequence[float], labels: tuple[str, str], threshold: float) -> bool:
+    """Return whether the positive-class scores of one case, a text's or a pair's, are not as `test` wants them."""
+    if isinstance(test, Invariance):
+        return (scores[0] >= threshold) != (scores[1] >= threshold)
+    if isinstance(test, Directional):
+        rise = scores[1] - scores[0]
+        return (rise if test.towards == labels[1] else -rise) < test.by
+    return labels[int(scores[0] >= threshold)] != test.label
+
+
+def behaviour_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """Return a row for each test: cases, failures, their rate in percent with a 95 % Wilson interval, and examples."""
+    rows = [{**one.result.model_dump(), **_rate(one.result), "examples": "\n".join(one.examples)} for one in outcomes]
+    return pd.DataFrame(rows).set_index("name")
+
+
+def behaviours_section(results: Sequence[BehaviourResult]) -> str:
+    """Return the tests as a part of the model card, in Markdown."""
+    if not results:
+        return "No behavioural tests were run."
+    rows = [
+        [
+            one.name.replace("|", "\\|"),
+            one.kind.replace("_", " "),
+            str(one.cases),
+            str(one.failures),
+            percent(one.failures / one.cases) if one.cases else "no text for it",
+        ]
+        for one in results
+    ]
+    return markdown_table(["behavioural test", "kind", "cases", "failures", "failure rate, %"], rows)
+
+
+def _texts(splits: Splits, seed: int) -> list[str]:
+    """Return texts of the test split, as many of each label: where one is rare, its texts would hardly be tested."""
+    rarer = int(splits.test["label"].value_counts().min())
+    drawn: list[str] = splits.test.groupby("label").sample(rarer, random_state=seed)["text"].tolist()
+    return drawn
+
+
+def _cases(test: Test, lists: Mapping[str, Sequence[str]], seed: int) -> Iterator[Case]:
+    """Yield the cases of a test; what a change leaves as it is, is none."""
+    rng = np.random.default_rng([seed, zlib.crc32(test.name.encode())])
+    for templates in templates_of(test):
+        cases = (case for case in filled(templates, lists, DRAWN, rng) if len(set(case)) == len(case))
+        yield from islice(cases, MOST_CASES)
+
+
+def _outcome(
+    test: Test, cases: Sequence[Case], scores: Mapping[str, float], labels: tuple[str, str], threshold: float
+) -> Outcome:
+    failed = [case for case in cases if fails(test, [scores[text] for text in case], labels, threshold)]
+    examples = [" → ".join(f"{text!r} ({scores[text]:.2f})" for text in case) for case in failed[:EXAMPLES]]
+    return Outcome(BehaviourResult(name=test.name, kind=test.kind, cases=len(cases), failures=len(failed)), examples)
+
+
+def _rate(result: BehaviourResult) -> dict[str, float]:
+    if not result.cases:
+        return {"failure_rate": np.nan, "low": np.nan, "high": np.nan}
+    interval = binomtest(result.failures, result.cases).proportion_ci(method="wilson")
+    shares = {"failure_rate": result.failures / result.cases, "low": interval.low, "high": interval.high}
+    return {name: round(100 * float(share), 1) for name, share in shares.items()}

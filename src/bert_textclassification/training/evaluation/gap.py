@@ -1,0 +1,72 @@
+"""A gap between validation and test that chance does not explain: a sentence on how large it is and what differs."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import fisher_exact, mannwhitneyu
+
+from bert_textclassification.training.evaluation.judging import METRIC_NAMES
+from bert_textclassification.training.evaluation.metric_values import metric_value
+from bert_textclassification.training.evaluation.significance import SIGNIFICANT
+from bert_textclassification.training.evaluation.subsets import stands_out
+from bert_textclassification.training.prepare import Splits
+
+_DIFFERENT = 0.01  # p-value below which a property of the splits is named
+
+
+def gap_of_splits(
+    metric: str,
+    targets: Mapping[str, Sequence[int]],
+    scores: Mapping[str, NDArray[np.float64]],
+    splits: Splits,
+    threshold: float,
+) -> list[str]:
+    """Return a warning where `metric` differs between validation and test by more than chance makes two splits differ.
+
+    Accuracy is tested by Fisher's exact test, another metric by drawing as many rows as validation has from both
+    splits (Monte Carlo permutation test), two-sided.
+    """
+    names = ("validation", "test")
+    truth = np.concatenate([targets[name] for name in names]).astype(np.int64)
+    score = np.concatenate([scores[name] for name in names])
+    is_validation = np.arange(len(truth)) < len(targets["validation"])
+    _, p_value = stands_out(metric, truth, score, is_validation, np.zeros(len(truth)), threshold)
+    if p_value >= SIGNIFICANT:
+        return []
+    values = [metric_value(metric, targets[name], scores[name], threshold) for name in names]
+    first, second = (_in_words(metric, value) for value in values)
+    return [
+        f"Validation says {first} {METRIC_NAMES[metric]}, test {second}: more than chance makes two splits differ "
+        f"(p = {p_value:.2g}). {_causes(splits)}"
+    ]
+
+
+def _causes(splits: Splits) -> str:
+    found = [*_label_shares(splits), *_lengths(splits)]
+    if found:
+        return f"The splits hold different texts: {'; '.join(found)}."
+    return (
+        "Checkpoint and threshold were chosen on validation, or its texts are other than test's: trust test, and look "
+        "at where both come from."
+    )
+
+
+def _label_shares(splits: Splits) -> list[str]:
+    counts = [np.bincount(splits.targets(frame), minlength=2) for frame in (splits.validation, splits.test)]
+    if fisher_exact(counts).pvalue >= _DIFFERENT:
+        return []
+    first, second = (count[1] / count.sum() for count in counts)
+    return [f"{splits.labels[1]!r} has {first:.1%} of validation and {second:.1%} of test"]
+
+
+def _lengths(splits: Splits) -> list[str]:
+    lengths = [[len(text.split()) for text in frame["text"]] for frame in (splits.validation, splits.test)]
+    if mannwhitneyu(*lengths).pvalue >= _DIFFERENT:
+        return []
+    first, second = map(np.median, lengths)
+    return [f"the median text has {first:g} words in validation and {second:g} in test"]
+
+
+def _in_words(metric: str, value: float) -> str:
+    return f"{-value:.4f}" if metric == "loss" else f"{value:.1%}"

@@ -1,0 +1,1 @@
+"""Make the variants of a fine-tuned model, measure them, choose the default, and write the artifact."""

@@ -1,0 +1,301 @@
+"""Make the servable variants of a fine-tuned model and let measurements choose the default.
+
+    artifact = build_artifact(fine_tuned, splits, Path("runs/demo/model"))
+
+Every variant is measured with the engine that will serve it: its labels, ranking and log loss against the torch
+model's, on validation and test, and its speed on this processor. Of those that lose no more than is allowed on
+validation the fastest becomes the default; test only reports. See `gate`.
+"""
+
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bert_textclassification.artifact.manifest import (
+    MANIFEST,
+    MODEL_CARD,
+    TOKENIZER,
+    Artifact,
+    Decision,
+    ExitScale,
+    StoredFile,
+    Variant,
+    sha256_of,
+    write_manifest,
+)
+from bert_textclassification.benchmarks.latency import single
+from bert_textclassification.engines import processor
+from bert_textclassification.engines.base import Outputs, load_engine
+from bert_textclassification.engines.native.engine import NativeEngine, instructions, read_architecture
+from bert_textclassification.errors import NonFiniteLogitsError
+from bert_textclassification.serving.calibration import calibrated_log_odds, margins
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.evaluation.all_cores import run_on_all_cores
+from bert_textclassification.training.evaluation.calibration import (
+    LogOdds,
+    calibration_error,
+    fit_scale,
+    log_loss,
+    probabilities,
+)
+from bert_textclassification.training.evaluation.metrics import average_precision, largest_score_change
+from bert_textclassification.training.evaluation.quality import Served, assess
+from bert_textclassification.training.evaluation.thresholds import choose_decision
+from bert_textclassification.training.evaluation.understanding import with_understanding
+from bert_textclassification.training.export.early_exit import Exits, choose_exits
+from bert_textclassification.training.export.gate import (
+    LogOddsBySplit,
+    Times,
+    Yardstick,
+    choose_default,
+    judges,
+    judges_of,
+    keeps_within,
+    of_judges,
+    verdict,
+)
+from bert_textclassification.training.export.manifest import Chosen, describe, versions
+from bert_textclassification.training.export.model_card import model_card
+from bert_textclassification.training.export.unfinished import Unfinished
+from bert_textclassification.training.export.variants import FORMS, REFERENCE, Models, obstacle, write
+from bert_textclassification.training.fine_tuning.run import Evaluated, FineTuned, evaluate_splits, require_same_data
+from bert_textclassification.training.modeling.base_model_files import WEIGHTS
+from bert_textclassification.training.prepare import Splits, fingerprints
+from bert_textclassification.training.progress import progress
+from bert_textclassification.training.timing import sample_stream, time_interleaved
+
+TIMED_TEXTS, TIMED_ROUNDS = 100, 5
+
+
+def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artifact:
+    """Write the artifact of `fine_tuned` to `folder` and return it, verified; after an interruption, go on with it.
+
+    Raises:
+        DataError: these are not the splits that it was fine-tuned on.
+    """
+    require_same_data(fine_tuned, splits)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)  # until the new one is written, this is no artifact
+    models = Models.of(fine_tuned)
+    evaluated = evaluate_splits(fine_tuned, models.model, splits)
+    unfinished = Unfinished(folder, _made_from(fine_tuned, splits), {form.file for form in FORMS.values()})
+    shutil.copyfile(fine_tuned.folder / TOKENIZER, folder / TOKENIZER)
+    yardstick = Yardstick.of(fine_tuned.config, evaluated)
+    variants, not_built = measure_variants(folder, models, evaluated, unfinished, fine_tuned.config, yardstick)
+    times = time_variants(folder, variants, evaluated["validation"])
+    variants = judged(variants, times, fine_tuned.config)
+    default, reason = choose_default(variants, times, len(judges(evaluated).targets))
+    chosen = Chosen(variants, default, reason, not_built)
+    served = _log_odds(folder / variants[default].file, variants[default], variants[default].exit_scales, evaluated)
+    temperature = variants[default].exit_scales[-1].temperature
+    decision = served_decision(fine_tuned.config, evaluated, served, temperature)
+    quality = assess(fine_tuned.config, splits, evaluated, served, decision)
+    manifest = describe(fine_tuned, splits, folder / TOKENIZER, chosen, evaluated, served, decision, quality)
+    manifest = with_understanding(manifest, folder, fine_tuned, splits)
+    (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
+    artifact = write_manifest(folder, manifest)
+    unfinished.finish()
+    return artifact
+
+
+def served_decision(
+    config: TrainingConfig, evaluated: dict[str, Evaluated], served: Served, temperature: float
+) -> Decision:
+    """Choose the decision anew on the scores that are served: a bound that FP32 keeps, int8 may miss by a text."""
+    scores = of_judges({split: found.scores for split, found in served.items()})
+    rows = " and ".join(judges_of(evaluated))
+    return choose_decision(config, judges(evaluated).targets, scores, rows, temperature)
+
+
+def measure_variants(
+    folder: Path,
+    models: Models,
+    evaluated: dict[str, Evaluated],
+    unfinished: Unfinished,
+    config: TrainingConfig,
+    yardstick: Yardstick,
+) -> tuple[dict[str, Variant], dict[str, str]]:
+    """Make and measure every variant that can be made; return them, and why the others cannot."""
+    obstacles = {name: obstacle(form, models) for name, form in FORMS.items()}
+    not_built = {name: reason for name, reason in obstacles.items() if reason}
+    variants = {}
+    for name in progress([name for name in FORMS if name not in not_built], desc="measuring variants", unit="variant"):
+        path = write(FORMS[name], models, folder)
+        try:
+            variants[name] = unfinished.get(name) or unfinished.put(
+                name, measure_variant(name, path, evaluated, yardstick, config)
+            )
+        except NonFiniteLogitsError as problem:
+            if name == REFERENCE:
+                raise
+            not_built[name] = str(problem)
+            if path.name not in {variant.file for variant in variants.values()}:
+                path.unlink()
+    return variants, not_built
+
+
+def measure_variant(
+    name: str, path: Path, evaluated: dict[str, Evaluated], yardstick: Yardstick, config: TrainingConfig
+) -> Variant:
+    """Run the variant `name` at `path` with the engine that serves it and compare it with the torch model.
+
+    Raises:
+        NonFiniteLogitsError: it gives no numbers for some texts.
+    """
+    form = FORMS[name]
+    exits = exits_of(name, path, judges(evaluated), yardstick, config) if form.exits_early else None
+    variant = Variant(
+        **StoredFile.of(path).model_dump(),
+        precision=form.precision,
+        engine=form.engine,
+        batch_size=form.batch_size,
+        exit_margins=exits.margins if exits else (),
+        accuracy={},
+        agreement={},
+        largest_score_change={},
+    )
+    engine = load_engine(path, variant)
+    outputs = {split: run_on_all_cores(engine, found.token_ids) for split, found in evaluated.items()}
+    _require_finite(name, *(output.logits for output in outputs.values()))
+    scales = exits.scales if exits else (fitted_scale(outputs, evaluated, yardstick.with_offset),)
+    return variant.model_copy(update=measurements(name, outputs, scales, evaluated, yardstick))
+
+
+def exits_of(name: str, path: Path, jury: Evaluated, yardstick: Yardstick, config: TrainingConfig) -> Exits:
+    """Return where texts leave the native model at `path`, and the scale of each exit; see `choose_exits`.
+
+    Raises:
+        NonFiniteLogitsError: an exit gives no numbers for some texts.
+    """
+    early = len(read_architecture(path).after) - 1
+    only = [*np.where(np.eye(early, dtype=bool), 0, np.inf).tolist(), []]
+    logits = [run_on_all_cores(NativeEngine(path, margins=margins), jury.token_ids).logits for margins in only]
+    _require_finite(name, *logits)
+    keeps = partial(keeps_within, jury.targets, of_judges(yardstick.log_odds), config=config)
+    found = choose_exits(jury.targets, logits, yardstick.threshold, config.max_exit_loss, keeps, yardstick.with_offset)
+    largest = float(np.finfo(np.float32).max)  # JSON has no infinity
+    return found._replace(margins=tuple(min(one, largest) for one in found.margins))
+
+
+def _require_finite(name: str, *logits: NDArray[np.float32]) -> None:
+    if not all(np.isfinite(found).all() for found in logits):
+        raise NonFiniteLogitsError(f"The arithmetic of {name} overflows: some texts have no score.")
+
+
+def fitted_scale(outputs: dict[str, Outputs], evaluated: dict[str, Evaluated], with_offset: bool) -> ExitScale:
+    """Return the scale that suits what a variant without early exits says of the rows that judge."""
+    logits = of_judges({split: found.logits for split, found in outputs.items()})
+    return fit_scale(judges(evaluated).targets, margins(logits), with_offset)
+
+
+def measurements(
+    name: str,
+    outputs: dict[str, Outputs],
+    scales: Sequence[ExitScale],
+    evaluated: dict[str, Evaluated],
+    yardstick: Yardstick,
+) -> dict[str, Any]:
+    """Return what a variant's outputs are worth beside the torch model's, by the names of Variant's fields.
+
+    Each exit of a variant has a scale of its own: the threshold means the same only on calibrated scores.
+    """
+    log_odds = {split: calibrated_log_odds(found, scales) for split, found in outputs.items()}
+    return {
+        "exit_scales": tuple(scales),
+        "largest_score_change": {
+            split: largest_score_change(found.reference, outputs[split].logits) for split, found in evaluated.items()
+        },
+        "mean_layers": {
+            split: float(np.mean(output.layers)) for split, output in outputs.items() if output.layers is not None
+        },
+        **quality_by_split({split: found.targets for split, found in evaluated.items()}, log_odds),
+        **yardstick.compare(name, evaluated, log_odds),
+    }
+
+
+def quality_by_split(targets: dict[str, list[int]], log_odds: LogOddsBySplit) -> dict[str, Any]:
+    """Return average precision, log loss and calibration error of each split from calibrated log-odds."""
+    return {
+        "average_precision": {split: average_precision(targets[split], found) for split, found in log_odds.items()},
+        "log_loss": {split: log_loss(targets[split], found) for split, found in log_odds.items()},
+        "calibration_error": {
+            split: calibration_error(targets[split], probabilities(found)) for split, found in log_odds.items()
+        },
+    }
+
+
+def time_variants(folder: Path, variants: dict[str, Variant], validation: Evaluated) -> Times:
+    """Return the milliseconds that each variant takes for validation texts on this machine, [rounds, texts]."""
+    stream = sample_stream(validation.token_ids, TIMED_TEXTS, seed=0)
+    engines = {name: load_engine(folder / variant.file, variant) for name, variant in variants.items()}
+    return time_interleaved({name: single(engine) for name, engine in engines.items()}, stream, TIMED_ROUNDS)
+
+
+def judged(variants: dict[str, Variant], times: Times, config: TrainingConfig) -> dict[str, Variant]:
+    """Return the variants with their speed on this machine and a verdict."""
+    return {
+        name: variant.model_copy(update={**milliseconds(times[name]), "verdict": verdict(variant, config, FORMS[name])})
+        for name, variant in variants.items()
+    }
+
+
+def milliseconds(times: NDArray[np.float64]) -> dict[str, float]:
+    """Return a variant's time for a text by the names of Variant's fields: median, fastest and slowest round's mean."""
+    means = times.mean(axis=1)
+    found = {
+        "milliseconds": np.median(means), "milliseconds_low": means.min(), "milliseconds_high": means.max(),
+    }  # fmt: skip
+    return {name: round(float(value), 3) for name, value in found.items()}
+
+
+def variants_table(artifact: Artifact) -> pd.DataFrame:
+    """Return the measurements of each variant on validation and test, as a table for people."""
+    measures = (
+        "accuracy", "average_precision", "log_loss", "calibration_error", "agreement", "largest_score_change",
+        "mean_layers",
+    )  # fmt: skip
+    rows = {
+        name: {
+            f"{measure} ({split})": value for measure in measures for split, value in getattr(variant, measure).items()
+        }
+        | {
+            "ms a text": variant.milliseconds,
+            "fastest round": variant.milliseconds_low,
+            "slowest round": variant.milliseconds_high,
+        }
+        for name, variant in artifact.manifest.variants.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").round(4).T
+
+
+def served_log_odds(artifact: Artifact, evaluated: dict[str, Evaluated]) -> Served:
+    """Return the log-odds that the default variant of `artifact` gives to each split, raw and as they are served."""
+    name, variant = artifact.variant()
+    return _log_odds(artifact.model_path(name), variant, artifact.manifest.exit_scales(name), evaluated)
+
+
+def _log_odds(
+    path: Path, variant: Variant, scales: Sequence[ExitScale], evaluated: dict[str, Evaluated]
+) -> dict[str, LogOdds]:
+    engine = load_engine(path, variant)
+    return {name: LogOdds.of(run_on_all_cores(engine, split.token_ids), scales) for name, split in evaluated.items()}
+
+
+def _made_from(fine_tuned: FineTuned, splits: Splits) -> list[str]:
+    """Return what determines the measurements of the variants."""
+    student = fine_tuned.student()
+    weights = [fine_tuned.folder / WEIGHTS] + ([] if student is None else [student.folder / WEIGHTS])
+    return [
+        *(sha256_of(path) for path in weights),
+        *fingerprints(splits).values(),
+        fine_tuned.config.model_dump_json(),
+        *(f"{name} {version}" for name, version in versions().items()),
+        *instructions(),
+        processor.kind(),
+    ]

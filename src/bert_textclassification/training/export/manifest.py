@@ -1,0 +1,89 @@
+"""The manifest of an artifact, put together from what was trained, measured and chosen."""
+
+import datetime
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from bert_textclassification.artifact.manifest import (
+    SCHEMA_VERSION,
+    BaseModelSource,
+    DataFinding,
+    DataSplit,
+    Decision,
+    Manifest,
+    Processor,
+    Reference,
+    StoredFile,
+    Variant,
+)
+from bert_textclassification.engines import processor
+from bert_textclassification.training.evaluation.quality import Quality, Served
+from bert_textclassification.training.fine_tuning.run import Evaluated, FineTuned
+from bert_textclassification.training.prepare import Splits, fingerprint
+from bert_textclassification.training.timing import machine
+
+_RECORDED_VERSIONS = (
+    "bert-textclassification", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The variants, which of them is the default, and why; those that could not be made."""
+
+    variants: dict[str, Variant]
+    default: str
+    reason: str
+    not_built: dict[str, str]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that an artifact depends on."""
+    return {name: version(name) for name in _RECORDED_VERSIONS}
+
+
+def describe(
+    fine_tuned: FineTuned,
+    splits: Splits,
+    tokenizer: Path,
+    chosen: Chosen,
+    evaluated: dict[str, Evaluated],
+    served: Served,
+    decision: Decision,
+    quality: Quality,
+) -> Manifest:
+    """Return the manifest; `served` is what the default variant says."""
+    config, validation = fine_tuned.config, evaluated["validation"]
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        base_model=BaseModelSource(**fine_tuned.facts["base_model"]),
+        labels=splits.labels,
+        max_length=config.max_length,
+        truncation_side=fine_tuned.tokenizer().truncation_side,
+        decision=decision,
+        reference=Reference.of(served["validation"].scores.tolist(), [len(ids) for ids in validation.token_ids]),
+        tokenizer=StoredFile.of(tokenizer),
+        variants=chosen.variants,
+        default_variant=chosen.default,
+        default_reason=chosen.reason,
+        not_built=chosen.not_built,
+        measured_on=Processor(name=machine()["processor"], kind=processor.kind()),
+        data={
+            name: DataSplit(rows=len(frame), positives=sum(splits.targets(frame)), sha256=fingerprint(frame))
+            for name, frame in splits.items()
+        },
+        findings=tuple(
+            DataFinding(kind=one.kind, count=one.count, dropped=one.dropped, message=one.message)
+            for one in splits.findings
+        ),
+        **asdict(quality) | {"comparisons": quality.comparisons},
+        seeds=fine_tuned.facts.get("seeds", {}),
+        training={
+            **config.model_dump(exclude={"data", "behaviours", "base_model"}),
+            "computed_in": fine_tuned.facts["precision"],
+        },
+        versions=versions(),
+        seed=config.seed,
+    )

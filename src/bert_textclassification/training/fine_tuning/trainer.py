@@ -1,0 +1,304 @@
+"""The transformers Trainer as this project uses it: its arguments, loss, batches, metrics and progress."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import torch
+from transformers import (
+    DataCollatorWithPadding,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.serving.calibration import margins
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.evaluation.calibration import fit_scale, log_loss
+from bert_textclassification.training.evaluation.judging import (
+    IMBALANCED_BELOW,
+    METRIC_NAMES,
+    choose_metric,
+    higher_is_better,
+    rarer_share,
+)
+from bert_textclassification.training.evaluation.metrics import compute_metrics, positive_scores, standard_error
+from bert_textclassification.training.fine_tuning import distributed, preemption
+from bert_textclassification.training.fine_tuning.checkpoints import MarkComplete
+from bert_textclassification.training.fine_tuning.optimizer import groups
+from bert_textclassification.training.fine_tuning.preemption import EvaluationStopped, StopWithCheckpoint
+from bert_textclassification.training.fine_tuning.samplers import ByLength
+from bert_textclassification.training.fine_tuning.selection import Evaluation, kept
+from bert_textclassification.training.modeling.classifier import TextClassifier
+from bert_textclassification.training.modeling.losses import ExitLoss
+from bert_textclassification.training.prepare import Splits
+from bert_textclassification.training.progress import progress
+
+_STANDARD_ERROR, _LOG_LOSS = "eval_standard_error", "eval_calibrated_loss"  # in the log of an evaluation
+
+
+@dataclass
+class FineTuningArguments(TrainingArguments):
+    """The Trainer's arguments, with those that it does not know."""
+
+    layer_decay: float = 1.0
+    reads_twice: bool = False
+
+    @property
+    def n_gpu(self) -> int:
+        """One GPU at most: on several, the Trainer would multiply the batch, and train another model in silence."""
+        return min(1, int(super().n_gpu))
+
+
+class FineTuningTrainer(Trainer):
+    """A Trainer whose batches hold texts of like length, the same ones after an interruption."""
+
+    optimizer: torch.optim.Optimizer | None
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Return the optimizer, with learning rates by depth; the Trainer asks for it more than once."""
+        if self.optimizer is None:
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            args = self.args
+            self.optimizer = kind(
+                groups(self.model, args.learning_rate, args.weight_decay, args.layer_decay), **options
+            )
+        return self.optimizer
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Learn from a batch, whose rows come twice where the loss compares two readings, and return its loss."""
+        if self.args.reads_twice:
+            inputs = {name: torch.cat([rows, rows]) for name, rows in inputs.items()}
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        return loss
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if not self.control.should_training_stop:  # the Trainer asks only after a step
+            super()._run_epoch(*args, **kwargs)
+
+    def _evaluate(
+        self, trial: Any, ignore_keys_for_eval: list[str] | None, skip_scheduler: bool = False
+    ) -> dict[str, float]:
+        at_start = skip_scheduler  # of a step that an earlier start has saved
+        try:
+            metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
+        except EvaluationStopped:
+            if not at_start:
+                self._save_checkpoint(self.model_wrapped, trial)
+                self.callback_handler.on_save(self.args, self.state, self.control)
+            preemption.leave_if_asked()
+            raise
+        if at_start and self._determine_best_metric(metrics, trial):  # else the Trainer asks that itself, and saves
+            self.state.best_model_checkpoint = f"{self.args.output_dir}/checkpoint-{self.state.global_step}"
+        return metrics
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Return whether the checkpoint of this step is the one to keep, by `selection.kept`."""
+        rows = [row for row in self.state.log_history if _LOG_LOSS in row]
+        found = kept([_evaluation(row, self.args) for row in rows])
+        self.state.best_metric = rows[found][f"eval_{self.args.metric_for_best_model}"]
+        self.state.best_global_step = rows[found]["step"]
+        return bool(found == len(rows) - 1)
+
+    def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
+        lengths = self.train_dataset["length"]
+        batch_size = self.args.train_batch_size * self.args.world_size
+        steps = -(-len(lengths) // batch_size)
+        return ByLength(lengths, batch_size, self.args.seed, epoch=lambda: self.state.global_step // steps)
+
+
+def make(
+    config: TrainingConfig,
+    splits: Splits,
+    model: TextClassifier,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    make_trainer: Callable[..., Trainer],
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Trainer:
+    """Return the Trainer of `model`, which writes its checkpoints to `folder`.
+
+    Raises:
+        ConfigurationError: the batch size cannot be shared equally by the hosts.
+    """
+    if torch.cuda.device_count() > 1:
+        print(f"warning: of {torch.cuda.device_count()} GPUs here one is used; take one a host.", file=sys.stderr)
+    metric = choose_metric(config, splits).metric
+    trainer = make_trainer(
+        model=model,
+        args=_arguments(config, len(splits.train), metric, folder),
+        train_dataset=_dataset(splits.train, splits, tokenizer, config),
+        eval_dataset=_by_length(_dataset(splits.validation, splits, tokenizer, config)),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+        compute_loss_func=ExitLoss(model, class_weights(splits, config), config.r_drop),
+        compute_metrics=partial(_validation_metrics, judged_by=metric, seed=config.seed),
+        callbacks=[
+            StopEarly(config.early_stopping_patience),
+            MarkComplete(),
+            StopWithCheckpoint(),
+            Progress(),
+            *callbacks,
+        ],
+    )
+    trainer.remove_callback(PrinterCallback)  # its lines of raw dictionaries would tear the progress bar
+    return trainer
+
+
+def class_weights(splits: Splits, config: TrainingConfig) -> list[float] | None:
+    """Return the loss weight of each class, rows / (2 * rows of the class), where train is imbalanced, else None."""
+    targets = splits.targets(splits.train)
+    if config.class_weights == "none" or rarer_share(targets) >= IMBALANCED_BELOW:
+        return None
+    positives, rows = sum(targets), len(targets)
+    return [rows / (2 * (rows - positives)), rows / (2 * positives)]
+
+
+def has_bf16() -> bool:
+    """Whether this machine computes bf16 in hardware: a GPU that has it, or a CPU with AVX-512 BF16 or AMX."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Return the token ids of each text, special tokens included, cut to `max_length`, without padding."""
+    ids: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    return ids
+
+
+def _arguments(config: TrainingConfig, rows: int, metric: str, scratch: Path) -> TrainingArguments:
+    steps_per_epoch = -(-rows // config.batch_size)
+    evaluate_every = max(1, steps_per_epoch // config.evaluations_per_epoch)
+    if config.batch_size % distributed.count():
+        raise ConfigurationError(
+            f"batch_size {config.batch_size} cannot be shared by {distributed.count()} hosts equally."
+        )
+    use_bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16())
+    return FineTuningArguments(
+        layer_decay=config.layer_decay,
+        reads_twice=config.r_drop > 0,
+        output_dir=str(scratch),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size // distributed.count(),
+        per_device_eval_batch_size=64,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=round(config.warmup_ratio * config.epochs * steps_per_epoch),
+        lr_scheduler_type="linear",
+        optim="adamw_torch_fused",
+        bf16=use_bf16,
+        use_cpu=not torch.cuda.is_available(),
+        eval_strategy="steps",
+        eval_steps=evaluate_every,
+        save_strategy="steps",
+        save_steps=evaluate_every,
+        save_on_each_node=True,
+        load_best_model_at_end=True,
+        metric_for_best_model=metric,
+        greater_is_better=higher_is_better(metric),
+        logging_steps=max(1, steps_per_epoch // 10),
+        label_names=["labels"],
+        disable_tqdm=True,
+        report_to=[],
+        seed=config.seed,
+        log_level="error",
+    )
+
+
+def _dataset(
+    frame: pd.DataFrame, splits: Splits, tokenizer: PreTrainedTokenizerBase, config: TrainingConfig
+) -> datasets.Dataset:
+    ids = encode(tokenizer, frame["text"].tolist(), config.max_length)
+    return datasets.Dataset.from_dict(
+        {
+            "input_ids": ids,
+            "attention_mask": [[1] * len(row) for row in ids],
+            "labels": splits.targets(frame),
+            "length": [len(row) for row in ids],
+        }
+    )
+
+
+def _by_length(rows: datasets.Dataset) -> datasets.Dataset:
+    """Return the rows in an order that needs little padding; evaluation takes them as they come."""
+    return rows.select(np.argsort(rows["length"], kind="stable"))
+
+
+def _validation_metrics(prediction: Any, judged_by: str, seed: int) -> dict[str, float]:
+    found = prediction.predictions
+    logits = np.asarray(found[0] if isinstance(found, tuple) else found, dtype=np.float32)  # of the last layer
+    targets, scores, log_odds = prediction.label_ids.tolist(), positive_scores(logits), margins(logits)
+    return compute_metrics(targets, scores.tolist()) | {
+        "standard_error": standard_error(judged_by, targets, scores, seed),
+        "calibrated_loss": log_loss(targets, fit_scale(targets, log_odds).log_odds(log_odds)),
+    }
+
+
+def _evaluation(row: dict[str, float], args: TrainingArguments) -> Evaluation:
+    sign = 1 if args.greater_is_better else -1
+    return Evaluation(sign * row[f"eval_{args.metric_for_best_model}"], row[_STANDARD_ERROR], row[_LOG_LOSS])
+
+
+class StopEarly(TrainerCallback):
+    """Ends training when the last `patience` evaluations were no better than the best before them.
+
+    It counts them in the log, which every checkpoint has: an interrupted run ends where an unbroken one does.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Train no further where that was the end before an interruption."""
+        self._end_if_used_up(args, state, control)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count this evaluation, too."""
+        self._end_if_used_up(args, state, control)
+
+    def _end_if_used_up(self, args: Any, state: Any, control: Any) -> None:
+        name, sign = f"eval_{args.metric_for_best_model}", 1 if args.greater_is_better else -1
+        values = [sign * row[name] for row in state.log_history if name in row]
+        best = int(np.argmax(np.nan_to_num(values, nan=-np.inf))) if values else 0  # the first of equals
+        if len(values) - 1 - best >= self._patience:
+            control.should_training_stop = True
+
+
+class Progress(TrainerCallback):
+    """A progress bar on stderr with the latest loss and validation score: the same in a notebook, a batch or a job."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Open the bar."""
+        self._bar = progress(total=state.max_steps, initial=state.global_step, desc="fine-tuning", unit="step")
+        self._shown: dict[str, str] = {}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move the bar."""
+        self._bar.update(state.global_step - self._bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        """Show what was logged."""
+        judged_by = args.metric_for_best_model
+        names = {
+            "loss": "loss",
+            "eval_loss": "validation loss",
+            f"eval_{judged_by}": f"validation {METRIC_NAMES[judged_by]}",
+        }
+        self._shown |= {names[name]: f"{value:.4f}" for name, value in logs.items() if name in names}
+        self._bar.set_postfix(self._shown, refresh=False)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        self._bar.close()

@@ -1,0 +1,132 @@
+"""Write a fine-tuned classifier as the native engine reads it: int8 weights, one scale an output, in safetensors."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from bert_textclassification.engines.native.engine import METADATA, Architecture
+from bert_textclassification.training.modeling.classifier import TextClassifier
+
+Floats = NDArray[np.float32]
+
+# Where encoders of BERT's architecture keep the parts of a layer, by `model_type`.
+BERT = {
+    "query": "encoder.layer.{}.attention.self.query",
+    "key": "encoder.layer.{}.attention.self.key",
+    "value": "encoder.layer.{}.attention.self.value",
+    "attention_output": "encoder.layer.{}.attention.output.dense",
+    "attention_norm": "encoder.layer.{}.attention.output.LayerNorm",
+    "expand": "encoder.layer.{}.intermediate.dense",
+    "contract": "encoder.layer.{}.output.dense",
+    "output_norm": "encoder.layer.{}.output.LayerNorm",
+}
+DISTILBERT = {
+    "query": "transformer.layer.{}.attention.q_lin",
+    "key": "transformer.layer.{}.attention.k_lin",
+    "value": "transformer.layer.{}.attention.v_lin",
+    "attention_output": "transformer.layer.{}.attention.out_lin",
+    "attention_norm": "transformer.layer.{}.sa_layer_norm",
+    "expand": "transformer.layer.{}.ffn.lin1",
+    "contract": "transformer.layer.{}.ffn.lin2",
+    "output_norm": "transformer.layer.{}.output_layer_norm",
+}
+PARTS = {
+    "bert": BERT, "roberta": BERT, "xlm-roberta": BERT, "camembert": BERT, "electra": BERT, "distilbert": DISTILBERT
+}  # fmt: skip
+COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # their first position is the padding's number plus one
+
+
+def unsupported(model: TextClassifier) -> str | None:
+    """Return why the native engine cannot run this model, or None if it can."""
+    config = model.encoder.config
+    shape = architecture(model) if config.model_type in PARTS else None
+    if shape is None:
+        return f"it knows {', '.join(PARTS)} and not {config.model_type}"
+    if getattr(config, "hidden_act", getattr(config, "activation", "")) != "gelu":
+        return "it has no activation but gelu"
+    if getattr(config, "position_embedding_type", "absolute") != "absolute" or getattr(config, "is_decoder", False):
+        return "it has no other than absolute positions and attention to both sides"
+    if "embeddings_project.weight" in model.encoder.state_dict():
+        return "it has no projection of embeddings"
+    if shape.hidden % 64 or shape.expanded % 64 or shape.hidden // shape.heads % 32:
+        return "layers must be a multiple of 64 wide and attention heads of 32"
+    return None
+
+
+def architecture(model: TextClassifier) -> Architecture:
+    """Return the shape of the encoder."""
+    config = model.encoder.config
+    return Architecture(
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        heads=config.num_attention_heads,
+        expanded=getattr(config, "intermediate_size", None) or config.hidden_dim,
+        words=config.vocab_size,
+        positions=config.max_position_embeddings - _first_position(config),
+        epsilon=getattr(config, "layer_norm_eps", 1e-12),
+        after=(*model.exit_layers, config.num_hidden_layers),
+    )
+
+
+def export_native(model: TextClassifier, path: Path) -> None:
+    """Write the model to `path`."""
+    shape = architecture(model)
+    # `save_file` would make a file that only its owner can read, and the container's user is another.
+    path.write_bytes(save(tensors(model, shape), metadata={METADATA: shape.model_dump_json()}))
+
+
+def tensors(model: TextClassifier, shape: Architecture) -> dict[str, NDArray[Any]]:
+    """Return every tensor by the name that the engine knows."""
+    config, weights = model.encoder.config, _Weights(model)
+    word, word_scale = quantized(weights["encoder.embeddings.word_embeddings.weight"])
+    position = weights["encoder.embeddings.position_embeddings.weight"][_first_position(config) :]
+    if "encoder.embeddings.token_type_embeddings.weight" in weights.state:
+        position = position + weights["encoder.embeddings.token_type_embeddings.weight"][0]
+    found: dict[str, NDArray[Any]] = {"word": word, "word_scale": word_scale, "position": position}
+    found |= weights.norm("embedding_norm", "encoder.embeddings.LayerNorm")
+    for layer in range(shape.layers):
+        parts = {name: f"encoder.{path}".format(layer) for name, path in PARTS[config.model_type].items()}
+        found |= weights.linear(f"{layer}.query_key_value", parts["query"], parts["key"], parts["value"])
+        for name in ("attention_output", "expand", "contract"):
+            found |= weights.linear(f"{layer}.{name}", parts[name])
+        for name in ("attention_norm", "output_norm"):
+            found |= weights.norm(f"{layer}.{name}", parts[name])
+    for number, layer in enumerate(model.exit_layers):
+        found |= weights.norm(f"head_{layer}", f"early_heads.{number}")
+    return found | weights.norm(f"head_{shape.layers}", "head")
+
+
+def quantized(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """Return a matrix as int8, and the scale of each row: the row's largest size is 127 of them."""
+    scale = np.abs(weight).max(axis=1) / np.float32(127)
+    scale[scale == 0] = 1
+    return np.rint(weight / scale[:, None]).astype(np.int8), scale.astype(np.float32)
+
+
+class _Weights:
+    """The weights of a classifier by name, as the kernels want them."""
+
+    def __init__(self, model: TextClassifier) -> None:
+        self.state: dict[str, torch.Tensor] = model.state_dict()
+
+    def __getitem__(self, name: str) -> Floats:
+        found: Floats = self.state[name].to(torch.float32).contiguous().numpy()
+        return found
+
+    def linear(self, name: str, *layers: str) -> dict[str, NDArray[Any]]:
+        """Return some linear layers as one that has the outputs of all."""
+        weight, scale = quantized(np.concatenate([self[f"{layer}.weight"] for layer in layers]))
+        bias = np.concatenate([self[f"{layer}.bias"] for layer in layers])
+        return {f"{name}.weight": weight, f"{name}.scale": scale, f"{name}.bias": bias}
+
+    def norm(self, name: str, layer: str) -> dict[str, NDArray[Any]]:
+        """Return a layer's float weight and bias."""
+        return {f"{name}.weight": self[f"{layer}.weight"], f"{name}.bias": self[f"{layer}.bias"]}
+
+
+def _first_position(config: Any) -> int:
+    return int(config.pad_token_id) + 1 if config.model_type in COUNTED_FROM_PADDING else 0

@@ -1,0 +1,1 @@
+"""The notebooks as a batch: their parameters, and how each is executed."""

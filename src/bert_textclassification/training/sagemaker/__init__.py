@@ -1,0 +1,1 @@
+"""A training job under SageMaker's contract."""

@@ -1,0 +1,1 @@
+"""Settings as people give them: command lines, YAML files, notebook parameters."""

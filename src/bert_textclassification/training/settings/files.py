@@ -1,0 +1,29 @@
+"""Read settings that are written as YAML: one way to do it, and one sentence when they are wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training.settings.wrong_values import one_sentence
+from bert_textclassification.training.settings.yaml_text import read_yaml
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_settings(path: str | Path, model: type[M], prepare: Callable[[Any], Any] = lambda values: values) -> M:
+    """Return what is written at `path` as a `model`; `prepare` may change the values before they are checked.
+
+    Raises:
+        ConfigurationError: it cannot be read, or has wrong names or values.
+    """
+    try:
+        values = read_yaml(Path(path).read_text(encoding="utf-8"))
+        return model.model_validate(prepare({} if values is None else values))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise ConfigurationError(f"{path} cannot be read: {' '.join(str(problem).split())}.") from None
+    except ValidationError as problem:
+        raise ConfigurationError(f"{path}: {one_sentence(problem, model)}") from None

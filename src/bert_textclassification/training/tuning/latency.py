@@ -1,0 +1,78 @@
+"""How fast the int8 model of a trial will be, known before it is trained: its speed depends on its shape alone.
+
+Each shape is measured once, in turns with the shape that the settings have without a search, so that a slow spell of
+the machine on one day does not make a shape look slow. Trials of one shape have exactly the same milliseconds.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+from bert_textclassification.benchmarks.latency import Contender
+from bert_textclassification.engines.base import Engine
+from bert_textclassification.engines.native.engine import NativeEngine
+from bert_textclassification.engines.onnx import OnnxEngine
+from bert_textclassification.training.config import MAX_LENGTH, TrainingConfig
+from bert_textclassification.training.export.variants import FORMS, Models, obstacle, write
+from bert_textclassification.training.fine_tuning.trainer import encode
+from bert_textclassification.training.modeling.base_model_check import load_checked
+from bert_textclassification.training.modeling.classifier import TextClassifier, find_base_model
+from bert_textclassification.training.prepare import Splits
+from bert_textclassification.training.timing import sample_stream, time_interleaved
+
+TIMED_TEXTS, TIMED_ROUNDS = 100, 5
+_KNOWN = "milliseconds by shape"  # in the study
+
+
+class Stopwatch:
+    """Milliseconds a text of int8 models; the study remembers them."""
+
+    def __init__(self, config: TrainingConfig, splits: Splits, study: optuna.Study) -> None:
+        """Make ready to time validation texts.
+
+        Args:
+            config: the settings without a search, whose shape is the reference.
+            splits: whose validation texts are timed.
+            study: keeps what was measured.
+        """
+        self._texts = sample_stream(splits.validation["text"].tolist(), TIMED_TEXTS, seed=0)
+        self._ids = encode(find_base_model(config.base_model).tokenizer(), self._texts, MAX_LENGTH)
+        self._config = config
+        self._study = study
+
+    def milliseconds(self, config: TrainingConfig) -> float:
+        """Return the time for a text, one at a time on one core: mean over texts, median over rounds."""
+        known = dict(self._study.user_attrs.get(_KNOWN, {}))
+        shape, usual = self._shape(config), self._shape(self._config)
+        if shape not in known:
+            reference, own = self._mean_times([self._config, config])
+            known.setdefault(usual, float(np.median(reference)))
+            known.setdefault(shape, known[usual] * float(np.median(own / reference)))
+            self._study.set_user_attr(_KNOWN, known)
+        return float(known[shape])
+
+    def _shape(self, config: TrainingConfig) -> str:
+        tokens = sum(min(len(ids), config.max_length) for ids in self._ids)
+        return f"{config.layers} layers, {tokens} tokens in {len(self._ids)} texts"
+
+    def _mean_times(self, configs: list[TrainingConfig]) -> list[NDArray[np.float64]]:
+        """Return the mean milliseconds a text in each round, for each of `configs`."""
+        runs = {str(number): _untrained(config, self._texts) for number, config in enumerate(configs)}
+        return [times.mean(axis=1) for times in time_interleaved(runs, self._ids, TIMED_ROUNDS).values()]
+
+
+def int8_engine(model: TextClassifier) -> Engine:
+    """Return the int8 form of `model`: in the native engine, or in ONNX Runtime where that cannot run."""
+    models = Models(model, student=None)
+    with tempfile.TemporaryDirectory(prefix="int8-") as folder:
+        if obstacle(FORMS["int8"], models) is None:
+            return NativeEngine(write(FORMS["int8"], models, Path(folder)))
+        return OnnxEngine(write(FORMS["int8_onnx"], models, Path(folder)), FORMS["int8_onnx"].batch_size)
+
+
+def _untrained(config: TrainingConfig, texts: list[str]) -> Contender:
+    engine = int8_engine(load_checked(find_base_model(config.base_model), config, texts).eval())
+    return lambda ids: engine.logits([ids[: config.max_length]])

@@ -1,0 +1,207 @@
+"""Search for the settings of the most accurate and the fastest int8 model, with Optuna.
+
+    python -m bert_textclassification.training.tuning.study --name mine --data mine.csv --trials 20 positive_label=spam
+
+Each trial fine-tunes with settings of the search space and has two objectives: the metric that models are judged by
+(`judging.py`), of its int8 model on validation, and that model's milliseconds a text. Test is never looked at. The
+study is `runs/<name>/search/study.db`. The same command goes on after an interruption, and with a larger number of
+trials after the end. The last line of stdout is the best trial as one JSON object.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training.command_line import parse_settings
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data_quality.max_length import positions, with_max_length
+from bert_textclassification.training.decisions import decisions
+from bert_textclassification.training.evaluation.judging import with_chosen_metric
+from bert_textclassification.training.fine_tuning.trainer import class_weights
+from bert_textclassification.training.modeling.classifier import find_base_model, layers_of_exits
+from bert_textclassification.training.prepare import Splits, fingerprint, load_splits
+from bert_textclassification.training.runs import RunFolder
+from bert_textclassification.training.settings import command
+from bert_textclassification.training.timing import machine
+from bert_textclassification.training.tuning.latency import Stopwatch
+from bert_textclassification.training.tuning.objective import REFUSED, Objective, higher_is_better
+from bert_textclassification.training.tuning.report import training_command, write_best, write_report
+from bert_textclassification.training.tuning.space import DEFAULT_SPACE, SearchSpace, read_space
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+_MODULE = "bert_textclassification.training.tuning.study"
+_MADE_FROM = "made from"  # in the study
+_AGAIN = "again"  # in a trial: the number of the one that it repeats
+
+
+def search(config: TrainingConfig, splits: Splits, space: SearchSpace, trials: int, folder: Path) -> optuna.Study:
+    """Go on with the study in `folder`, or begin it, until `trials` trials are finished; return it.
+
+    The first trial has the settings of `config`, as far as the space holds them.
+
+    Raises:
+        ConfigurationError: the study there was made from something else, or another process is at it.
+    """
+    config = with_max_length(with_chosen_metric(config, splits), splits)
+    _refuse_idle_class_weights(config, splits, space)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        study = open_study(config, splits, space, folder)
+        take_up(study)
+        if not study.trials:
+            usual = config.model_dump(include=set(space.names()))
+            study.enqueue_trial({name: value for name, value in usual.items() if space.holds(name, value)})
+        left = trials - len(study.get_trials(deepcopy=False, states=FINISHED))
+        objective = Objective(config, splits, space, Stopwatch(config, splits, study))
+        study.optimize(objective, n_trials=max(0, left), callbacks=[_show])
+    return study
+
+
+def open_study(config: TrainingConfig, splits: Splits, space: SearchSpace, folder: Path) -> optuna.Study:
+    """Return the study in `folder`, a new one where there is none.
+
+    Raises:
+        ConfigurationError: it was made from other data, settings, space or on another processor.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=f"sqlite:///{folder / 'study.db'}",
+        study_name="search",
+        directions=["maximize" if higher_is_better(config) else "minimize", "minimize"],
+        load_if_exists=True,
+    )
+    # A sampler that starts from the same seed again would suggest the first trials again.
+    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
+    made_from = _made_from(config, splits, space)
+    before = study.user_attrs.get(_MADE_FROM, made_from)
+    if changed := [name for name, value in made_from.items() if before[name] != value]:
+        raise ConfigurationError(
+            f"The search in {folder} was made with another {' and another '.join(changed)}, so that its trials cannot "
+            "be compared with new ones; choose another name, or delete the folder."
+        )
+    study.set_user_attr(_MADE_FROM, made_from)
+    return study
+
+
+def take_up(study: optuna.Study) -> None:
+    """Put what was left unfinished in the queue again: a killed trial still counts as running, others have failed.
+
+    A trial whose settings were refused is left out: it would be refused again, and no other would ever run.
+    """
+    again = {trial.user_attrs.get(_AGAIN) for trial in study.trials}
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.FAIL)):
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
+        if trial.number not in again and REFUSED not in trial.user_attrs:
+            study.enqueue_trial(trial.params, user_attrs={_AGAIN: trial.number})
+
+
+def _refuse_idle_class_weights(config: TrainingConfig, splits: Splits, space: SearchSpace) -> None:
+    automatic = config.model_copy(update={"class_weights": "auto"})
+    if "class_weights" in space.names() and class_weights(splits, automatic) is None:
+        raise ConfigurationError(
+            "The search space has class_weights, which change nothing here: train is balanced enough that there are "
+            "none; take them out."
+        )
+
+
+def _made_from(config: TrainingConfig, splits: Splits, space: SearchSpace) -> dict[str, Any]:
+    rows = "".join(fingerprint(frame) for name, frame in splits.items() if name != "test")
+    return {
+        "data set": hashlib.sha256(rows.encode()).hexdigest(),
+        "set of settings": config.model_dump(mode="json", exclude={"data"}),
+        "search space": space.model_dump(mode="json"),
+        "processor": machine()["processor"],
+    }
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from the study; the lock goes when the process does."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(
+                f"Another process searches in {folder}; let it finish, or choose another name."
+            ) from None
+        yield
+
+
+def _show(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Print a line about a trial that is over."""
+    settings = " ".join(
+        f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in trial.params.items()
+    )
+    found = "stopped early" if trial.values is None else "score {:.4f}, {:.2f} ms a text".format(*trial.values)
+    print(f"trial {trial.number}: {found}; {settings}", file=sys.stderr, flush=True)
+
+
+def settings_of(data: str, given: dict[str, Any], space: SearchSpace) -> TrainingConfig:
+    """Return the settings without the search; `layers` is the number that the base model has, where none is given.
+
+    Raises:
+        ConfigurationError: a setting is wrong or searched too, the base model or `exit_layers` do not allow as many
+            layers as the space has, or the base model reads fewer tokens.
+    """
+    if both := sorted(set(given) & set(space.names())):
+        raise ConfigurationError(f"{', '.join(both)} cannot be given and be searched; take it out of one of the two.")
+    config = TrainingConfig.of({"data": data} | given)
+    base = find_base_model(config.base_model)
+    deep, longest = base.layers(), positions(base.config())
+    for layers in map(int, space.values("layers", config.layers)):
+        if layers > deep:
+            raise ConfigurationError(f"The search space has layers {layers}, but {config.base_model} has only {deep}.")
+        for exits in space.values("exit_layers", config.exit_layers):
+            layers_of_exits(str(exits), layers or deep)
+    if (most := max(map(int, space.values("max_length", 0)))) > longest:
+        raise ConfigurationError(
+            f"The search space has max_length {most}, but {config.base_model} reads only {longest} tokens."
+        )
+    return config.model_copy(update={"layers": config.layers or deep})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Search as the command line asks; return the exit status."""
+    asked = _parser().parse_args(arguments)
+    again = command.command_line(_MODULE, sys.argv[1:] if arguments is None else arguments)
+    return command.run(lambda: _run(asked), f"The search was interrupted; go on with:\n{again}")
+
+
+def _run(asked: argparse.Namespace) -> None:
+    space, given = read_space(asked.space), parse_settings(asked.settings)
+    config = settings_of(asked.data, given, space)
+    splits = load_splits(config)
+    print(*decisions(config, splits), sep="\n", file=sys.stderr)
+    config = with_chosen_metric(config, splits)
+    folder = RunFolder(Path("runs") / asked.name).search
+    study = search(config, splits, space, asked.trials, folder)
+    print(write_report(study, config, folder).to_string(index=False, float_format="{:.4g}".format))
+    best = write_best(study, config, given, folder)
+    print(f"Trials, pictures and best.json are in {folder}. Train with the best settings:")
+    print(training_command(asked.name, asked.data, best["settings"]))
+    print(json.dumps(best))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="search", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--name", required=True, help="name of the run: the study is in runs/NAME/search")
+    parser.add_argument("--data", required=True, help="labelled texts: a file, a folder or a hub name")
+    parser.add_argument("--trials", type=int, default=20, choices=range(1, 10001), metavar="N", help="trials in all")
+    parser.add_argument("--space", default=str(DEFAULT_SPACE), help="YAML file that says where to look")
+    parser.add_argument("settings", nargs="*", metavar="name=value", help="settings of training that are not searched")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
