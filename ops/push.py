@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from bert_textclassification import __version__
-from bert_textclassification.artifact.manifest import MANIFEST
+from bert_textclassification.artifact.store import MANIFEST
 from bert_textclassification.errors import UserError
 from ops.config_file import Settings
 from ops.plan import Step

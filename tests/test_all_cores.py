@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from bert_textclassification.engines.base import load_engine
+from bert_textclassification.engines.select import load_engine
 from bert_textclassification.training.evaluation.all_cores import in_parts, run_on_all_cores
 
 TEXTS = [[2, *range(10, 10 + length), 3] for length in (3, 40, 1, 7, 7, 25, 2, 9, 30, 4, 5)]

@@ -21,8 +21,8 @@ from bert_textclassification.errors import ArtifactError
 from bert_textclassification.serving.api import create_app
 from bert_textclassification.serving.config import MEBIBYTE, ServingConfig
 from bert_textclassification.serving.http import routes as service
-from bert_textclassification.serving.http.negotiation import CSV, JSON, JSON_LINES, TEXT
 from bert_textclassification.serving.predictor import Predictor
+from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT
 
 TEXTS = ["My boiler is leaking gas!", "hello", "a, b\nand c"]
 LONG = "the rent is due and the heating is off " * 60

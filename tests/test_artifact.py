@@ -12,19 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bert_textclassification.artifact.hashing import sha256_of
 from bert_textclassification.artifact.manifest import (
     SCORE_EDGES,
     TOKEN_EDGES,
-    Artifact,
     Decision,
     Histogram,
     Manifest,
     Processor,
     Reference,
-    _parse_manifest,
-    pack,
-    sha256_of,
 )
+from bert_textclassification.artifact.store import Artifact, _parse_manifest, pack
 from bert_textclassification.errors import ArtifactError
 from bert_textclassification.serving.predictor import Predictor
 

@@ -76,8 +76,9 @@ def test_a_text_takes_seconds_at_most(explain):
 def test_other_encoders_are_explained_too(kind, tiny_fine_tuned, tiny_base, tmp_path):
     import transformers
 
-    from bert_textclassification.training.fine_tuning.run import FineTuned
-    from bert_textclassification.training.modeling.classifier import BaseModel, save_classifier
+    from bert_textclassification.training.modeling.base_models import BaseModel
+    from bert_textclassification.training.modeling.classifier import save_classifier
+    from bert_textclassification.training.modeling.fine_tuned import FineTuned
     from bert_textclassification.training.modeling.record import TRAINING_RECORD
 
     sizes = {"dim": 64, "n_layers": 2, "n_heads": 2, "hidden_dim": 128} if kind == "DistilBert" else {

@@ -4,8 +4,9 @@ import pandas as pd
 
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.issues import COLUMNS, Finding
+from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.data_quality.audit import audit, balance_table, findings_table, rows_table
-from bert_textclassification.training.prepare import Splits, load_splits
+from bert_textclassification.training.prepare import load_splits
 
 
 def test_balance_counts_each_split():

@@ -12,7 +12,7 @@ import test_container
 from conftest import wait_until
 from test_container import docker
 
-from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.training.fine_tuning.checkpoints import COMPLETE
 
 pytestmark = pytest.mark.container

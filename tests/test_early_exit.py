@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_textclassification.artifact.manifest import Artifact
-from bert_textclassification.engines.base import load_engine
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.engines.native import engine as native_engine
 from bert_textclassification.engines.native.engine import NativeEngine, read_architecture
+from bert_textclassification.engines.select import load_engine
 from bert_textclassification.errors import ArtifactError, ConfigurationError
 from bert_textclassification.serving import variant_choice
 from bert_textclassification.serving.predictor import Predictor
@@ -25,6 +25,7 @@ from bert_textclassification.training.evaluation.calibration import (
     log_loss,
     probabilities,
 )
+from bert_textclassification.training.evaluation.inference import evaluate_splits, torch_logits
 from bert_textclassification.training.export.build import build_artifact, variants_table
 from bert_textclassification.training.export.early_exit import (
     choose_exits,
@@ -34,8 +35,9 @@ from bert_textclassification.training.export.early_exit import (
     smallest_margins,
 )
 from bert_textclassification.training.export.gate import average_precision_loss, keeps_within, log_loss_increase
-from bert_textclassification.training.fine_tuning.run import evaluate_splits, fine_tune, torch_logits
-from bert_textclassification.training.modeling.classifier import find_base_model, layers_of_exits
+from bert_textclassification.training.fine_tuning.run import fine_tune
+from bert_textclassification.training.modeling.base_models import find_base_model
+from bert_textclassification.training.modeling.classifier import layers_of_exits
 
 needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
 

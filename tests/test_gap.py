@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.gap import gap_of_splits
-from bert_textclassification.training.prepare import Splits
 
 
 def scored(positives, negatives, right_share, words=5):

@@ -18,7 +18,7 @@ from test_resume import has_checkpoint
 from bert_textclassification.errors import ConfigurationError, HostError
 from bert_textclassification.training.fine_tuning import distributed, trainer
 from bert_textclassification.training.fine_tuning.distributed import Hosts, wait_for_address
-from bert_textclassification.training.modeling.classifier import find_base_model
+from bert_textclassification.training.modeling.base_models import find_base_model
 
 NAMES = ["127.0.0.1", "127.0.0.2"]  # two addresses of this machine
 

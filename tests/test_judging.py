@@ -7,13 +7,15 @@ import pandas as pd
 import pytest
 
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.splits import Splits
+from bert_textclassification.training.evaluation.inference import evaluate_splits
 from bert_textclassification.training.evaluation.judging import choose_metric, with_chosen_metric
 from bert_textclassification.training.evaluation.metric_values import metric_value
 from bert_textclassification.training.export.build import build_artifact
-from bert_textclassification.training.fine_tuning.run import FineTuned, evaluate_splits, fine_tune
+from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.fine_tuning.seeds import fine_tune_seeds
 from bert_textclassification.training.fine_tuning.trainer import class_weights
-from bert_textclassification.training.prepare import Splits
+from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.tuning.objective import int8_score
 from bert_textclassification.training.tuning.space import SearchSpace
 from bert_textclassification.training.tuning.study import search

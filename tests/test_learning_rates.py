@@ -7,7 +7,7 @@ from transformers import Trainer, TrainingArguments
 
 from bert_textclassification.training.fine_tuning.optimizer import groups
 from bert_textclassification.training.fine_tuning.run import fine_tune
-from bert_textclassification.training.modeling.classifier import find_base_model
+from bert_textclassification.training.modeling.base_models import find_base_model
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from conftest import PATIENCE_S, ROOT, wait_until
 from test_container_training import BASE, TINY, laid_out
 
 from bert_textclassification import Predictor
-from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.artifact.store import Artifact
 
 SCRIPTS = sorted((ROOT / "local_test").glob("*.sh"))
 REQUESTS = ROOT / "local_test/requests"

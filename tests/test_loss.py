@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from bert_textclassification.training.fine_tuning.run import fine_tune
-from bert_textclassification.training.modeling.classifier import Answers, find_base_model
+from bert_textclassification.training.modeling.base_models import find_base_model
+from bert_textclassification.training.modeling.classifier import Answers
 from bert_textclassification.training.modeling.losses import ExitLoss
 
 LABELS = torch.tensor([0, 1, 1])

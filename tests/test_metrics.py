@@ -191,7 +191,7 @@ def test_the_index_is_the_same_in_both_directions():
 
 WORKER = """
 import json, sys
-from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.serving.metrics import Metrics, reserve_files
 from bert_textclassification.serving.predictor import Prediction
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load, save
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from bert_textclassification.artifact.manifest import sha256_of
+from bert_textclassification.artifact.hashing import sha256_of
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training.export.build import build_artifact
@@ -18,7 +18,7 @@ from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.modeling import base_model_check
 from bert_textclassification.training.modeling.base_model_check import load_checked
 from bert_textclassification.training.modeling.base_model_files import problem_of
-from bert_textclassification.training.modeling.classifier import find_base_model
+from bert_textclassification.training.modeling.base_models import find_base_model
 
 SIZES = {
     "vocab_size": 800, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128,

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from bert_textclassification.artifact.manifest import Artifact, pack
+from bert_textclassification.artifact.store import Artifact, pack
 from bert_textclassification.errors import ArtifactError
 from bert_textclassification.serving import archive as archives
 from bert_textclassification.serving.archive import MAX_MEMBERS

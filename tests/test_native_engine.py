@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from bert_textclassification.engines.native import engine as native_engine
 from bert_textclassification.engines.native.engine import METADATA, Architecture, NativeEngine, batches_by_tokens
 from bert_textclassification.errors import ArtifactError, EngineUnavailableError
-from bert_textclassification.training.fine_tuning.run import torch_logits
+from bert_textclassification.training.evaluation.inference import torch_logits
 
 pytestmark = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
 

@@ -12,16 +12,8 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from bert_textclassification.errors import RequestError
-from bert_textclassification.serving.http.negotiation import (
-    CSV,
-    JSON,
-    JSON_LINES,
-    TEXT,
-    best_offer,
-    content_type,
-    decoded,
-    decompressed,
-)
+from bert_textclassification.serving.http.negotiation import best_offer, content_type, decompressed
+from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT, decoded
 
 UNHURRIED = settings(deadline=None)  # a busy machine may pause for longer than any example takes
 MOST = 64 * 1024

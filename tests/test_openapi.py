@@ -14,9 +14,9 @@ from schemathesis.engine import events, from_schema
 from bert_textclassification import __version__
 from bert_textclassification.serving.api import create_app
 from bert_textclassification.serving.config import ServingConfig
-from bert_textclassification.serving.http.negotiation import CSV, JSON, JSON_LINES, TEXT
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.serving.protocols import schemas
+from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT
 
 INFER = "/v2/models/model/infer"
 LONG = "the rent is due and the heating is off " * 60

@@ -10,7 +10,8 @@ from onnx import numpy_helper
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
-from bert_textclassification.artifact.manifest import Artifact, StoredFile
+from bert_textclassification.artifact.manifest import StoredFile
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.api import create_app
 from bert_textclassification.serving.config import ServingConfig

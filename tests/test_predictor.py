@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.engines.onnx import OnnxEngine
 from bert_textclassification.errors import ArtifactError, RequestError
 from bert_textclassification.serving import predictor as predictor_module

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_textclassification.errors import RequestError
-from bert_textclassification.serving.http.negotiation import CSV, JSON, JSON_LINES, TEXT, content_type
+from bert_textclassification.serving.http.negotiation import content_type
 from bert_textclassification.serving.predictor import Prediction
 from bert_textclassification.serving.protocols.bodies import (
     OUTPUTS,
@@ -26,6 +26,7 @@ from bert_textclassification.serving.protocols.bodies import (
     parse,
     parse_infer,
 )
+from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT
 
 UNHURRIED = settings(deadline=None)  # a busy machine may pause for longer than any example takes
 LIMITS = Limits(texts=100, chars=300_000)

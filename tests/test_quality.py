@@ -10,13 +10,14 @@ from bert_textclassification.artifact.manifest import Decision
 from bert_textclassification.serving.calibration import margins
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.baselines import constant_scores
 from bert_textclassification.training.evaluation.calibration import LogOdds
+from bert_textclassification.training.evaluation.inference import Evaluated
 from bert_textclassification.training.evaluation.metric_values import metric_value
 from bert_textclassification.training.evaluation.quality import assess, bound_not_kept, compare_with_rivals
 from bert_textclassification.training.export.build import build_artifact
-from bert_textclassification.training.fine_tuning.run import Evaluated, FineTuned
-from bert_textclassification.training.prepare import Splits
+from bert_textclassification.training.modeling.fine_tuned import FineTuned
 
 
 def told_apart(rows=300, share=0.5):

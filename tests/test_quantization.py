@@ -12,16 +12,19 @@ from onnx import numpy_helper
 from safetensors.torch import load, save
 from transformers import DistilBertConfig, DistilBertModel
 
-from bert_textclassification.artifact.manifest import Artifact, Reference
-from bert_textclassification.engines.base import load_engine
+from bert_textclassification.artifact.manifest import Reference
+from bert_textclassification.artifact.store import Artifact
+from bert_textclassification.engines.select import load_engine
 from bert_textclassification.errors import DataError, NonFiniteLogitsError
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training.evaluation.calibration import probabilities
+from bert_textclassification.training.evaluation.inference import evaluate_splits, torch_logits
 from bert_textclassification.training.export import build as quantization
 from bert_textclassification.training.export import variants
 from bert_textclassification.training.export.build import build_artifact, measure_variant
 from bert_textclassification.training.export.gate import Yardstick, judges
-from bert_textclassification.training.fine_tuning.run import FineTuned, evaluate_splits, fine_tune, torch_logits
+from bert_textclassification.training.fine_tuning.run import fine_tune
+from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.modeling.onnx import export_onnx
 
 TEXTS = [[2, 11, 12, 3], [2, 3], [2, *range(20, 60), 3], [2, 7, 3]]

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from conftest import PATIENCE_S, ROOT, SHIPPED_DATA, wait_until
 
-from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.artifact.store import Artifact
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -11,12 +11,13 @@ from conftest import PATIENCE_S
 
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.issues import Finding
+from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.data_quality.audit import audit
 from bert_textclassification.training.data_quality.duplicates import normalise
 from bert_textclassification.training.data_quality.label_errors import label_errors
 from bert_textclassification.training.evaluation.baselines import fit_baseline
 from bert_textclassification.training.evaluation.judging import choose_metric
-from bert_textclassification.training.prepare import Splits, load_splits
+from bert_textclassification.training.prepare import load_splits
 
 FOLDER = os.environ.get("BERT_TEXTCLASSIFICATION_DATA")
 pytestmark = [

@@ -20,7 +20,7 @@ from bert_textclassification.training.fine_tuning import preemption
 from bert_textclassification.training.fine_tuning import run as fine_tuning
 from bert_textclassification.training.fine_tuning.checkpoints import COMPLETE, Checkpoints, is_complete, mark_complete
 from bert_textclassification.training.fine_tuning.run import fine_tune, made_from
-from bert_textclassification.training.modeling.classifier import find_base_model
+from bert_textclassification.training.modeling.base_models import find_base_model
 
 pytestmark = pytest.mark.slow
 

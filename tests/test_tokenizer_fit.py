@@ -14,7 +14,7 @@ from bert_textclassification.training.data_quality.tokenization import (
     unknown_and_broken,
     windows_of,
 )
-from bert_textclassification.training.modeling.classifier import find_base_model
+from bert_textclassification.training.modeling.base_models import find_base_model
 
 ENGLISH = ["The food was cold and nobody cared", "We will come back with all of our friends", "Gr8 film tbh, luv it!!!"]
 FOREIGN = {

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bert_textclassification.serving.predictor import Predictor, load_tokenizer
+from bert_textclassification.training.evaluation.inference import encode, torch_logits
 from bert_textclassification.training.export.build import build_artifact
-from bert_textclassification.training.fine_tuning.run import fine_tune, torch_logits
-from bert_textclassification.training.fine_tuning.trainer import encode
+from bert_textclassification.training.fine_tuning.run import fine_tune
 
 pytestmark = pytest.mark.slow
 

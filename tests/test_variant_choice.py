@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from bert_textclassification.artifact.manifest import PASSED, Artifact, Processor
+from bert_textclassification.artifact.manifest import PASSED, Processor
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.engines import processor
 from bert_textclassification.engines.native import engine as native_engine
 from bert_textclassification.errors import ArtifactError

@@ -4,7 +4,7 @@ times = time_interleaved(contenders(model, artifact, threads=1), stream, rounds=
 latency_table(times, baseline=TORCH)
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,13 +13,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bert_textclassification.artifact.manifest import Artifact
-from bert_textclassification.engines.base import Engine, load_engine
-from bert_textclassification.training.fine_tuning.run import torch_logits
+from bert_textclassification.artifact.store import Artifact
+from bert_textclassification.engines.select import load_engine
+from bert_textclassification.training.evaluation.inference import torch_logits
 from bert_textclassification.training.modeling.classifier import TextClassifier
-from bert_textclassification.training.timing import machine
+from bert_textclassification.training.timing import Contender, machine, single
 
-Contender = Callable[[list[int]], Any]  # the token ids of one text -> its logits
 TORCH_PADDED = "torch fp32, padded"
 TORCH = "torch fp32"
 
@@ -114,11 +113,6 @@ def torch_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def single(engine: Engine) -> Contender:
-    """Return `engine` as a contender."""
-    return lambda ids: engine.logits([ids])
 
 
 def _padded_logits(model: TextClassifier, ids: list[int], longest: int) -> torch.Tensor:

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bert_textclassification.artifact.manifest import Artifact, Comparison
+from bert_textclassification.artifact.manifest import Comparison
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.serving.predictor import MAX_WINDOWS, Predictor, Truncation
+from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.data_quality.tokenization import token_lengths, windows_of
 from bert_textclassification.training.evaluation.metrics import Interval, metrics_with_intervals
 from bert_textclassification.training.evaluation.significance import compare
-from bert_textclassification.training.fine_tuning.run import FineTuned
-from bert_textclassification.training.prepare import Splits
+from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.timing import sample_stream, time_interleaved
 
 FEWEST = 20  # texts below which neither figure means anything

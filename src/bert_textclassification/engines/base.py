@@ -2,13 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-
-from bert_textclassification.artifact.manifest import Variant
 
 Result = TypeVar("Result")
 
@@ -55,24 +52,3 @@ class Engine(ABC):
     def logits(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Return the logits alone, float32 [texts, 2]."""
         return self.run(token_ids).logits
-
-
-def load_engine(path: Path, variant: Variant, threads: int = 1) -> Engine:
-    """Load the model file of a variant into the engine that it was made for.
-
-    Args:
-        path: the model file.
-        variant: what the manifest says of it.
-        threads: cores that one call may use.
-
-    Raises:
-        ArtifactError: the engine cannot load the file.
-        EngineUnavailableError: this installation lacks the engine.
-    """
-    if variant.engine == "native":
-        from bert_textclassification.engines.native.engine import NativeEngine
-
-        return NativeEngine(path, threads, margins=variant.exit_margins)
-    from bert_textclassification.engines.onnx import OnnxEngine  # its import alone takes 0.1 s
-
-    return OnnxEngine(path, variant.batch_size, threads)

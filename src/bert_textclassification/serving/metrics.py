@@ -23,7 +23,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from bert_textclassification.artifact import manifest as artifact
-from bert_textclassification.artifact.manifest import SCORE_EDGES, TOKEN_EDGES, Artifact
+from bert_textclassification.artifact.manifest import SCORE_EDGES, TOKEN_EDGES
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving.predictor import Prediction
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from urllib.parse import unquote
 
-from bert_textclassification.artifact.manifest import MANIFEST
+from bert_textclassification.artifact.store import MANIFEST
 from bert_textclassification.errors import ArtifactError
 from bert_textclassification.serving.archive import SUFFIXES, extract
 from bert_textclassification.serving.google_storage import ELSEWHERE, download

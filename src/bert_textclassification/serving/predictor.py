@@ -15,8 +15,10 @@ from typing import Literal, get_args
 import numpy as np
 from tokenizers import Tokenizer
 
-from bert_textclassification.artifact.manifest import Artifact, TruncationSide
-from bert_textclassification.engines.base import Turn, at_once, load_engine
+from bert_textclassification.artifact.manifest import TruncationSide
+from bert_textclassification.artifact.store import Artifact
+from bert_textclassification.engines.base import Turn, at_once
+from bert_textclassification.engines.select import load_engine
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.cache import AnswerCache
 from bert_textclassification.serving.calibration import calibrated_log_odds

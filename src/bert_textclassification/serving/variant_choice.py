@@ -12,10 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from bert_textclassification.artifact.manifest import PASSED, Artifact, Manifest, Variant
+from bert_textclassification.artifact.manifest import PASSED, Manifest, Variant
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.engines import processor
-from bert_textclassification.engines.base import Engine, load_engine
+from bert_textclassification.engines.base import Engine
 from bert_textclassification.engines.native.engine import instructions, read_architecture
+from bert_textclassification.engines.select import load_engine
 from bert_textclassification.errors import EngineUnavailableError, UserError
 from bert_textclassification.serving.logs import configuration
 

@@ -1,10 +1,10 @@
 """What a run has decided from its data before it trains, in sentences: every run begins with them."""
 
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.data_quality.max_length import max_length_sentence
 from bert_textclassification.training.evaluation.judging import choose_metric
 from bert_textclassification.training.evaluation.thresholds import review_band
-from bert_textclassification.training.prepare import Splits
 
 
 def decisions(config: TrainingConfig, splits: Splits) -> list[str]:

@@ -18,7 +18,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from bert_textclassification.engines.base import Engine
 from bert_textclassification.training.progress import progress
+
+Contender = Callable[[list[int]], Any]  # the token ids of one text -> its logits
 
 Item = TypeVar("Item")
 WARM_UP = 20
@@ -117,3 +120,8 @@ def _processor() -> dict[str, str]:
         return {}
     pairs = (line.partition(":") for line in path.read_text(encoding="utf-8").split("\n\n")[0].splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def single(engine: Engine) -> Contender:
+    """Return `engine` as a contender."""
+    return lambda ids: engine.logits([ids])

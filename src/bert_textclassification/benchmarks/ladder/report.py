@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.benchmarks.ladder.run import climb
 from bert_textclassification.benchmarks.ladder.serving_gains import (
     bulk_gain,

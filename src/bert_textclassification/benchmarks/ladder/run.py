@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.benchmarks.ladder.serving_gains import zipf_stream
 from bert_textclassification.benchmarks.ladder.stages import (
     CACHED,

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.benchmarks.local_server import LocalServer
 from bert_textclassification.serving.predictor import Prediction, Predictor
 from bert_textclassification.training.progress import progress

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.engines.native.engine import Architecture, read_architecture
 from bert_textclassification.errors import ArtifactError
 from bert_textclassification.serving.predictor import Predictor, load_tokenizer

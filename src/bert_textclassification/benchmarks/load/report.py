@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.benchmarks.load.generator import REPEATS
 from bert_textclassification.benchmarks.targets import Target
 from bert_textclassification.serving.config import ServingConfig

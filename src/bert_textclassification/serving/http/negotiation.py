@@ -1,36 +1,24 @@
 """What a request's headers say of its body, and what they ask of the reply. Media types are compared as such."""
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header, parse_options_header
 
 from bert_textclassification.errors import RequestError
+from bert_textclassification.serving.protocols.media_types import (
+    _CHARSETS,
+    CSV,
+    JSON,
+    JSON_LINES,
+    TEXT,
+    MediaType,
+    _unsupported,
+)
 
-JSON = "application/json"
-JSON_LINES = "application/jsonlines"
-CSV = "text/csv"
-TEXT = "text/plain"
 _ALIASES = {"application/x-ndjson": JSON_LINES, "application/jsonl": JSON_LINES, "application/x-jsonlines": JSON_LINES}
 OFFERED = (JSON, JSON_LINES, CSV, TEXT)
-# Python knows more, some of them slow or no character sets at all.
-_CHARSETS = {
-    "utf-8", "utf8", "ascii", "us-ascii", "utf-16", "utf-16le", "utf-16be", "latin1", "iso-8859-1", "iso-8859-2",
-    "iso-8859-5", "iso-8859-7", "iso-8859-9", "iso-8859-15", "windows-1250", "windows-1251", "windows-1252",
-    "windows-1253", "windows-1254", "windows-1256", "koi8-r", "shift_jis", "euc-jp", "euc-kr", "gb18030", "gbk", "big5",
-}  # fmt: skip
 _UTF8 = {"utf-8", "utf8", "ascii", "us-ascii"}
-
-
-@dataclass(frozen=True)
-class MediaType:
-    """A media type that is read here, its parameters, and the character set of the body."""
-
-    name: str
-    parameters: Mapping[str, str]
-    charset: str
 
 
 def content_type(header: str | None) -> MediaType:
@@ -99,19 +87,6 @@ def decompressed(body: bytes, encoding: str | None, most: int) -> bytes:
     return _gunzipped(body, most)
 
 
-def decoded(body: bytes, charset: str, errors: str = "strict") -> str:
-    """Return the text of a body, without byte order marks.
-
-    Raises:
-        RequestError: the bytes are none of that character set, unless `errors` says what stands for them.
-    """
-    try:
-        return body.decode(charset, errors).lstrip("\ufeff")
-    except UnicodeDecodeError as problem:
-        named = charset.removesuffix("-sig").upper()
-        raise RequestError("invalid_encoding", f"The body is not {named} at byte {problem.start}.") from None
-
-
 def _gunzipped(body: bytes, most: int) -> bytes:
     stream = zlib.decompressobj(wbits=31)
     try:
@@ -126,7 +101,3 @@ def _gunzipped(body: bytes, most: int) -> bytes:
         fault = "ends in the middle" if not stream.eof else "goes on after its end"
         raise RequestError("invalid_gzip", f"The body is not valid gzip: it {fault}.", "Content-Encoding")
     return expanded
-
-
-def _unsupported(message: str) -> RequestError:
-    return RequestError("unsupported_media_type", message, "Content-Type", status=415)

@@ -8,9 +8,9 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Map
 
 from bert_textclassification.serving.config import ServingConfig
-from bert_textclassification.serving.http.negotiation import CSV, JSON, JSON_LINES, TEXT
 from bert_textclassification.serving.http.routes import Reply
 from bert_textclassification.serving.protocols import schemas
+from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT
 
 REFERENCE = "#/components/schemas/{model}"
 REFUSALS = {

@@ -20,10 +20,10 @@ from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.admission import RETRY_AFTER_S, Admission, ClientGone
 from bert_textclassification.serving.config import MEBIBYTE, ServingConfig
 from bert_textclassification.serving.http import negotiation
-from bert_textclassification.serving.http.negotiation import JSON
 from bert_textclassification.serving.metrics import Metrics
 from bert_textclassification.serving.predictor import Prediction, Predictor
 from bert_textclassification.serving.protocols import bodies as protocols
+from bert_textclassification.serving.protocols.media_types import JSON
 from bert_textclassification.serving.resources import available_cores
 
 log = logging.getLogger(__name__)

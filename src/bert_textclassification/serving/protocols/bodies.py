@@ -27,9 +27,9 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from bert_textclassification.errors import RequestError
-from bert_textclassification.serving.http.negotiation import CSV, JSON, JSON_LINES, TEXT, MediaType, decoded
 from bert_textclassification.serving.predictor import Prediction, check_texts
 from bert_textclassification.serving.protocols.csv_texts import Column, Record, read_texts
+from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT, MediaType, decoded
 from bert_textclassification.serving.protocols.schemas import (
     InferOutput,
     InferParameters,

@@ -18,7 +18,11 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
-from bert_textclassification.errors import DataError
+from bert_textclassification.errors import ConfigurationError, DataError
+from bert_textclassification.training.config import TrainingConfig
+
+BUILT_IN = "behaviours.yaml"  # beside this file, and the name that is looked for in the data folder
+_OTHER_ENDING = "behaviours.yml"
 
 TEXT_FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 FORMATS = (*TEXT_FORMATS, *(f"{form}.gz" for form in TEXT_FORMATS), ".parquet")
@@ -242,3 +246,25 @@ def _refuse_underscore(entry: Path) -> None:
 
 def _hidden(entry: Path, folder: Path) -> bool:
     return any(part.startswith((".", "_", "~$")) for part in entry.relative_to(folder).parts)
+
+
+def own_file(config: TrainingConfig) -> Path | None:
+    """Return the file of `config.behaviours`, or the behaviours.yaml in the data folder or a sub-folder of it.
+
+    Raises:
+        ConfigurationError: several files have that name, or one is called behaviours.yml.
+    """
+    if config.behaviours:
+        return Path(config.behaviours)
+    found = [file for file in shown_files(Path(config.data)) if file.name in (BUILT_IN, _OTHER_ENDING)]
+    if len(found) > 1:
+        raise ConfigurationError(f"behaviours: there are {found[0]} and {found[1]}; keep one, or set behaviours.")
+    if found and found[0].name == _OTHER_ENDING:
+        raise ConfigurationError(f"behaviours: {found[0]} is not looked for; call it {BUILT_IN}, or set behaviours.")
+    return found[0] if found else None
+
+
+def place(source: str | Path, number: int) -> str:
+    """Return where a row is: a line of a file of lines, or a row of a table or a JSON array."""
+    in_lines = ending(Path(source)).removesuffix(".gz") in (".csv", ".tsv", ".jsonl", ".ndjson")
+    return f"{source} {'line' if in_lines else 'row'} {number}"

@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 
-from bert_textclassification.training.data.files import ending
+from bert_textclassification.training.data.tables import Tables
 
 COLUMNS = ["split", "source", "line", "label", "text", "note"]
-
-Tables = dict[str, pd.DataFrame]  # by split, train among them, with the columns text, label, source, line
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +30,6 @@ class Finding:
     def count(self) -> int:
         """How many rows were found."""
         return len(self.rows)
-
-
-def place(source: str | Path, number: int) -> str:
-    """Return where a row is: a line of a file of lines, or a row of a table or a JSON array."""
-    in_lines = ending(Path(source)).removesuffix(".gz") in (".csv", ".tsv", ".jsonl", ".ndjson")
-    return f"{source} {'line' if in_lines else 'row'} {number}"
 
 
 def found(kind: str, message: str, rows: pd.DataFrame) -> Finding | None:

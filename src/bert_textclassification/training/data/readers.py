@@ -21,8 +21,7 @@ import pyarrow.parquet as pq
 
 from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.files import ending, require_readable
-from bert_textclassification.training.data.issues import place
+from bert_textclassification.training.data.files import ending, place, require_readable
 
 _LARGEST_FIELD = 10_000_000
 _SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "vertical bars"}

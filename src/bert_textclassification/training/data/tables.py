@@ -13,10 +13,11 @@ import pandas as pd
 
 from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.files import FORMATS, SPLIT_NAMES, SPLITS, ending, find_files
-from bert_textclassification.training.data.issues import Tables, place
+from bert_textclassification.training.data.files import FORMATS, SPLIT_NAMES, SPLITS, ending, find_files, place
 from bert_textclassification.training.data.readers import class_name, column_names, plain_names, read_records
 from bert_textclassification.training.labels import label_of, named, plain
+
+Tables = dict[str, pd.DataFrame]  # by split, train among them, with the columns text, label, source, line
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 

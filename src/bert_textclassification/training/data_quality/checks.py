@@ -8,7 +8,8 @@ import pandas as pd
 
 from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.issues import Finding, Tables
+from bert_textclassification.training.data.issues import Finding
+from bert_textclassification.training.data.tables import Tables
 from bert_textclassification.training.data_quality import duplicates
 from bert_textclassification.training.data_quality import encoding as text_damage
 from bert_textclassification.training.progress import progress
@@ -73,7 +74,7 @@ def _label_error(tables: Tables, config: TrainingConfig) -> Finding | None:
 
 
 def _tokenizer(config: TrainingConfig) -> "PreTrainedTokenizerBase":
-    from bert_textclassification.training.modeling.classifier import find_base_model
+    from bert_textclassification.training.modeling.base_models import find_base_model
 
     return find_base_model(config.base_model).tokenizer()
 

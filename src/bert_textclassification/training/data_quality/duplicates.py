@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bert_textclassification.training.data.issues import Finding, Tables, found, joined, place
+from bert_textclassification.training.data.files import place
+from bert_textclassification.training.data.issues import Finding, found, joined
+from bert_textclassification.training.data.tables import Tables
 
 NEAR = 0.8
 EVALUATED = ("validation", "test")  # what is held back of train for the variants is in no figure

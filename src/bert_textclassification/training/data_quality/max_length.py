@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_textclassification.training.config import MAX_LENGTH, TrainingConfig
-from bert_textclassification.training.data.issues import Tables
+from bert_textclassification.training.data.splits import Splits
+from bert_textclassification.training.data.tables import Tables
 from bert_textclassification.training.data_quality.tokenization import token_lengths
-from bert_textclassification.training.modeling.classifier import find_base_model
-from bert_textclassification.training.prepare import Splits
+from bert_textclassification.training.modeling.base_models import find_base_model
 
 LENGTHS = (128, 256, 512)
 CUT_AT_MOST = 0.05  # share of the training texts that may be longer than what is read

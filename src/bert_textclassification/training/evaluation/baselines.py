@@ -9,8 +9,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.metric_values import metric_value
-from bert_textclassification.training.prepare import Splits
 
 _WORD = r"(?u)\b\w\w+\b"  # scikit-learn's own
 

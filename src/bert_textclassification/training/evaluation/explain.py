@@ -16,8 +16,8 @@ from captum.attr import LayerIntegratedGradients
 from transformers import PreTrainedTokenizerBase
 
 from bert_textclassification.serving.predictor import positive_probability
-from bert_textclassification.training.fine_tuning.run import FineTuned
 from bert_textclassification.training.modeling.classifier import TextClassifier
+from bert_textclassification.training.modeling.fine_tuned import FineTuned
 
 STEPS = (32, 64, 128, 256)  # of the integral: the first that is exact enough
 TOLERANCE = 0.05  # of the change that is explained, or of 1 where that is smaller

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import fisher_exact, mannwhitneyu
 
+from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.judging import METRIC_NAMES
 from bert_textclassification.training.evaluation.metric_values import metric_value
 from bert_textclassification.training.evaluation.significance import SIGNIFICANT
 from bert_textclassification.training.evaluation.subsets import stands_out
-from bert_textclassification.training.prepare import Splits
 
 _DIFFERENT = 0.01  # p-value below which a property of the splits is named
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.prepare import Splits
+from bert_textclassification.training.data.splits import Splits
 
 IMBALANCED_BELOW = 0.2  # share of the rarer label
 METRIC_NAMES = {

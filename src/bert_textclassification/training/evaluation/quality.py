@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from bert_textclassification.artifact.manifest import Comparison, Decision
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.baselines import baseline_scores, constant_scores, fit_baseline
 from bert_textclassification.training.evaluation.calibration import LogOdds, calibration_table
 from bert_textclassification.training.evaluation.gap import gap_of_splits
+from bert_textclassification.training.evaluation.inference import Evaluated
 from bert_textclassification.training.evaluation.judging import (
     IMBALANCED_BELOW,
     METRIC_NAMES,
@@ -20,8 +22,6 @@ from bert_textclassification.training.evaluation.judging import (
 from bert_textclassification.training.evaluation.metrics import Interval, metrics_of_splits, metrics_with_intervals
 from bert_textclassification.training.evaluation.significance import SIGNIFICANT, compare_scores, gain_in_words
 from bert_textclassification.training.evaluation.thresholds import review_yield
-from bert_textclassification.training.fine_tuning.run import Evaluated
-from bert_textclassification.training.prepare import Splits
 
 REPORTED = ("validation", "test")
 

@@ -6,17 +6,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bert_textclassification.artifact.manifest import Artifact, Manifest, SliceResult
+from bert_textclassification.artifact.manifest import Manifest, SliceResult
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.serving.predictor import Predictor
+from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.all_cores import in_parts
 from bert_textclassification.training.evaluation.behavioral.file import load_suite
 from bert_textclassification.training.evaluation.behavioral.suite import Outcome, Scorer, run_suite
+from bert_textclassification.training.evaluation.inference import encode, torch_logits
 from bert_textclassification.training.evaluation.judging import choose_metric
 from bert_textclassification.training.evaluation.metrics import positive_scores
 from bert_textclassification.training.evaluation.slices import describe, measure_slices
-from bert_textclassification.training.fine_tuning.run import FineTuned, torch_logits
-from bert_textclassification.training.fine_tuning.trainer import encode
-from bert_textclassification.training.prepare import Splits
+from bert_textclassification.training.modeling.fine_tuned import FineTuned
 
 
 def with_understanding(manifest: Manifest, folder: Path, fine_tuned: FineTuned, splits: Splits) -> Manifest:

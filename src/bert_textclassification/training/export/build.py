@@ -17,25 +17,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bert_textclassification.artifact.manifest import (
-    MANIFEST,
-    MODEL_CARD,
-    TOKENIZER,
-    Artifact,
-    Decision,
-    ExitScale,
-    StoredFile,
-    Variant,
-    sha256_of,
-    write_manifest,
-)
-from bert_textclassification.benchmarks.latency import single
+from bert_textclassification.artifact.hashing import sha256_of
+from bert_textclassification.artifact.manifest import Decision, ExitScale, StoredFile, Variant
+from bert_textclassification.artifact.store import MANIFEST, MODEL_CARD, TOKENIZER, Artifact, write_manifest
 from bert_textclassification.engines import processor
-from bert_textclassification.engines.base import Outputs, load_engine
+from bert_textclassification.engines.base import Outputs
 from bert_textclassification.engines.native.engine import NativeEngine, instructions, read_architecture
+from bert_textclassification.engines.select import load_engine
 from bert_textclassification.errors import NonFiniteLogitsError
 from bert_textclassification.serving.calibration import calibrated_log_odds, margins
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.splits import Splits, fingerprints
 from bert_textclassification.training.evaluation.all_cores import run_on_all_cores
 from bert_textclassification.training.evaluation.calibration import (
     LogOdds,
@@ -44,6 +36,7 @@ from bert_textclassification.training.evaluation.calibration import (
     log_loss,
     probabilities,
 )
+from bert_textclassification.training.evaluation.inference import Evaluated, evaluate_splits
 from bert_textclassification.training.evaluation.metrics import average_precision, largest_score_change
 from bert_textclassification.training.evaluation.quality import Served, assess
 from bert_textclassification.training.evaluation.thresholds import choose_decision
@@ -64,11 +57,11 @@ from bert_textclassification.training.export.manifest import Chosen, describe, v
 from bert_textclassification.training.export.model_card import model_card
 from bert_textclassification.training.export.unfinished import Unfinished
 from bert_textclassification.training.export.variants import FORMS, REFERENCE, Models, obstacle, write
-from bert_textclassification.training.fine_tuning.run import Evaluated, FineTuned, evaluate_splits, require_same_data
+from bert_textclassification.training.fine_tuning.run import require_same_data
 from bert_textclassification.training.modeling.base_model_files import WEIGHTS
-from bert_textclassification.training.prepare import Splits, fingerprints
+from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.progress import progress
-from bert_textclassification.training.timing import sample_stream, time_interleaved
+from bert_textclassification.training.timing import sample_stream, single, time_interleaved
 
 TIMED_TEXTS, TIMED_ROUNDS = 100, 5
 

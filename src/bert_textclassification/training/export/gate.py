@@ -16,6 +16,7 @@ from bert_textclassification.artifact.manifest import PASSED, Interval, Variant
 from bert_textclassification.serving.calibration import margins
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.evaluation.calibration import fit_scale, offset_helps, probabilities, surprise
+from bert_textclassification.training.evaluation.inference import Evaluated
 from bert_textclassification.training.evaluation.metrics import Ranking, accuracy, agreement
 from bert_textclassification.training.evaluation.significance import (
     SIGNIFICANT,
@@ -27,7 +28,6 @@ from bert_textclassification.training.evaluation.significance import (
 )
 from bert_textclassification.training.evaluation.thresholds import choose_threshold
 from bert_textclassification.training.export.variants import FORMS, REFERENCE, Form
-from bert_textclassification.training.fine_tuning.run import Evaluated
 
 RESAMPLES = 1000
 RESAMPLES_OF_CHOICES = 200  # for a standard error, which needs fewer

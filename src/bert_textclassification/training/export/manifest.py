@@ -18,9 +18,10 @@ from bert_textclassification.artifact.manifest import (
     Variant,
 )
 from bert_textclassification.engines import processor
+from bert_textclassification.training.data.splits import Splits, fingerprint
+from bert_textclassification.training.evaluation.inference import Evaluated
 from bert_textclassification.training.evaluation.quality import Quality, Served
-from bert_textclassification.training.fine_tuning.run import Evaluated, FineTuned
-from bert_textclassification.training.prepare import Splits, fingerprint
+from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.timing import machine
 
 _RECORDED_VERSIONS = (

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from bert_textclassification.engines.native.engine import instructions
-from bert_textclassification.training.fine_tuning.run import FineTuned
 from bert_textclassification.training.modeling.classifier import TextClassifier
+from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.modeling.native import export_native, unsupported
 from bert_textclassification.training.modeling.onnx import export_onnx, quantize_int8
 

@@ -15,17 +15,18 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, set_seed
 
-from bert_textclassification.training.fine_tuning.run import STUDENT, FineTuned, train
+from bert_textclassification.training.data.splits import Splits
+from bert_textclassification.training.fine_tuning.run import train
 from bert_textclassification.training.fine_tuning.trainer import FineTuningTrainer
+from bert_textclassification.training.modeling.base_models import find_base_model
 from bert_textclassification.training.modeling.classifier import (
     Answers,
     TextClassifier,
-    find_base_model,
     keep_layers,
     kept_layers,
     require_smaller,
 )
-from bert_textclassification.training.prepare import Splits
+from bert_textclassification.training.modeling.fine_tuned import STUDENT, FineTuned
 
 TEMPERATURE = 2.0  # of the softened scores, as in DistilBERT
 

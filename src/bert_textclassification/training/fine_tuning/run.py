@@ -6,95 +6,39 @@ The folder that comes out holds model.safetensors, config.json, the tokenizer an
 history and scores, from which the later stages go on.
 """
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, set_seed
+from transformers import Trainer, TrainerCallback, set_seed
 
-from bert_textclassification.engines.onnx import batches_by_length
-from bert_textclassification.errors import DataError, NonFiniteLogitsError
+from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.splits import Splits, fingerprints
 from bert_textclassification.training.data_quality.max_length import with_max_length
 from bert_textclassification.training.evaluation.behavioral.file import load_suite
 from bert_textclassification.training.fine_tuning import distributed, preemption, trainer
 from bert_textclassification.training.fine_tuning.checkpoints import Checkpoints
 from bert_textclassification.training.fine_tuning.samplers import padding_share
-from bert_textclassification.training.fine_tuning.trainer import FineTuningTrainer, class_weights, encode
+from bert_textclassification.training.fine_tuning.trainer import FineTuningTrainer, class_weights
 from bert_textclassification.training.modeling.base_model_check import load_checked
+from bert_textclassification.training.modeling.base_models import BaseModel, find_base_model
 from bert_textclassification.training.modeling.classifier import (
-    BaseModel,
     TextClassifier,
-    find_base_model,
-    load_classifier,
     require_smaller,
     save_classifier,
 )
-from bert_textclassification.training.modeling.record import TRAINING_RECORD, config_of, read_record
-from bert_textclassification.training.prepare import Splits, fingerprints
+from bert_textclassification.training.modeling.fine_tuned import STUDENT, FineTuned
+from bert_textclassification.training.modeling.record import write_record
 
 _OF_LATER_STAGES = {
     "data", "behaviours", "threshold_for", "false_positive_cost", "false_negative_cost", "review_cost",
     "max_accuracy_loss", "max_average_precision_loss", "max_log_loss_increase", "max_exit_loss", "student_layers",
     "seeds",
 }  # fmt: skip
-STUDENT = "student"  # the folder of the student, inside its teacher's
-
-
-@dataclass(frozen=True)
-class FineTuned:
-    """A fine-tuned model on disk and what is known of it.
-
-    Attributes:
-        folder: where weights, tokenizer and `training.json` are.
-        config: the settings it was made with.
-        history: one dictionary for each logged step, with `step`, `epoch` and `loss` or `eval_*`.
-        facts: precision, class weights, steps, seconds, base model and its hash, fingerprints of the splits.
-    """
-
-    folder: Path
-    config: TrainingConfig
-    history: list[dict[str, float]]
-    facts: dict[str, Any]
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "FineTuned":
-        """Read what `fine_tune` wrote.
-
-        Raises:
-            DataError: the folder has no finished model.
-        """
-        record = read_record(folder)
-        return cls(Path(folder), config_of(record), record["history"], record["facts"])
-
-    def model(self) -> TextClassifier:
-        """Load the model for inference in FP32."""
-        return load_classifier(self.folder)
-
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Load the tokenizer."""
-        return find_base_model(str(self.folder)).tokenizer()
-
-    def student(self) -> "FineTuned | None":
-        """Return the student that was distilled from it, if there is one."""
-        return FineTuned.load(self.folder / STUDENT) if (self.folder / STUDENT).exists() else None
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """The texts of one split that models are judged on: token ids, targets, and the fine-tuned torch model's logits."""
-
-    token_ids: list[list[int]]
-    targets: list[int]
-    reference: NDArray[np.float32]
 
 
 def fine_tune(
@@ -184,42 +128,6 @@ def require_same_data(fine_tuned: FineTuned, splits: Splits) -> None:
         )
 
 
-def evaluate_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits) -> dict[str, Evaluated]:
-    """Return the splits but train, tokenised, with the torch model's logits.
-
-    Raises:
-        NonFiniteLogitsError: the model gives no numbers.
-    """
-    tokenizer = fine_tuned.tokenizer()
-    evaluated = {}
-    for name, frame in splits.items():
-        if name == "train":
-            continue
-        token_ids = encode(tokenizer, frame["text"].tolist(), fine_tuned.config.max_length)
-        logits = torch_logits(model, token_ids)
-        if not np.isfinite(logits).all():
-            raise NonFiniteLogitsError(
-                "Training has diverged: the model gives logits that are not finite numbers; lower learning_rate, or "
-                "set precision to fp32."
-            )
-        evaluated[name] = Evaluated(token_ids, splits.targets(frame), logits)
-    return evaluated
-
-
-def torch_logits(
-    model: TextClassifier, token_ids: Sequence[Sequence[int]], batch_size: int = 32
-) -> NDArray[np.float32]:
-    """Return the model's logits, float32 [texts, 2], in the order given; batches are sorted by length."""
-    result = np.empty((len(token_ids), 2), dtype=np.float32)
-    for batch in batches_by_length(token_ids, batch_size):
-        rows = [torch.tensor(token_ids[index]) for index in batch]
-        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-        with torch.inference_mode():
-            result[batch] = model(ids, mask).logits.numpy()
-    return result
-
-
 @contextmanager
 def _or_temporary(checkpoints: Path | None) -> Iterator[Path]:
     if checkpoints is not None:
@@ -243,9 +151,3 @@ def _facts(one: Trainer, base: BaseModel, config: TrainingConfig, splits: Splits
         "best_step": one.state.best_global_step,
         "best_metric": one.state.best_metric,
     }
-
-
-def write_record(folder: Path, config: TrainingConfig, history: list[dict[str, float]], facts: dict[str, Any]) -> None:
-    """Write what is known of the model in `folder`."""
-    record = {"config": config.model_dump(), "history": history, "facts": facts}
-    (folder / TRAINING_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -23,7 +23,9 @@ from transformers import (
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving.calibration import margins
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.calibration import fit_scale, log_loss
+from bert_textclassification.training.evaluation.inference import encode
 from bert_textclassification.training.evaluation.judging import (
     IMBALANCED_BELOW,
     METRIC_NAMES,
@@ -40,7 +42,6 @@ from bert_textclassification.training.fine_tuning.samplers import ByLength
 from bert_textclassification.training.fine_tuning.selection import Evaluation, kept
 from bert_textclassification.training.modeling.classifier import TextClassifier
 from bert_textclassification.training.modeling.losses import ExitLoss
-from bert_textclassification.training.prepare import Splits
 from bert_textclassification.training.progress import progress
 
 _STANDARD_ERROR, _LOG_LOSS = "eval_standard_error", "eval_calibrated_loss"  # in the log of an evaluation
@@ -170,12 +171,6 @@ def has_bf16() -> bool:
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Return the token ids of each text, special tokens included, cut to `max_length`, without padding."""
-    ids: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
-    return ids
 
 
 def _arguments(config: TrainingConfig, rows: int, metric: str, scratch: Path) -> TrainingArguments:

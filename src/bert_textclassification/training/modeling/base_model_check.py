@@ -13,13 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from bert_textclassification.engines.onnx import OnnxEngine
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.modeling.classifier import (
-    CHOOSE_ENCODER,
-    BaseModel,
-    TextClassifier,
-    refusal,
-    refused,
-)
+from bert_textclassification.training.modeling.base_models import CHOOSE_ENCODER, BaseModel, refusal, refused
+from bert_textclassification.training.modeling.classifier import TextClassifier
 from bert_textclassification.training.modeling.onnx import export_onnx
 
 ONNX_BYTES = 2**31  # the most that one ONNX file holds

@@ -27,3 +27,9 @@ def read_record(folder: str | Path) -> dict[str, Any]:
 def config_of(record: Mapping[str, Any]) -> TrainingConfig:
     """Return the settings that a model was trained with."""
     return TrainingConfig.of(record["config"])
+
+
+def write_record(folder: Path, config: TrainingConfig, history: list[dict[str, float]], facts: dict[str, Any]) -> None:
+    """Write what is known of the model in `folder`."""
+    record = {"config": config.model_dump(), "history": history, "facts": facts}
+    (folder / TRAINING_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -17,19 +17,20 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from bert_textclassification.artifact.manifest import Artifact
+from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.errors import UserError
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
 from bert_textclassification.training.data.issues import Finding
+from bert_textclassification.training.data.splits import Splits, fingerprints
 from bert_textclassification.training.data_quality.audit import audit, rows_table
 from bert_textclassification.training.decisions import decisions
 from bert_textclassification.training.export.build import build_artifact
 from bert_textclassification.training.fine_tuning import distributed, preemption
 from bert_textclassification.training.fine_tuning.distillation import distil
 from bert_textclassification.training.fine_tuning.distributed import Hosts
-from bert_textclassification.training.fine_tuning.run import FineTuned
 from bert_textclassification.training.fine_tuning.seeds import fine_tune_seeds
-from bert_textclassification.training.prepare import Splits, fingerprints, load_splits
+from bert_textclassification.training.modeling.fine_tuned import FineTuned
+from bert_textclassification.training.prepare import load_splits
 from bert_textclassification.training.sagemaker.metric_log import print_logged, print_metrics
 
 FAILURE_CHARACTERS = 1024  # the platform shows no more

@@ -21,12 +21,13 @@ from transformers import TrainerCallback
 
 from bert_textclassification.errors import UserError
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation import judging
+from bert_textclassification.training.evaluation.inference import encode
 from bert_textclassification.training.evaluation.metrics import compute_metrics, positive_scores
-from bert_textclassification.training.fine_tuning.run import FineTuned, fine_tune
-from bert_textclassification.training.fine_tuning.trainer import encode
-from bert_textclassification.training.modeling.classifier import find_base_model
-from bert_textclassification.training.prepare import Splits
+from bert_textclassification.training.fine_tuning.run import fine_tune
+from bert_textclassification.training.modeling.base_models import find_base_model
+from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.tuning.latency import Stopwatch, int8_engine
 from bert_textclassification.training.tuning.space import SearchSpace
 

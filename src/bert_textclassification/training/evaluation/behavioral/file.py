@@ -14,13 +14,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.files import shown_files
+from bert_textclassification.training.data.files import BUILT_IN, own_file
 from bert_textclassification.training.evaluation.behavioral.templates import TEXT, problem_of
 from bert_textclassification.training.labels import label_of
 from bert_textclassification.training.settings.yaml_text import read_yaml
 
-BUILT_IN = "behaviours.yaml"  # beside this file, and the name that is looked for in the data folder
-_OTHER_ENDING = "behaviours.yml"
 _KINDS = ("invariance", "directional", "minimum_functionality")
 _REMEDIES = {
     "extra_forbidden": "there is no such key; correct or delete it",
@@ -111,22 +109,6 @@ def load_suite(config: TrainingConfig, labels: tuple[str, str]) -> Suite:
 def templates_of(test: Test) -> list[tuple[str, ...]]:
     """Return the templates of a test's cases: pairs, or single texts."""
     return [(text,) for text in test.texts] if isinstance(test, MinimumFunctionality) else [*test.pairs]
-
-
-def own_file(config: TrainingConfig) -> Path | None:
-    """Return the file of `config.behaviours`, or the behaviours.yaml in the data folder or a sub-folder of it.
-
-    Raises:
-        ConfigurationError: several files have that name, or one is called behaviours.yml.
-    """
-    if config.behaviours:
-        return Path(config.behaviours)
-    found = [file for file in shown_files(Path(config.data)) if file.name in (BUILT_IN, _OTHER_ENDING)]
-    if len(found) > 1:
-        raise ConfigurationError(f"behaviours: there are {found[0]} and {found[1]}; keep one, or set behaviours.")
-    if found and found[0].name == _OTHER_ENDING:
-        raise ConfigurationError(f"behaviours: {found[0]} is not looked for; call it {BUILT_IN}, or set behaviours.")
-    return found[0] if found else None
 
 
 def _read(path: Path) -> Suite:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from bert_textclassification.artifact.manifest import BehaviourResult
+from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.behavioral.file import (
     Directional,
     Invariance,
@@ -25,7 +26,6 @@ from bert_textclassification.training.evaluation.behavioral.file import (
     templates_of,
 )
 from bert_textclassification.training.evaluation.behavioral.templates import TEXT, filled
-from bert_textclassification.training.prepare import Splits
 from bert_textclassification.training.tables import markdown_table, percent
 
 MOST_CASES = 100  # of one pair or text: drawn where there are more
