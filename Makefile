@@ -42,10 +42,10 @@ lab: .venv/installed  ## open the notebooks in JupyterLab
 	@exec $(PYTHON) -m jupyterlab --notebook-dir notebooks --KernelManager.transport_encryption=auto
 
 publish: .venv/installed  ## copy the results of a run to notebooks/results and the README: make publish NAME=mine
-	@$(PYTHON) -m bert_textclassification.training.export.model_card publish $(call given,NAME)
+	@$(PYTHON) -m tools.publish $(call given,NAME)
 
 readme: .venv/installed  ## bring the tables of the README up to date
-	@$(PYTHON) -m bert_textclassification.training.readme
+	@$(PYTHON) -m tools.readme
 
 serve: .venv/installed system-packages  ## serve an artifact as the container does: make serve MODEL=runs/demo/model PORT=8080
 	@unset SAGEMAKER_BIND_TO_PORT AIP_HTTP_PORT  # they would win over PORT

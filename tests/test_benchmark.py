@@ -5,6 +5,7 @@ import pytest
 
 from bert_textclassification.benchmarks import latency as benchmark
 from bert_textclassification.benchmarks.capacity import planning
+from bert_textclassification.benchmarks.requests import time_requests
 from bert_textclassification.training import timing
 
 
@@ -52,15 +53,15 @@ def test_a_proxy_does_not_stand_between_the_loads_and_the_server(tiny_server, mo
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.delenv("no_proxy", raising=False)
-    assert len(timing.time_requests(tiny_server.port, ["a text"])["samples"]) == 1
+    assert len(time_requests(tiny_server.port, ["a text"])["samples"]) == 1
     service, waiting = planning.under_load(tiny_server.port, ["a text"], [1.0, 1.5], seconds=0.3)
     assert service.rate_per_core > 0
     assert (waiting["requests_per_second"] > 0).all()
 
 
 def test_requests_are_timed_over_http(tiny_server):
-    latencies = timing.time_requests(tiny_server.port, ["one text", "another one"] * 5)
+    latencies = time_requests(tiny_server.port, ["one text", "another one"] * 5)
     assert len(latencies["samples"]) == 10
     assert 0 < latencies["p50"] <= latencies["p95"] <= latencies["p99"]
     with pytest.raises(RuntimeError, match="answered 400"):
-        timing.time_requests(tiny_server.port, [" "])
+        time_requests(tiny_server.port, [" "])

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from bert_textclassification.benchmarks import serving_plots
+from bert_textclassification.benchmarks import plots
 from bert_textclassification.benchmarks.capacity import planning
 from bert_textclassification.benchmarks.capacity.planning import Traffic, cheapest_plans, plan
 from bert_textclassification.benchmarks.capacity.queueing import Service
@@ -99,7 +99,7 @@ def test_a_server_under_load_is_held_against_the_model(tiny_server):
 
 def test_the_plot_has_a_curve_for_each_number_of_cores_and_the_measured_points():
     measured = pd.DataFrame({"utilisation": [0.3], "cores": [2], "p99_ms": [12.0]})
-    figure = serving_plots.plot_waiting(planning.curves(SERVICE, (1, 4)), measured)
+    figure = plots.plot_waiting(planning.curves(SERVICE, (1, 4)), measured)
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert labels == ["model, cores: 1", "model, cores: 4", "measured, cores: 2"]
 

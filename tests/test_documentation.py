@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 from bert_textclassification import __version__
-from bert_textclassification.training import readme
+from tools import readme
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -3,10 +3,9 @@
 import pytest
 from transformers import Trainer
 
-from bert_textclassification.benchmarks.fine_tuning import DEFAULTS, OURS, DefaultTrainer, compare
+from bert_textclassification.benchmarks.fine_tuning import DEFAULTS, OURS, DefaultTrainer, compare, fine_tuning_table
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.fine_tuning.run import fine_tune
-from bert_textclassification.training.readme import fine_tuning_table
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ import pytest
 from bert_textclassification.benchmarks.long_texts import FEWEST, compare_long_texts, long_texts_sentence
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training.data_quality.tokenization import too_long
-from bert_textclassification.training.results_tables import long_texts_table
 from bert_textclassification.training.timing import machine
+from tools.results_tables import long_texts_table
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from matplotlib.text import Annotation, Text
 
-from bert_textclassification.benchmarks import serving_plots
-from bert_textclassification.training.evaluation import plots
+from bert_textclassification.benchmarks import plots
 from bert_textclassification.training.runs import RunFolder
+from bert_textclassification.training.tuning.plots import plot_pareto_front
 
 NAMES = ["torch fp32, padded", "torch fp32", "fp32", "int8_onnx", "int8", "int8_early", "int8_student"]
 
@@ -58,7 +58,7 @@ def test_the_front_of_a_search_is_named_without_overlaps():
             "score": np.linspace(0.9, 0.901, 8),
         }
     )
-    found = boxes(plots.plot_pareto_front(trials, "accuracy"))
+    found = boxes(plot_pareto_front(trials, "accuracy"))
     assert not any(found[a].overlaps(found[b]) for a, b in itertools.combinations(found, 2))
 
 
@@ -78,7 +78,7 @@ def test_the_ladder_shows_whole_words():
 
 def test_a_figure_that_is_not_drawn_leaves_none_of_an_earlier_run(tmp_path):
     run = RunFolder(tmp_path)
-    path = run.save_figure(serving_plots.plot_latencies([1.0, 2.0], "x"), "ladder")
+    path = run.save_figure(plots.plot_latencies([1.0, 2.0], "x"), "ladder")
     assert path.exists()
     run.save_figure(None, "ladder")
     assert not path.exists()

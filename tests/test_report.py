@@ -5,10 +5,10 @@ from conftest import ROOT
 
 from bert_textclassification.artifact.manifest import PASSED
 from bert_textclassification.errors import UserError
-from bert_textclassification.training import readme, summary
-from bert_textclassification.training.export import model_card
-from bert_textclassification.training.results_tables import long_texts_table, processor_kind, quality_table, speed_table
+from bert_textclassification.training import summary
 from bert_textclassification.training.runs import RunFolder
+from tools import publish, readme
+from tools.results_tables import long_texts_table, processor_kind, quality_table, speed_table
 
 
 def test_the_block_between_markers_is_found():
@@ -24,7 +24,7 @@ def test_an_unfinished_run_is_not_published(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     RunFolder("runs/half").record("exploration", {})
     with pytest.raises(UserError, match="lacks the stages deployment, fine_tuning, quantization_benchmark"):
-        model_card.publish("half")
+        publish.publish("half")
 
 
 def test_sections_are_recorded_side_by_side(tmp_path):

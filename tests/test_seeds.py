@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from bert_textclassification.training.export.build import build_artifact
 from bert_textclassification.training.fine_tuning.seeds import fine_tune_seeds, mean_with_interval, seeds_table
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
-from bert_textclassification.training.results_tables import luck_table
+from tools.results_tables import luck_table
 
 pytestmark = pytest.mark.slow
 

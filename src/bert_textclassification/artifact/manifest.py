@@ -14,7 +14,6 @@ A reader ignores fields that it does not know, so that a release serves what a n
 release must not overlook gets a new schema version.
 """
 
-import logging
 from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-log = logging.getLogger(__name__)
 Number = TypeVar("Number", float, "NDArray[np.float64]")
 
 PASSED = "passed"  # the verdict on a variant that may be the default

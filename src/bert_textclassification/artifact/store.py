@@ -2,19 +2,19 @@
 
 import hashlib
 import json
+import logging
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from bert_textclassification.artifact.hashing import sha256_of
-from bert_textclassification.artifact.manifest import SCHEMA_VERSION, Manifest, StoredFile, Variant, log
+from bert_textclassification.artifact.manifest import SCHEMA_VERSION, Manifest, StoredFile, Variant
 from bert_textclassification.errors import ArtifactError
 
-if TYPE_CHECKING:
-    pass
+log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 MODEL_CARD = "model_card.md"

@@ -27,11 +27,13 @@ from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.fine_tuning.trainer import FineTuningTrainer
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.prepare import load_splits
-from bert_textclassification.training.readme import FINE_TUNING, fine_tuning_table
 from bert_textclassification.training.settings import command
+from bert_textclassification.training.settings.paths import RESULTS
+from bert_textclassification.training.tables import markdown_table, percent
 from bert_textclassification.training.timing import machine, median_with_range
 
 OURS, DEFAULTS = "this project", "the Trainer's defaults"
+FINE_TUNING = RESULTS / "fine_tuning"
 TARGET = Target("gain", "speed of fine-tuning over the Trainer's defaults", 2, is_lower_bound=True)
 _NEVER = 10**6
 _LEFT_AS_THEY_ARE = ("bf16", "optim")
@@ -82,6 +84,23 @@ def _run(fine_tuned: FineTuned, splits: Splits) -> dict[str, Any]:
         "precision": fine_tuned.facts["precision"],
         "accuracy": {name: accuracy(split.targets, labels_of(split.reference)) for name, split in evaluated.items()},
     }
+
+
+def fine_tuning_table(results: dict[str, Any]) -> str:
+    """Return one row for each run of the comparison."""
+    header = ["", "computed in", "steps", "seconds", "steps/s", "validation accuracy, %", "test accuracy, %"]
+    rows = [
+        [
+            run["kind"],
+            run["precision"],
+            str(run["steps"]),
+            f"{run['seconds']:.0f}",
+            f"{run['steps'] / run['seconds']:.2f}",
+            *(percent(run["accuracy"][split]) for split in ("validation", "test")),
+        ]
+        for run in results["runs"]
+    ]
+    return markdown_table(header, rows)
 
 
 def main(arguments: list[str] | None = None) -> int:

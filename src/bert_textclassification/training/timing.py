@@ -3,19 +3,16 @@
 Nothing here needs torch, so that what only asks a server need not wait for it.
 """
 
-import http.client
 import os
 import platform
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from bert_textclassification.engines.base import Engine
@@ -55,25 +52,6 @@ def time_interleaved(
     return times
 
 
-def time_requests(port: int, texts: Sequence[str]) -> dict[str, Any]:
-    """Return the latencies in ms of one request for each text over one kept-alive connection to this machine's `port`.
-
-    Raises:
-        RuntimeError: the server did not answer 200.
-    """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    with closing(connection):
-        for text in texts[:WARM_UP]:
-            _request(connection, text)
-        samples = [_request(connection, text) for text in texts]
-    return {
-        "samples": samples,
-        "p50": float(np.median(samples)),
-        "p95": float(np.percentile(samples, 95)),
-        "p99": float(np.percentile(samples, 99)),
-    }
-
-
 def median_with_range(values: Sequence[float] | Any) -> dict[str, float]:
     """Return the median of some rounds, and the smallest and largest."""
     return {"value": float(np.median(values)), "low": float(np.min(values)), "high": float(np.max(values))}
@@ -91,18 +69,6 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": version("torch").partition("+")[0],
     }
-
-
-def _request(connection: http.client.HTTPConnection, text: str) -> float:
-    start = time.perf_counter_ns()
-    connection.request(
-        "POST", "/invocations", orjson.dumps({"instances": [text]}), {"Content-Type": "application/json"}
-    )
-    reply = connection.getresponse()
-    body = reply.read()
-    if reply.status != 200:
-        raise RuntimeError(f"the server answered {reply.status}: {body[:500]!r}")
-    return (time.perf_counter_ns() - start) / 1e6
 
 
 def _milliseconds(run: Callable[[Item], Any], stream: Sequence[Item]) -> list[float]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_textclassification.artifact.store import Artifact
+from bert_textclassification.benchmarks import plots
 from bert_textclassification.benchmarks.ladder.run import climb
 from bert_textclassification.benchmarks.ladder.serving_gains import (
     bulk_gain,
@@ -25,11 +26,10 @@ from bert_textclassification.benchmarks.ladder.stages import ALL_CORES, EARLY, I
 from bert_textclassification.benchmarks.ladder.tables import LADDER, rungs_table, targets_table
 from bert_textclassification.benchmarks.targets import Target
 from bert_textclassification.errors import NoisyMachineError
-from bert_textclassification.training import readme
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.tables import read_tables
-from bert_textclassification.training.evaluation import plots
 from bert_textclassification.training.settings import command
+from bert_textclassification.training.settings.paths import RESULTS
 
 TARGETS = (
     Target("int8_over_torch", "int8 over FP32 in torch, both unpadded, on one core", 5.5, is_lower_bound=True),
@@ -125,12 +125,10 @@ def test_texts(data: str) -> list[str]:
 
 
 def publish(ladder: dict[str, Any], folder: Path) -> None:
-    """Write the results and their picture to `folder`, and the README's section where it is the README's folder."""
+    """Write the results and their picture to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     plots.plot_ladder(ladder["rungs"]).savefig(folder / "ladder.png", dpi=120)
     (folder / LADDER).write_text(json.dumps(ladder, indent=2) + "\n", encoding="utf-8")
-    if folder == readme.RESULTS:
-        readme.update()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help="labelled texts: a file, or a folder with a test split")
     parser.add_argument("--texts", type=int, default=100, help="texts that every rung answers in a round")
     parser.add_argument("--rounds", type=int, default=5, help="times that every rung answers them")
-    parser.add_argument("--output", type=Path, default=readme.RESULTS, help="folder of the results")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
     return parser
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from bert_textclassification.errors import ConfigurationError, DataError
 from bert_textclassification.training.config import TrainingConfig
 
-BUILT_IN = "behaviours.yaml"  # beside this file, and the name that is looked for in the data folder
+BEHAVIOURS = "behaviours.yaml"  # the name that is looked for in the data folder
 _OTHER_ENDING = "behaviours.yml"
 
 TEXT_FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
@@ -256,11 +256,11 @@ def own_file(config: TrainingConfig) -> Path | None:
     """
     if config.behaviours:
         return Path(config.behaviours)
-    found = [file for file in shown_files(Path(config.data)) if file.name in (BUILT_IN, _OTHER_ENDING)]
+    found = [file for file in shown_files(Path(config.data)) if file.name in (BEHAVIOURS, _OTHER_ENDING)]
     if len(found) > 1:
         raise ConfigurationError(f"behaviours: there are {found[0]} and {found[1]}; keep one, or set behaviours.")
     if found and found[0].name == _OTHER_ENDING:
-        raise ConfigurationError(f"behaviours: {found[0]} is not looked for; call it {BUILT_IN}, or set behaviours.")
+        raise ConfigurationError(f"behaviours: {found[0]} is not looked for; call it {BEHAVIOURS}, or set behaviours.")
     return found[0] if found else None
 
 

@@ -1,19 +1,16 @@
 """The pictures of the notebooks and of a search: each function draws one figure and returns it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
 from bert_textclassification.artifact.manifest import Decision, SliceResult
-from bert_textclassification.training.drawing import BLUE, GREY, ORANGE, finished, label_points
+from bert_textclassification.training.drawing import BLUE, GREY, ORANGE, finished
 from bert_textclassification.training.evaluation.calibration import reliability
 from bert_textclassification.training.evaluation.judging import METRIC_NAMES
 from bert_textclassification.training.evaluation.slices import verdict
@@ -124,81 +121,3 @@ def plot_slices(results: Sequence[SliceResult]) -> Figure:
         title="Slices (orange: worse than elsewhere; grey: too few to compare)",
     )
     return finished(figure)
-
-
-def plot_accuracy_latency(table: pd.DataFrame) -> Figure:
-    """Draw accuracy against median latency: one point for each row of a benchmark table."""
-    figure, axes = plt.subplots(figsize=(7, 3.4))
-    accuracy = 100 * table["accuracy"]
-    axes.scatter(table["p50_ms"], accuracy, color=BLUE, zorder=3)
-    spread = max(0.5, accuracy.max() - accuracy.min())
-    axes.set_ylim(accuracy.min() - spread, accuracy.max() + spread)
-    axes.set_xscale("log")
-    axes.set_xlim(table["p50_ms"].min() / 2, table["p50_ms"].max() * 2)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel="median latency, ms (log scale)", ylabel="test accuracy, %", title="Accuracy and latency")
-    axes.grid(alpha=0.3)
-    figure.tight_layout()  # labels are placed in pixels
-    label_points(axes, [(str(name), x, y) for name, x, y in zip(table.index, table["p50_ms"], accuracy, strict=True)])
-    return finished(figure)
-
-
-def plot_ladder(rungs: Sequence[dict[str, Any]]) -> Figure:
-    """Draw the texts a second and core of each rung, with its speed-up over the first."""
-    figure, axes = plt.subplots(figsize=(10, 0.42 * len(rungs) + 1.2))
-    rates = [row["texts_per_second_per_core"] for row in rungs]
-    colours = [GREY if row["accuracy"] is None else BLUE for row in rungs]
-    bars = axes.barh([row["note"] for row in rungs], rates, color=colours)
-    speedups = [row["speedup"]["value"] for row in rungs]
-    axes.bar_label(bars, [f"{value:.{1 if value < 10 else 0}f}x" for value in speedups], padding=4)
-    axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.set_xlim(min(rates) / 1.5, max(rates) * 3)  # room for the label of the longest bar
-    axes.set(xlabel="texts a second and core (log scale)", title="The ladder (grey: random weights)")
-    return finished(figure)
-
-
-def plot_search_history(table: pd.DataFrame, metric: str, higher_is_better: bool) -> Figure:
-    """Draw the score of each trial of a search in order, and the best of the finished ones so far."""
-    figure, axes = plt.subplots(figsize=(7, 3.4))
-    _draw_trials(axes, table, "trial")
-    completed = table[table["state"] != "stopped"].sort_values("trial")
-    scores = completed["score"]
-    axes.step(completed["trial"], scores.cummax() if higher_is_better else scores.cummin(), where="post", color=ORANGE)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="trial", ylabel=f"validation {metric}", title="The search; the line is the best so far")
-    return finished(figure)
-
-
-def plot_pareto_front(table: pd.DataFrame, metric: str) -> Figure:
-    """Draw score against milliseconds of each trial of a search, and the best score there is at each speed."""
-    figure, axes = plt.subplots(figsize=(7, 3.4))
-    _draw_trials(axes, table, "milliseconds")
-    columns = ["trial", "milliseconds", "score"]
-    front = table[table["state"].isin(["front", "best"])].sort_values("milliseconds")
-    axes.step(front["milliseconds"], front["score"], where="post", color=ORANGE)
-    axes.set(xlabel="int8, ms a text", ylabel=f"validation {metric}", title="Trials; the line is the Pareto front")
-    axes.margins(0.1)
-    figure.tight_layout()  # labels are placed in pixels
-    label_points(axes, [(f"{trial:g}", x, y) for trial, x, y in front[columns].to_numpy().tolist()])
-    return finished(figure)
-
-
-def plot_importances(table: pd.DataFrame) -> Figure:
-    """Draw how much each setting matters to each objective of a search: settings as rows, objectives as columns."""
-    figure, axes = plt.subplots(figsize=(7, 0.5 * len(table) + 1.2))
-    table.iloc[::-1].plot.barh(ax=axes, color=[BLUE, ORANGE])
-    axes.set(xlabel="share of the variance that the setting explains", title="What matters")
-    return finished(figure)
-
-
-def _draw_trials(axes: Axes, table: pd.DataFrame, across: str) -> None:
-    """Scatter the scores of trials; those that were stopped early in grey."""
-    for stopped, colour, marker, label in ((False, BLUE, "o", "finished"), (True, GREY, "x", "stopped early")):
-        shown = table[(table["state"] == "stopped") == stopped]
-        if len(shown):
-            axes.scatter(shown[across], shown["score"], color=colour, marker=marker, label=label, zorder=3)
-    axes.grid(alpha=0.3)
-    axes.legend()

@@ -1,24 +1,10 @@
-"""Results for people: the model card, and the publication of a run.
-
-python -m bert_textclassification.training.export.model_card publish sst2    # runs/sst2 -> notebooks/results, README
-"""
-
-import json
-import shutil
-import sys
-from pathlib import Path
+"""The model card: the manifest for people."""
 
 from bert_textclassification.artifact.manifest import Manifest
-from bert_textclassification.errors import UserError
-from bert_textclassification.training import readme
 from bert_textclassification.training.evaluation.behavioral.suite import behaviours_section
 from bert_textclassification.training.evaluation.calibration import calibration_in_words
 from bert_textclassification.training.evaluation.slices import slices_section
-from bert_textclassification.training.readme import RESULTS
-from bert_textclassification.training.runs import RunFolder
 from bert_textclassification.training.tables import FIGURES, figure, markdown_table, percent, with_interval
-
-_PUBLISHED_FIGURES = ("accuracy_latency", "history")
 
 
 def model_card(manifest: Manifest) -> str:
@@ -178,24 +164,3 @@ def _seeds(manifest: Manifest) -> str:
         f"\nThe same with {manifest.training['seeds']} seeds, of which the best on validation is served:\n\n"
         f"{markdown_table(['FP32, %', 'mean (95 % t-interval)'], rows)}\n"
     )
-
-
-def publish(name: str) -> None:
-    """Copy the results and figures of `runs/<name>` to `notebooks/results/` and bring the README's table up to date."""
-    run = RunFolder(Path("runs") / name)
-    missing = {"exploration", "fine_tuning", "quantization_benchmark", "deployment"} - set(run.results())
-    if missing:
-        raise UserError(f"runs/{name} lacks the stages {', '.join(sorted(missing))}; run all four notebooks first.")
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    results = run.results()
-    del results["deployment"]["example"]  # a text of the data set, which may not be ours to publish
-    (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    for picture in _PUBLISHED_FIGURES:
-        shutil.copyfile(run.figures / f"{picture}.png", RESULTS / f"{name}_{picture}.png")
-    readme.update()
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] != "publish":
-        sys.exit("usage: python -m bert_textclassification.training.export.model_card publish NAME")
-    publish(sys.argv[2])

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_INSTALLED_FROM = Path(__file__).parents[3]  # the repository, where the package is installed in place
+_INSTALLED_FROM = Path(__file__).parents[4]  # the repository, where the package is installed in place
 REPOSITORY = _INSTALLED_FROM if (_INSTALLED_FROM / "notebooks").is_dir() else Path.cwd()
 SERVE = REPOSITORY / "container" / "serve"
+RESULTS = Path("notebooks/results")  # what is published, below the repository
 FILES = ("behaviours", "prices")
 FILES_OR_NAMES = ("data", "base_model", "serve_with")  # or a data set or model of a hub, or an image
 

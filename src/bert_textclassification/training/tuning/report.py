@@ -11,8 +11,8 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.evaluation.plots import plot_importances, plot_pareto_front, plot_search_history
 from bert_textclassification.training.tuning.objective import CURVE, MILLISECONDS, higher_is_better
+from bert_textclassification.training.tuning.plots import plot_importances, plot_pareto_front, plot_search_history
 
 OBJECTIVES = ("score", MILLISECONDS)
 

@@ -26,7 +26,7 @@ from bert_textclassification.training.settings.files import read_settings
 if TYPE_CHECKING:
     import optuna
 
-DEFAULT_SPACE = Path(__file__).with_suffix(".yaml")
+DEFAULT_SPACE = Path(__file__).with_name("search_space.yaml")
 MOST_PARAMETERS = MOST_VALUES = 30  # of each kind, and of a categorical one: SageMaker's quota
 # What changes the model that a trial trains: only these can be searched.
 SEARCHABLE = (

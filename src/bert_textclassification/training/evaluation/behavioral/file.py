@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.files import BUILT_IN, own_file
+from bert_textclassification.training.data.files import BEHAVIOURS, own_file
 from bert_textclassification.training.evaluation.behavioral.templates import TEXT, problem_of
 from bert_textclassification.training.labels import label_of
 from bert_textclassification.training.settings.yaml_text import read_yaml
@@ -95,7 +95,7 @@ def load_suite(config: TrainingConfig, labels: tuple[str, str]) -> Suite:
     Raises:
         ConfigurationError: the file is missing, there twice or wrong; the message names file and test.
     """
-    suite = _read(Path(__file__).with_name(BUILT_IN))
+    suite = _read(Path(__file__).with_name(BEHAVIOURS))
     path = own_file(config)
     if path is None:
         return suite

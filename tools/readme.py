@@ -1,6 +1,6 @@
 """The parts of the README that are made from elsewhere, between markers such as `<!-- results -->`.
 
-    python -m bert_textclassification.training.readme
+    python -m tools.readme
 
 Every number in the tables comes from a file in `notebooks/results/` that a run wrote, every setting from its field.
 """
@@ -12,21 +12,21 @@ from typing import Any
 
 from pydantic import AliasChoices
 
+from bert_textclassification.benchmarks.fine_tuning import FINE_TUNING, fine_tuning_table
 from bert_textclassification.benchmarks.ladder.tables import LADDER, ladder_section
 from bert_textclassification.benchmarks.load.report import TARGETS
 from bert_textclassification.errors import UserError
 from bert_textclassification.serving.config import ServingConfig
-from bert_textclassification.training.results_tables import (
+from bert_textclassification.training.settings.paths import RESULTS
+from bert_textclassification.training.tables import markdown_table
+from tools.results_tables import (
     long_texts_table,
     luck_table,
     processor_kind,
     quality_table,
     speed_table,
 )
-from bert_textclassification.training.tables import markdown_table, percent
 
-RESULTS = Path("notebooks/results")
-FINE_TUNING = RESULTS / "fine_tuning"
 README = Path("README.md")
 
 
@@ -49,23 +49,6 @@ def fine_tuning_tables() -> str:
         f"{results['gain']['high']:.2f}).\n\n{fine_tuning_table(results)}"
         for name, results in read_results(FINE_TUNING).items()
     )
-
-
-def fine_tuning_table(results: dict[str, Any]) -> str:
-    """Return one row for each run of the comparison."""
-    header = ["", "computed in", "steps", "seconds", "steps/s", "validation accuracy, %", "test accuracy, %"]
-    rows = [
-        [
-            run["kind"],
-            run["precision"],
-            str(run["steps"]),
-            f"{run['seconds']:.0f}",
-            f"{run['steps'] / run['seconds']:.2f}",
-            *(percent(run["accuracy"][split]) for split in ("validation", "test")),
-        ]
-        for run in results["runs"]
-    ]
-    return markdown_table(header, rows)
 
 
 def load_tables() -> str:

@@ -1,0 +1,1 @@
+"""What only this repository needs: installation, tables made from results, publication."""
