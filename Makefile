@@ -69,7 +69,7 @@ test-all: .venv/installed-test system-packages  ## every test: also those marked
 test-clouds: .venv/installed  ## Vertex AI, Azure ML, KServe and Terraform against libraries that do not fit beside ours: in an environment of their own
 	@$(PYTHON) -m uv run --quiet --isolated --no-project --python "$(PYTHON)" --with ".[gcp,azure]" --with "kserve>=0.15,<1" \
 		--with cdktf-cdktf-provider-aws==21.22.1 --with "python-hcl2>=8,<9" --with "pytest>=8.3,<10" \
-		pytest tests/test_vertex.py tests/test_azure.py tests/test_kserve.py tests/test_terraform_schema.py
+		pytest tests/ops/test_vertex.py tests/ops/test_azure.py tests/ops/test_kserve.py tests/ops/test_terraform_schema.py
 
 lint: .venv/installed-test  ## style, types, and notebooks without outputs
 	@$(PYTHON) -m ruff check .

@@ -1,0 +1,88 @@
+"""Settings of the cloud commands, and what AWS does that its stand-in does not."""
+
+import os
+import time
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.container.conftest import images, model  # noqa: F401 - fixtures
+
+ROLE = "arn:aws:iam::123456789012:role/execution"
+ENDPOINT = {
+    "name": "tickets",
+    "role": ROLE,
+    "image": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/bert:abc",
+    "model_data": "s3://models/job-1/output/model.tar.gz",
+    "instances": {"type": "ml.c5.xlarge"},  # the server knows none newer
+    "poll_seconds": 0.01,
+}
+ASYNCHRONOUS = {"asynchronous": {"output": "s3://answers/out"}}
+FROM_ZERO = {**ASYNCHRONOUS, "autoscaling": {"minimum": 0}}
+
+
+@pytest.fixture
+def updates(monkeypatch):
+    """Give the server UpdateEndpoint; what a test puts here happens to the endpoint instead."""
+    from moto.core.responses import ActionResult
+    from moto.sagemaker.responses import SageMakerResponse
+
+    happens = {}
+
+    def update_endpoint(self):
+        one = self.sagemaker_backend.endpoints[self._get_param("EndpointName")]
+        one.endpoint_config_name = self._get_param("EndpointConfigName")
+        vars(one).update(happens)
+        return ActionResult({"EndpointArn": one.arn})
+
+    monkeypatch.setattr(SageMakerResponse, "update_endpoint", update_endpoint, raising=False)
+    return happens
+
+
+def write_log(group: str, stream: str, message: str) -> None:
+    import boto3
+
+    logs = boto3.client("logs")
+    logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    event = {"timestamp": int(time.time() * 1000), "message": message}
+    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
+
+
+def interrupt(_: float) -> None:
+    raise KeyboardInterrupt
+
+
+TRAINING = {
+    "name": "tickets",
+    "role": ROLE,
+    "image": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/bert-train:abc",
+    "channels": {"train": "s3://texts/train/", "validation": "s3://texts/validation/"},
+    "output": "s3://texts/jobs",
+    "hyperparameters": {"epochs": 2, "learning_rate": 2e-4, "drop": ["leakage", "repeat"], "positive_label": None},
+    "poll_seconds": 0.01,
+}
+
+TUNING = TRAINING | {"hyperparameters": {"seed": 7}, "tags": {"a": "b"}, "kms_key": "alias/own"}
+TRANSFORM = {
+    "name": "tickets-batch",
+    "role": ROLE,
+    "image": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/bert:abc",
+    "model_data": "s3://models/job-1/output/model.tar.gz",
+    "input": "s3://texts/in/",
+    "output": "s3://texts/out/",
+    "instances": {"type": "ml.c5.xlarge", "count": 2},
+    "poll_seconds": 0.01,
+}
+
+
+def translated(**parameters: str) -> dict:
+    """Return the template as CloudFormation gets it after its transform."""
+    from samtranslator.parser.parser import Parser
+    from samtranslator.translator.translator import Translator
+    from samtranslator.yaml_helper import yaml_parse
+
+    os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")  # the translator asks for one
+    return Translator({}, Parser()).translate(
+        yaml_parse((ROOT / "ops/gateway/template.yaml").read_text(encoding="utf-8")), parameters
+    )

@@ -1,0 +1,392 @@
+"""Endpoints of SageMaker, asked of a server that speaks its protocol; it executes nothing, so requests are judged.
+
+The server does not know UpdateEndpoint: the fixture `updates` adds it.
+"""
+
+import json
+
+import boto3
+import botocore.exceptions
+import pytest
+import yaml
+
+from bert_textclassification.benchmarks.capacity.queueing import Service
+from bert_textclassification.serving.config import ServingConfig
+from ops import endpoint
+from ops.config_file import read
+from ops.hosting.settings import EndpointSettings
+from ops.waiting import print_log_tail
+from tests.conftest import ROOT
+from tests.ops.conftest import ASYNCHRONOUS, FROM_ZERO, interrupt, write_log
+from tests.ops.conftest import ENDPOINT as SETTINGS
+
+ROLE = "arn:aws:iam::123456789012:role/execution"
+pytestmark = pytest.mark.usefixtures("aws")
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Run the command with settings of one's own; return its exit status."""
+
+    def run(*arguments: str, **settings) -> int:
+        path = tmp_path / "endpoint.yaml"
+        given = {name: value for name, value in (SETTINGS | settings).items() if value is not None}
+        path.write_text(yaml.safe_dump(given), encoding="utf-8")
+        return endpoint.main(["--config", str(path), *arguments])
+
+    return run
+
+
+@pytest.fixture
+def served():
+    """The endpoints that the server knows, as it keeps them."""
+    from moto.backends import get_backend
+
+    return get_backend("sagemaker")["123456789012"]["eu-central-1"].endpoints
+
+
+@pytest.fixture
+def created_as(monkeypatch):
+    """Let every endpoint that is created have this status."""
+    from moto.sagemaker.models import FakeEndpoint
+
+    make = FakeEndpoint.__init__
+
+    def having(status: str, reason: str | None = None):
+        def init(self, *arguments, **names):
+            make(self, *arguments, **names)
+            self.endpoint_status, self.failure_reason = status, reason
+
+        monkeypatch.setattr(FakeEndpoint, "__init__", init)
+
+    return having
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """Let the server refuse an operation."""
+    from moto.core.exceptions import JsonRESTError
+    from moto.sagemaker.responses import SageMakerResponse
+
+    def refuse(operation: str, code: str, message: str):
+        def answer(self):
+            raise JsonRESTError(code, message)
+
+        monkeypatch.setattr(SageMakerResponse, operation, answer)
+
+    return refuse
+
+
+CHANGES = ("Create", "Put", "Register", "Update", "Delete", "Deregister")
+
+
+def changes(aws) -> list[str]:
+    return [name for name in aws.operations() if name.startswith(CHANGES)]
+
+
+def test_the_plan_shows_every_request_and_changes_nothing(aws, command, capsys):
+    assert command() == 0
+    out = capsys.readouterr().out
+    assert all(part in out for part in (ROLE, "InitialInstanceCount: 2", "AutoRollbackConfiguration", "Nothing was"))
+    assert aws == []
+
+
+def test_a_real_time_endpoint_is_made_from_model_configuration_and_alarms(aws, command, served):
+    assert command("--yes") == 0
+    model, configuration = aws.request("CreateModel"), aws.request("CreateEndpointConfig")
+    assert model["PrimaryContainer"]["ModelDataUrl"] == SETTINGS["model_data"]
+    assert model["EnableNetworkIsolation"] is True
+    (variant,) = configuration["ProductionVariants"]
+    assert variant["ModelName"] == model["ModelName"]
+    assert (variant["InstanceType"], variant["InitialInstanceCount"]) == ("ml.c5.xlarge", 2)
+    assert aws.request("CreateEndpoint")["EndpointConfigName"] == configuration["EndpointConfigName"]
+    assert served["tickets"].endpoint_status == "InService"
+
+
+def test_network_key_and_tags_are_those_of_the_settings(aws, command):
+    network = {"subnets": ["subnet-1"], "security_groups": ["sg-1"]}
+    command("--yes", **network, kms_key="alias/own", tags={"team": "support"})
+    assert aws.request("CreateModel")["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+    assert aws.request("CreateEndpointConfig")["KmsKeyId"] == "alias/own"
+    for operation in ("CreateModel", "CreateEndpointConfig", "CreateEndpoint"):
+        assert aws.request(operation)["Tags"] == [{"Key": "team", "Value": "support"}]
+
+
+def test_the_same_command_twice_makes_nothing_again(aws, command):
+    command("--yes")
+    aws.clear()
+    assert command("--yes") == 0
+    assert set(changes(aws)) == {"PutMetricAlarm"}  # which AWS changes in place
+
+
+def test_data_capture_names_bucket_share_and_key(aws, command):
+    command("--yes", data_capture={"to": "s3://kept/captured", "percent": 5}, kms_key="alias/own")
+    capture = aws.request("CreateEndpointConfig")["DataCaptureConfig"]
+    assert (capture["DestinationS3Uri"], capture["InitialSamplingPercentage"]) == ("s3://kept/captured", 5)
+    assert (capture["EnableCapture"], capture["KmsKeyId"]) == (True, "alias/own")
+
+
+def test_a_serverless_endpoint_has_no_instances_and_no_canary(aws, command, updates):
+    command("--yes", serverless={"memory_mb": 2048})
+    command("--yes", serverless={"memory_mb": 4096})
+    (variant,) = aws.requests("CreateEndpointConfig")[0]["ProductionVariants"]
+    assert variant["ServerlessConfig"] == {"MemorySizeInMB": 2048, "MaxConcurrency": 20}
+    assert not {"InstanceType", "InitialInstanceCount"} & variant.keys()
+    assert aws.request("CreateModel")["EnableNetworkIsolation"] is False
+    policy = aws.request("UpdateEndpoint")["DeploymentConfig"]["BlueGreenUpdatePolicy"]
+    assert policy["TrafficRoutingConfiguration"]["Type"] == "ALL_AT_ONCE"
+
+
+def test_an_asynchronous_endpoint_answers_to_s3_and_starts_from_no_instance(aws, command):
+    assert command("--yes", **FROM_ZERO) == 0
+    asynchronous = aws.request("CreateEndpointConfig")["AsyncInferenceConfig"]
+    assert asynchronous["OutputConfig"] == {"S3OutputPath": "s3://answers/out"}
+    tracking, from_zero = aws.requests("PutScalingPolicy")
+    metric = tracking["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
+    assert metric["MetricName"] == "ApproximateBacklogSizePerInstance"
+    assert from_zero["PolicyType"] == "StepScaling"
+    waiting = aws.requests("PutMetricAlarm")[-1]
+    assert waiting["MetricName"] == "HasBacklogWithoutCapacity"
+    assert waiting["AlarmActions"][0].startswith("arn:aws:autoscaling")
+
+
+def test_instances_are_added_at_a_share_of_the_measured_throughput(aws, command, tmp_path):
+    measured = tmp_path / "load.json"
+    measured.write_text(json.dumps({"requests_per_second": 400, "threads": 4}))
+    command("--yes", autoscaling={"load_test": str(measured), "cores": 2, "utilisation": 0.5, "maximum": 6})
+    target = aws.request("RegisterScalableTarget")
+    assert target["ResourceId"] == "endpoint/tickets/variant/AllTraffic"
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 6)
+    tracked = aws.request("PutScalingPolicy")["TargetTrackingScalingPolicyConfiguration"]
+    assert tracked["TargetValue"] == 400 / 4 * 2 * 0.5 * 60
+    assert tracked["PredefinedMetricSpecification"] == {
+        "PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"
+    }
+
+
+def test_a_changed_setting_is_an_update_that_alarms_take_back(aws, command, served, updates):
+    command("--yes")
+    assert command("--yes", model_data="s3://models/job-2/output/model.tar.gz") == 0
+    update = aws.request("UpdateEndpoint")["DeploymentConfig"]
+    routing = update["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
+    assert routing["CanarySize"] == {"Type": "CAPACITY_PERCENT", "Value": 25}
+    alarms = {alarm["AlarmName"] for alarm in aws.requests("PutMetricAlarm")}
+    assert {alarm["AlarmName"] for alarm in update["AutoRollbackConfiguration"]["Alarms"]} == alarms
+    assert len(aws.requests("CreateEndpoint")) == 1
+
+
+def test_an_update_keeps_the_instances_that_traffic_has_asked_for(aws, command, updates):
+    scaling = {"requests_per_second": 100}
+    command("--yes", autoscaling=scaling)
+    command("--yes", autoscaling=scaling, environment={"CACHE_TEXTS": "0"})
+    assert aws.request("UpdateEndpoint")["RetainAllVariantProperties"] is True
+
+
+SCALED = {"requests_per_second": 100}
+
+
+def test_another_instance_type_is_not_refused_on_account_of_the_scaling(aws, command, updates):
+    command("--yes", autoscaling=SCALED)
+    aws.clear()
+    assert command("--yes", autoscaling=SCALED, instances={"type": "ml.c5.2xlarge"}) == 0
+    order = [name for name in changes(aws) if "Scal" in name or name == "UpdateEndpoint"]
+    assert order == ["DeregisterScalableTarget", "UpdateEndpoint", "RegisterScalableTarget", "PutScalingPolicy"]
+
+
+def test_a_type_that_is_rolled_back_is_scaled_as_before(aws, command, served, updates):
+    command("--yes", **FROM_ZERO)
+    before = [aws.requests(name) for name in ("RegisterScalableTarget", "PutScalingPolicy")]
+    updates.update(endpoint_config_name=served["tickets"].endpoint_config_name)
+    aws.clear()
+    assert command("--yes", **FROM_ZERO, instances={"type": "ml.c5.2xlarge"}) == 1
+    assert "DeregisterScalableTarget" in aws.operations()
+    assert [aws.requests(name) for name in ("RegisterScalableTarget", "PutScalingPolicy")] == before
+    assert aws.requests("PutMetricAlarm")[-1]["AlarmName"] == "tickets-waiting"
+
+
+def test_without_the_section_instances_are_no_longer_scaled(aws, command):
+    command("--yes", autoscaling=SCALED)
+    assert command("--yes") == 0
+    assert aws.request("DeregisterScalableTarget")["ResourceId"] == "endpoint/tickets/variant/AllTraffic"
+    aws.clear()
+    assert command("--yes") == 0
+    assert "DeregisterScalableTarget" not in aws.operations()
+
+
+def test_from_one_instance_on_nothing_starts_from_zero(aws, command):
+    command("--yes", **FROM_ZERO)
+    aws.clear()
+    assert command("--yes", **ASYNCHRONOUS, autoscaling={"minimum": 1}) == 0
+    assert "DeregisterScalableTarget" in aws.operations()  # with which AWS deletes the policies
+    assert [one["PolicyName"] for one in aws.requests("PutScalingPolicy")] == ["tickets-tracking"]
+    assert aws.request("DeleteAlarms") == {"AlarmNames": ["tickets-waiting"]}
+
+
+def test_an_update_that_was_rolled_back_is_an_error_and_leaves_what_served(aws, command, served, updates, capsys):
+    command("--yes")
+    before = served["tickets"].endpoint_config_name
+    updates.update(endpoint_config_name=before, failure_reason="Alarm tickets-errors went off.")
+    aws.clear()
+    assert command("--yes", environment={"CACHE_TEXTS": "0"}) == 1
+    assert "was rolled back: Alarm tickets-errors went off; what served before still serves" in capsys.readouterr().err
+    new = aws.request("CreateEndpointConfig")["EndpointConfigName"]
+    assert aws.request("DeleteEndpointConfig") == {"EndpointConfigName": new}
+    assert "DeleteAlarms" not in aws.operations()
+    assert served["tickets"].endpoint_config_name == before
+
+
+def test_a_failed_health_check_shows_the_log_and_leaves_nothing(aws, command, served, created_as, capsys):
+    created_as("Failed", "The container did not pass the ping health check.")
+    write_log("/aws/sagemaker/Endpoints/tickets", "AllTraffic/i-1", "error: manifest.json is missing")
+    assert command("--yes") == 1
+    err = capsys.readouterr().err
+    assert "error: manifest.json is missing\n---" in err
+    assert "is Failed: The container did not pass the ping health check; see its log above, then change" in err
+    sagemaker = boto3.client("sagemaker")
+    assert (served, sagemaker.list_models()["Models"]) == ({}, [])
+    assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
+
+
+def test_a_quota_that_is_reached_is_told_with_what_to_do(aws, command, refused, capsys):
+    refused("create_endpoint", "ResourceLimitExceeded", "The limit for ml.c7i.large is 0 Instances.")
+    assert command("--yes") == 1
+    assert (
+        "error: Cannot create the endpoint tickets: The limit for ml.c7i.large is 0 Instances (ResourceLimitExceeded); "
+        "ask for a higher quota, or change the instance type or count." in capsys.readouterr().err
+    )
+    assert {"DeleteModel", "DeleteEndpointConfig", "DeleteAlarms"} <= set(aws.operations())
+
+
+def test_an_interrupted_creation_goes_on_with_the_same_command(aws, command, served, created_as, monkeypatch):
+    created_as("Creating")
+    monkeypatch.setattr("ops.waiting.time.sleep", interrupt)
+    assert command("--yes") == 130
+    assert not {"DeleteEndpoint", "DeleteModel", "DeleteEndpointConfig", "DeleteAlarms"} & set(aws.operations())
+    monkeypatch.setattr("ops.waiting.time.sleep", lambda _: vars(served["tickets"]).update(endpoint_status="InService"))
+    assert command("--yes") == 0
+    assert len(aws.requests("CreateEndpoint")) == 1
+
+
+def test_an_interrupted_update_goes_on_and_keeps_what_it_needs(aws, command, served, updates, monkeypatch):
+    command("--yes")
+    aws.clear()
+    updates.update(endpoint_status="Updating")
+    monkeypatch.setattr("ops.waiting.time.sleep", interrupt)
+    assert command("--yes", environment={"CACHE_TEXTS": "0"}) == 130
+    assert not [name for name in aws.operations() if name.startswith("Delete")]
+    monkeypatch.setattr("ops.waiting.time.sleep", lambda _: vars(served["tickets"]).update(endpoint_status="InService"))
+    assert command("--yes", environment={"CACHE_TEXTS": "0"}) == 0
+    assert len(aws.requests("UpdateEndpoint")) == 1
+
+
+def test_an_endpoint_that_failed_before_is_made_anew(aws, command, served):
+    command("--yes")
+    served["tickets"].endpoint_status = "Failed"
+    assert command("--yes") == 0
+    assert len(aws.requests("DeleteEndpoint")) == 1
+    assert served["tickets"].endpoint_status == "InService"
+
+
+def test_one_that_never_settles_is_not_waited_for_without_end(command, created_as, monkeypatch, capsys):
+    created_as("Creating")
+    monkeypatch.setattr("ops.hosting.deployment._SLACK_S", -3600)
+    assert command("--yes") == 1
+    assert "is still Creating after 0 minutes; run the same command again to go on." in capsys.readouterr().err
+
+
+def test_when_scaling_is_refused_an_update_is_taken_back(aws, command, served, updates, monkeypatch):
+    command("--yes")
+    before = served["tickets"].endpoint_config_name
+    denied = botocore.exceptions.ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Register")
+    monkeypatch.setattr("ops.hosting.autoscaling.targets", raising(denied))
+    assert command("--yes", environment={"CACHE_TEXTS": "0"}, autoscaling={"requests_per_second": 100}) == 1
+    assert [one["EndpointConfigName"] for one in aws.requests("UpdateEndpoint")][-1] == before
+
+
+def test_delete_removes_all_configurations_and_models_and_nobody_elses(aws, command, served, updates):
+    scaling = {"requests_per_second": 100}
+    command("--yes", autoscaling=scaling)
+    command("--yes", autoscaling=scaling, environment={"CACHE_TEXTS": "0"})
+    command("--yes", name="tickets-b")
+    aws.clear()
+    assert command("--delete", "--yes") == 0
+    assert len(aws.requests("DeleteModel")) == len(aws.requests("DeleteEndpointConfig")) == 2
+    assert list(served) == ["tickets-b"]
+    assert changes(aws)[0] == "DeregisterScalableTarget"
+
+
+def test_delete_without_yes_deletes_nothing_and_twice_is_no_error(aws, command, capsys):
+    command("--yes")
+    aws.clear()
+    assert command("--delete") == 0
+    assert aws == []
+    assert [command("--delete", "--yes"), command("--delete", "--yes")] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"nme": "x"}, "there is no 'nme', did you mean 'name'?"),
+        ({"instances": {"typ": "ml.x"}}, "there is no 'instances.typ', did you mean 'type'?"),
+        ({"role": None}, "role is missing"),
+        ({"role": "execution"}, "role='execution': String should match"),
+        ({"subnets": ["subnet-1"]}, "subnets and security_groups belong together"),
+        ({"serverless": {}, "data_capture": {"to": "s3://kept"}}, "a serverless endpoint has no data_capture"),
+        ({"autoscaling": {"minimum": 0}}, "only an asynchronous endpoint can do without an instance"),
+        ({"autoscaling": {}}, "autoscaling needs requests_per_second, or load_test"),
+        ({"autoscaling": {"load_test": "none.json", "cores": 1}}, "says no requests_per_second"),
+        ({"autoscaling": {"load_test": "none.json"}}, "autoscaling.load_test needs autoscaling.cores"),
+        ({"instances": {"count": 1}}, "a canary needs two instances"),
+    ],
+)
+def test_wrong_settings_are_told_in_one_sentence(aws, command, capsys, settings, sentence):
+    assert command("--yes", **settings) == 1
+    assert sentence in capsys.readouterr().err
+    assert aws == []
+
+
+def test_without_credentials_or_region_the_remedy_is_named(command, monkeypatch, capsys):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert command("--yes") == 1
+    assert "there are no AWS credentials; run `aws configure sso`" in capsys.readouterr().err
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert command("--yes") == 1
+    assert "there is no region; set `region` in the file, or AWS_REGION." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["endpoint", "serverless", "asynchronous"])
+def test_the_files_that_ship_are_right(name, monkeypatch):
+    for variable, value in (
+        ("SAGEMAKER_ROLE", ROLE),
+        ("SERVING_IMAGE", SETTINGS["image"]),
+        ("MODEL_DATA", SETTINGS["model_data"]),
+        ("BUCKET", "answers"),
+    ):
+        monkeypatch.setenv(variable, value)
+    monkeypatch.chdir(ROOT)
+    settings = read(ROOT / f"ops/config/{name}.yaml", EndpointSettings)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")  # whose table of variables is made from the settings
+    for variable, value in settings.environment.items():
+        assert f"`{variable}`" in readme
+        monkeypatch.setenv(variable, value)
+    ServingConfig()
+    if settings.serverless:
+        assert ServingConfig().workers == 1
+    if settings.autoscaling and settings.autoscaling.load_test:
+        assert settings.instances.type == "ml.c7i.large"
+        service = Service.of_load_test(json.loads(settings.autoscaling.load_test.read_text()))
+        assert settings.autoscaling.invocations_per_minute() == pytest.approx(0.6 * 60 * service.rate_per_core, abs=0.1)
+
+
+def test_a_log_that_is_not_there_is_said_to_be_missing(capsys):
+    print_log_tail(boto3.client("logs"), "/aws/sagemaker/Endpoints/none")
+    assert "does not exist" in capsys.readouterr().err
+
+
+def raising(problem: Exception):
+    def fail(*_: object) -> None:
+        raise problem
+
+    return fail

@@ -1,0 +1,91 @@
+"""Tuning jobs through the SageMaker SDK: what it sends is what the plan has shown, in the shared search space."""
+
+import pytest
+import yaml
+
+from bert_textclassification.training.tuning.space import DEFAULT_SPACE, read_space, sagemaker_ranges
+from ops import tune
+from ops.config_file import read
+from ops.sagemaker_settings import Clients
+from ops.tuning import TuningSettings
+from tests.conftest import ROOT
+from tests.ops.conftest import TUNING as SETTINGS
+
+pytestmark = [
+    pytest.mark.usefixtures("aws"),
+    pytest.mark.filterwarnings("ignore:sagemaker.train.configs has been moved"),  # the SDK warns of itself
+]
+
+
+@pytest.fixture
+def command(tmp_path):
+    def run(*arguments: str, **settings) -> int:
+        path = tmp_path / "tuning.yaml"
+        path.write_text(yaml.safe_dump(SETTINGS | settings), encoding="utf-8")
+        return tune.main(["--config", str(path), *arguments])
+
+    return run
+
+
+def test_the_sdk_sends_exactly_what_the_plan_has_shown(aws, command):
+    settings = TuningSettings.model_validate(SETTINGS)
+    planned = dict(tune.tuning_job(Clients(settings), settings).request)
+    assert command("--yes") == 0
+    sent = aws.request("CreateHyperParameterTuningJob")
+    assert len(sent.pop("HyperParameterTuningJobName")) <= 32
+    sent["TrainingJobDefinition"].pop("Environment", None)
+    assert sent == planned
+
+
+def test_the_ranges_are_those_of_the_shared_search_space(aws, command):
+    command("--yes")
+    config = aws.request("CreateHyperParameterTuningJob")["HyperParameterTuningJobConfig"]
+    assert config["ParameterRanges"] == sagemaker_ranges(read_space(DEFAULT_SPACE))
+
+
+def test_volumes_are_encrypted_and_containers_isolated_in_every_job(aws, command):
+    command("--yes")
+    definition = aws.request("CreateHyperParameterTuningJob")["TrainingJobDefinition"]
+    assert definition["ResourceConfig"]["VolumeKmsKeyId"] == "alias/own"
+    assert definition["EnableNetworkIsolation"] is True
+
+
+def test_the_same_settings_search_once(aws, command):
+    assert [command("--yes"), command("--yes")] == [0, 0]
+    assert len(aws.requests("CreateHyperParameterTuningJob")) == 1
+
+
+def test_the_best_settings_are_one_line():
+    job = {
+        "TrainingJobName": "tickets-1",
+        "TunedHyperParameters": {"epochs": "3", "batch_size": '"16"'},
+        "FinalHyperParameterTuningJobObjectiveMetric": {"MetricName": "validation_accuracy", "Value": 0.91},
+    }
+    assert tune.best({"BestTrainingJob": job}) == (
+        "best: tickets-1 validation_accuracy=0.9100 with epochs=3 batch_size=16"
+    )
+    assert tune.best({}) == "No job has reported the objective; see their logs."
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"hyperparameters": {"epochs": 3}}, "epochs is in the search space too"),
+        ({"objective": "accuracy"}, "objective='accuracy' is no metric of a job; there are train_loss"),
+        ({"objective": "test_f1"}, "test is for the last word"),
+        ({"space": "none.yaml"}, "none.yaml cannot be read"),
+        ({"name": "much-too-long-a-name"}, "String should have at most 12 characters"),
+    ],
+)
+def test_wrong_settings_send_nothing(aws, command, capsys, settings, sentence):
+    assert command("--yes", **settings) == 1
+    assert sentence in capsys.readouterr().err
+    assert aws == []
+
+
+def test_the_file_that_ships_is_right(monkeypatch):
+    for variable in ("AWS_REGION", "TRAINING_IMAGE", "BUCKET"):
+        monkeypatch.setenv(variable, "texts")
+    monkeypatch.setenv("SAGEMAKER_ROLE", SETTINGS["role"])
+    monkeypatch.chdir(ROOT)
+    assert read(ROOT / "ops/config/tuning.yaml", TuningSettings).jobs == 20

@@ -1,0 +1,146 @@
+"""Each extra alone, installed from the wheel into an environment of its own, runs the commands that it is for."""
+
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.conftest import PATIENCE_S, ROOT
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
+NOT_CONSTRAINED = {"gcp", "azure"}  # their libraries do not fit beside the tested versions of the others
+NO_NETWORK = ("error sending request", "dns error", "failed to lookup", "Connection refused", "timed out")
+# Every variable that the files of ops/config ask for.
+SETTINGS = {
+    "AWS_REGION": "eu-central-1",
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "SAGEMAKER_ROLE": "arn:aws:iam::123456789012:role/sagemaker",
+    "BUCKET": "texts",
+    "TRAINING_IMAGE": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/tickets:1",
+    "SERVING_IMAGE": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/tickets:1-serve",
+    "MODEL_DATA": "s3://texts/job/output/model.tar.gz",
+    "REGISTRY": "registry.example.com/team",
+    "GOOGLE_CLOUD_PROJECT": "tickets-123",
+    "SERVICE_ACCOUNT": "tickets@tickets-123.iam.gserviceaccount.com",
+    "AZURE_SUBSCRIPTION_ID": "00000000-0000-0000-0000-000000000000",
+    "AZURE_RESOURCE_GROUP": "tickets",
+    "AZURE_ML_WORKSPACE": "tickets",
+    "AZURE_REGISTRY": "tickets",
+}
+
+
+class Command(NamedTuple):
+    """A command: its words after `python`, its exit status, and what it says."""
+
+    words: str
+    status: int
+    says: str
+
+
+def of_ops(*names: str) -> list[Command]:
+    """Return the help and the plan of commands of `ops`."""
+    return [
+        command
+        for name in names
+        for command in (
+            Command(f"-m ops.{name} --help", 0, "--yes"),
+            Command(f"-m ops.{name}", 0, "Nothing was changed. Add --yes to do it."),
+        )
+    ]
+
+
+def of_training(name: str, *more: str) -> list[Command]:
+    """Return the help of a command, and its refusal of a file that is not there."""
+    refused = Command(f"-m bert_textclassification.training.{name} --name a --data nowhere.csv", 1, "nowhere.csv")
+    helped = Command(f"-m bert_textclassification.training.{name} --help", 0, "usage:")
+    return [
+        helped,
+        refused,
+        *(Command(f"-m bert_textclassification.training.{one} --help", 0, "usage:") for one in more),
+    ]
+
+
+PREDICTION = Command(
+    '-c \'import bert_textclassification as b; print(len(b.Predictor.load("runs/demo/model").predict(["a"])))\'', 0, "1"
+)
+NO_MODEL = Command("container/serve", 2, "error: There is no model folder nowhere")
+COMMANDS = {
+    "serve": [PREDICTION, NO_MODEL],
+    "gcs": [PREDICTION, NO_MODEL, Command("-c 'import bert_textclassification.serving.google_storage'", 0, "")],
+    "train": [
+        PREDICTION,
+        NO_MODEL,
+        Command("container/train", 1, "give the path of your labelled texts"),
+        *of_training("fine_tuning_benchmark", "ladder_report", "load_test"),
+    ],
+    "notebooks": [*of_training("pipeline"), Command("-m jupyterlab --version", 0, "4.")],
+    "search": of_training("search"),
+    "cloud": [*of_ops("train", "tune", "endpoint", "transform", "gateway"), Command("-m ops.image --help", 0, "--yes")],
+    "gcp": of_ops("cloud_run", "vertex"),
+    "azure": of_ops("azure"),
+    "kubernetes": of_ops("kubernetes"),
+}
+
+
+def test_every_extra_for_a_user_has_its_commands():
+    assert COMMANDS.keys() == EXTRAS - {"dev"}
+
+
+def uv(*words: str | Path) -> None:
+    """Run uv with what pip is configured with; skip the test where the package index does not answer."""
+    described = importlib.util.spec_from_file_location("install", ROOT / "tools/install.py")
+    install = importlib.util.module_from_spec(described)
+    described.loader.exec_module(install)
+    done = subprocess.run(
+        [sys.executable, "-m", "uv", *map(str, words)],
+        env=install.uv_environment(install.pip_options(), os.environ),
+        capture_output=True, text=True, timeout=5 * PATIENCE_S,
+    )  # fmt: skip
+    if done.returncode and any(sign in done.stderr for sign in NO_NETWORK):
+        pytest.skip(f"the package index does not answer: {done.stderr[-300:]}")
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout, tmp_path_factory) -> Path:
+    """The wheel of this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    uv("build", "--quiet", "--wheel", "--out-dir", folder, checkout)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def with_a_model(checkout, tiny_artifact) -> Iterator[Path]:
+    """The checkout, with the tiny model where `make demo` leaves one."""
+    model = checkout / "runs/demo/model"
+    model.parent.mkdir(parents=True, exist_ok=True)
+    model.symlink_to(tiny_artifact.folder)
+    yield checkout
+    model.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", sorted(COMMANDS))
+def test_the_commands_of_an_extra_run_with_nothing_else_installed(extra, wheel, with_a_model, tmp_path):
+    python = tmp_path / "venv/bin/python"
+    uv("venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
+    constraints = () if extra in NOT_CONSTRAINED else ("--constraint", ROOT / "container/constraints.txt")
+    wanted = f"bert-textclassification[{extra}] @ {wheel.as_uri()}"
+    uv("pip", "install", "--quiet", "--python", python, *constraints, wanted)
+    folders = {"MODEL_DIR": "nowhere", "SCRATCH_DIR": str(tmp_path), "SAGEMAKER_BASE_DIR": str(tmp_path)}
+    for command in COMMANDS[extra]:
+        done = subprocess.run(
+            [python, *shlex.split(command.words)],
+            cwd=with_a_model, env=os.environ | SETTINGS | folders, capture_output=True, text=True, timeout=PATIENCE_S,
+        )  # fmt: skip
+        said = done.stdout + done.stderr
+        assert (done.returncode, command.says in said, "Traceback" in said) == (command.status, True, False), said
