@@ -17,8 +17,8 @@ from bert_textclassification.benchmarks.ladder.tables import LADDER, ladder_sect
 from bert_textclassification.benchmarks.load.report import TARGETS
 from bert_textclassification.errors import UserError
 from bert_textclassification.serving.config import ServingConfig
+from bert_textclassification.training.display.tables import markdown_table
 from bert_textclassification.training.settings.paths import RESULTS
-from bert_textclassification.training.tables import markdown_table
 from tools.results_tables import (
     long_texts_table,
     luck_table,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bert_textclassification.training.tables import UNKNOWN, figure, markdown_table, percent, with_interval
+from bert_textclassification.training.display.tables import UNKNOWN, figure, markdown_table, percent, with_interval
 
 _INSTRUCTIONS = {  # the first that a processor has names its kind
     "amx_int8": "AMX",

@@ -6,7 +6,7 @@ import pytest
 from bert_textclassification.benchmarks import latency as benchmark
 from bert_textclassification.benchmarks.capacity import planning
 from bert_textclassification.benchmarks.requests import time_requests
-from bert_textclassification.training import timing
+from bert_textclassification.training.export import timing
 
 
 def test_rounds_are_interleaved_and_start_with_another_contender():

@@ -7,7 +7,7 @@ import pytest
 from bert_textclassification.benchmarks.long_texts import FEWEST, compare_long_texts, long_texts_sentence
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training.data_quality.tokenization import too_long
-from bert_textclassification.training.timing import machine
+from bert_textclassification.training.export.timing import machine
 from tools.results_tables import long_texts_table
 
 

@@ -8,9 +8,9 @@ from transformers import BertConfig, BertModel
 from bert_textclassification.benchmarks.latency import torch_threads
 from bert_textclassification.engines.native.engine import NativeEngine, instructions
 from bert_textclassification.training.evaluation.inference import torch_logits
+from bert_textclassification.training.export.timing import single, time_interleaved
 from bert_textclassification.training.modeling.classifier import TextClassifier
 from bert_textclassification.training.modeling.native import export_native
-from bert_textclassification.training.timing import single, time_interleaved
 
 MEASURED = 8.0  # on SST-2 sentences, notebooks/results/sst2.json; other processors gain more or less
 ROUNDS = 7

@@ -20,17 +20,17 @@ from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.command_line import parse_settings
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.splits import Splits
+from bert_textclassification.training.display.tables import markdown_table, percent
 from bert_textclassification.training.evaluation.inference import evaluate_splits
 from bert_textclassification.training.evaluation.metrics import accuracy
 from bert_textclassification.training.evaluation.thresholds import labels_of
+from bert_textclassification.training.export.timing import machine, median_with_range
 from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.fine_tuning.trainer import FineTuningTrainer
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.prepare import load_splits
 from bert_textclassification.training.settings import command
 from bert_textclassification.training.settings.paths import RESULTS
-from bert_textclassification.training.tables import markdown_table, percent
-from bert_textclassification.training.timing import machine, median_with_range
 
 OURS, DEFAULTS = "this project", "the Trainer's defaults"
 FINE_TUNING = RESULTS / "fine_tuning"

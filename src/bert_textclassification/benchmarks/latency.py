@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.engines.select import load_engine
 from bert_textclassification.training.evaluation.inference import torch_logits
+from bert_textclassification.training.export.timing import Contender, machine, single
 from bert_textclassification.training.modeling.classifier import TextClassifier
-from bert_textclassification.training.timing import Contender, machine, single
 
 TORCH_PADDED = "torch fp32, padded"
 TORCH = "torch fp32"

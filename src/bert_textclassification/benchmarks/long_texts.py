@@ -14,8 +14,8 @@ from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.data_quality.tokenization import token_lengths, windows_of
 from bert_textclassification.training.evaluation.metrics import Interval, metrics_with_intervals
 from bert_textclassification.training.evaluation.significance import compare
+from bert_textclassification.training.export.timing import sample_stream, time_interleaved
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
-from bert_textclassification.training.timing import sample_stream, time_interleaved
 
 FEWEST = 20  # texts below which neither figure means anything
 BEGINNING: Truncation = "truncate"

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-from bert_textclassification.training.drawing import BLUE, GREY, ORANGE, finished, label_points
+from bert_textclassification.training.display.drawing import BLUE, GREY, ORANGE, finished, label_points
 
 
 def plot_latencies(samples: Sequence[float], title: str) -> Figure:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from bert_textclassification.training.timing import WARM_UP
+from bert_textclassification.training.export.timing import WARM_UP
 
 
 def time_requests(port: int, texts: Sequence[str]) -> dict[str, Any]:

@@ -48,9 +48,7 @@ def _with_settled_length(config: TrainingConfig, tables: Tables) -> tuple[Traini
     """Decide max_length before texts of more tokens leave train: the rest alone would have another, and be cut."""
     if "too_long" not in config.drop:
         return config, None
-    from bert_textclassification.training.data_quality.max_length import (
-        find_max_length,  # here: else reading data waits for torch
-    )
+    from bert_textclassification.training.data_quality.max_length import find_max_length
 
     length = find_max_length(config, tables)
     return config.model_copy(update={"max_length": length}), length

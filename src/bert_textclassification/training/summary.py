@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_textclassification.artifact.manifest import PASSED
-from bert_textclassification.training.tables import FIGURES, figure, int8_row, percent
+from bert_textclassification.training.display.tables import FIGURES, figure, int8_row, percent
 
 _HEADER = (
     "", "accuracy", "av. precision", "log loss", "cal. error", "agreement", "p50 ms", "p95 ms", "texts/s", "speed-up",

@@ -10,7 +10,7 @@ from bert_textclassification.benchmarks.capacity import planning
 from bert_textclassification.benchmarks.capacity.planning import Traffic, cheapest_plans, plan
 from bert_textclassification.benchmarks.capacity.queueing import Service
 from bert_textclassification.errors import ConfigurationError, UserError
-from bert_textclassification.training import deployment
+from bert_textclassification.training.notebooks import deployment
 from bert_textclassification.training.settings.prices import Prices, read_prices
 from tests.conftest import ROOT
 

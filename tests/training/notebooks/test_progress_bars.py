@@ -6,13 +6,13 @@ import sys
 import nbformat
 import pytest
 
-from bert_textclassification.training import progress
+from bert_textclassification.training.display import progress
 from bert_textclassification.training.notebooks import run as notebook_run
 from tests.training.notebooks.conftest import notebook
 
 BARS = """
 import time
-from bert_textclassification.training.progress import progress
+from bert_textclassification.training.display.progress import progress
 for _ in progress(range(30), desc="first", unit="step"):
     time.sleep(0.05)
 with progress(total=3, desc="second") as bar:

@@ -34,8 +34,8 @@ from bert_textclassification.benchmarks.ladder.stages import (
 from bert_textclassification.benchmarks.latency import torch_threads
 from bert_textclassification.engines.native.engine import measure_peak
 from bert_textclassification.serving.predictor import load_tokenizer
-from bert_textclassification.training.progress import progress
-from bert_textclassification.training.timing import machine, median_with_range, sample_stream
+from bert_textclassification.training.display.progress import progress
+from bert_textclassification.training.export.timing import machine, median_with_range, sample_stream
 
 DOLLARS_PER_CORE_HOUR = 0.05
 LARGEST_SPREAD = 0.1  # of a speed-up: half the distance between its quartiles over its median

@@ -14,8 +14,8 @@ from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.benchmarks.local_server import LocalServer
 from bert_textclassification.benchmarks.requests import time_requests
 from bert_textclassification.serving.predictor import Prediction, Predictor
-from bert_textclassification.training.progress import progress
-from bert_textclassification.training.timing import median_with_range
+from bert_textclassification.training.display.progress import progress
+from bert_textclassification.training.export.timing import median_with_range
 
 BULK_TEXTS, BULK_PARTS = 10_000, 10
 ZIPF_EXPONENT, ZIPF_REQUESTS = 1.0, 2000

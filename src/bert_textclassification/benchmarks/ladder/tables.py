@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from bert_textclassification.training.tables import markdown_table, percent
+from bert_textclassification.training.display.tables import markdown_table, percent
 
 LADDER = "ladder.json"
 PUBLISHED = """Two published ladders to read this beside, each on its own hardware, models and data:

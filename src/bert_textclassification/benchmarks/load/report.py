@@ -10,7 +10,7 @@ from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.benchmarks.load.generator import REPEATS
 from bert_textclassification.benchmarks.targets import Target
 from bert_textclassification.serving.config import ServingConfig
-from bert_textclassification.training.timing import machine
+from bert_textclassification.training.export.timing import machine
 
 IN_PROCESS = "in process"
 CLOSED = "closed loop"

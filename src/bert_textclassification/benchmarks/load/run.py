@@ -34,8 +34,8 @@ from bert_textclassification.errors import DataError, UserError
 from bert_textclassification.serving.metrics import PREFIX
 from bert_textclassification.serving.resources import available_cores
 from bert_textclassification.training.data.files import find_files
-from bert_textclassification.training.progress import progress
-from bert_textclassification.training.timing import sample_stream
+from bert_textclassification.training.display.progress import progress
+from bert_textclassification.training.export.timing import sample_stream
 
 SERVE = Path("container/serve")
 SHIPPED_DATA = Path("local_test/test_dir/input/data")

@@ -12,7 +12,7 @@ from bert_textclassification.training.data.issues import Finding
 from bert_textclassification.training.data.tables import Tables
 from bert_textclassification.training.data_quality import duplicates
 from bert_textclassification.training.data_quality import encoding as text_damage
-from bert_textclassification.training.progress import progress
+from bert_textclassification.training.display.progress import progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,9 +53,7 @@ def _places(rows: pd.DataFrame) -> pd.MultiIndex:
 
 
 def _too_long(tables: Tables, config: TrainingConfig) -> Finding | None:
-    from bert_textclassification.training.data_quality import (
-        tokenization,  # here, as below: reading data waits for no torch
-    )
+    from bert_textclassification.training.data_quality import tokenization
     from bert_textclassification.training.data_quality.max_length import find_max_length
 
     return tokenization.too_long(tables, _tokenizer(config), find_max_length(config, tables))

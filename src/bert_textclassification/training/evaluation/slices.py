@@ -19,11 +19,11 @@ from transformers import PreTrainedTokenizerBase
 
 from bert_textclassification.artifact.manifest import SliceResult
 from bert_textclassification.training.data.tables import SLICE
+from bert_textclassification.training.display.tables import markdown_table, percent
 from bert_textclassification.training.evaluation.judging import METRIC_NAMES, higher_is_better
 from bert_textclassification.training.evaluation.metric_values import metric_value, metric_values, resampled
 from bert_textclassification.training.evaluation.metrics import RESAMPLES
 from bert_textclassification.training.evaluation.subsets import stands_out
-from bert_textclassification.training.tables import markdown_table, percent
 
 JUDGED_ROWS = 30  # a slice is judged where it and the rest have as many; smaller ones are only named
 JUDGED_OF_A_LABEL = 5  # as many of each label, for metrics that look for one of them

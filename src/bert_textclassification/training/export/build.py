@@ -28,6 +28,7 @@ from bert_textclassification.errors import NonFiniteLogitsError
 from bert_textclassification.serving.calibration import calibrated_log_odds, margins
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.splits import Splits, fingerprints
+from bert_textclassification.training.display.progress import progress
 from bert_textclassification.training.evaluation.all_cores import run_on_all_cores
 from bert_textclassification.training.evaluation.calibration import (
     LogOdds,
@@ -55,13 +56,12 @@ from bert_textclassification.training.export.gate import (
 )
 from bert_textclassification.training.export.manifest import Chosen, describe, versions
 from bert_textclassification.training.export.model_card import model_card
+from bert_textclassification.training.export.timing import sample_stream, single, time_interleaved
 from bert_textclassification.training.export.unfinished import Unfinished
 from bert_textclassification.training.export.variants import FORMS, REFERENCE, Models, obstacle, write
 from bert_textclassification.training.fine_tuning.run import require_same_data
 from bert_textclassification.training.modeling.base_model_files import WEIGHTS
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
-from bert_textclassification.training.progress import progress
-from bert_textclassification.training.timing import sample_stream, single, time_interleaved
 
 TIMED_TEXTS, TIMED_ROUNDS = 100, 5
 

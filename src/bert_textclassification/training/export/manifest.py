@@ -21,8 +21,8 @@ from bert_textclassification.engines import processor
 from bert_textclassification.training.data.splits import Splits, fingerprint
 from bert_textclassification.training.evaluation.inference import Evaluated
 from bert_textclassification.training.evaluation.quality import Quality, Served
+from bert_textclassification.training.export.timing import machine
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
-from bert_textclassification.training.timing import machine
 
 _RECORDED_VERSIONS = (
     "bert-textclassification", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy",

@@ -1,10 +1,10 @@
 """The model card: the manifest for people."""
 
 from bert_textclassification.artifact.manifest import Manifest
+from bert_textclassification.training.display.tables import FIGURES, figure, markdown_table, percent, with_interval
 from bert_textclassification.training.evaluation.behavioral.suite import behaviours_section
 from bert_textclassification.training.evaluation.calibration import calibration_in_words
 from bert_textclassification.training.evaluation.slices import slices_section
-from bert_textclassification.training.tables import FIGURES, figure, markdown_table, percent, with_interval
 
 
 def model_card(manifest: Manifest) -> str:

@@ -26,11 +26,7 @@ from bert_textclassification.training.fine_tuning.samplers import padding_share
 from bert_textclassification.training.fine_tuning.trainer import FineTuningTrainer, class_weights
 from bert_textclassification.training.modeling.base_model_check import load_checked
 from bert_textclassification.training.modeling.base_models import BaseModel, find_base_model
-from bert_textclassification.training.modeling.classifier import (
-    TextClassifier,
-    require_smaller,
-    save_classifier,
-)
+from bert_textclassification.training.modeling.classifier import TextClassifier, require_smaller, save_classifier
 from bert_textclassification.training.modeling.fine_tuned import STUDENT, FineTuned
 from bert_textclassification.training.modeling.record import write_record
 

@@ -24,6 +24,7 @@ from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving.calibration import margins
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.splits import Splits
+from bert_textclassification.training.display.progress import progress
 from bert_textclassification.training.evaluation.calibration import fit_scale, log_loss
 from bert_textclassification.training.evaluation.inference import encode
 from bert_textclassification.training.evaluation.judging import (
@@ -42,7 +43,6 @@ from bert_textclassification.training.fine_tuning.samplers import ByLength
 from bert_textclassification.training.fine_tuning.selection import Evaluation, kept
 from bert_textclassification.training.modeling.classifier import TextClassifier
 from bert_textclassification.training.modeling.losses import ExitLoss
-from bert_textclassification.training.progress import progress
 
 _STANDARD_ERROR, _LOG_LOSS = "eval_standard_error", "eval_calibrated_loss"  # in the log of an evaluation
 

@@ -22,9 +22,7 @@ from transformers import (
 from transformers.utils import ModelOutput
 
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.training.modeling.base_model_files import (
-    WEIGHTS,
-)
+from bert_textclassification.training.modeling.base_model_files import WEIGHTS
 
 EXIT_LAYERS = "exit_layers"  # in the metadata of the weights
 

@@ -21,7 +21,7 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 from papermill.exceptions import PapermillExecutionError
 
 from bert_textclassification.errors import UserError
-from bert_textclassification.training.progress import INTERVAL, seconds_between
+from bert_textclassification.training.display.progress import INTERVAL, seconds_between
 
 _ENGINE = "own kernel"
 _TO_STOP_S = 30.0  # for an interrupted cell, and for a kernel that is asked to end

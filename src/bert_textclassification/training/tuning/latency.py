@@ -17,11 +17,11 @@ from bert_textclassification.engines.onnx import OnnxEngine
 from bert_textclassification.training.config import MAX_LENGTH, TrainingConfig
 from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.inference import encode
+from bert_textclassification.training.export.timing import Contender, sample_stream, time_interleaved
 from bert_textclassification.training.export.variants import FORMS, Models, obstacle, write
 from bert_textclassification.training.modeling.base_model_check import load_checked
 from bert_textclassification.training.modeling.base_models import find_base_model
 from bert_textclassification.training.modeling.classifier import TextClassifier
-from bert_textclassification.training.timing import Contender, sample_stream, time_interleaved
 
 TIMED_TEXTS, TIMED_ROUNDS = 100, 5
 _KNOWN = "milliseconds by shape"  # in the study

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bert_textclassification.training.drawing import BLUE, GREY, ORANGE, finished, label_points
+from bert_textclassification.training.display.drawing import BLUE, GREY, ORANGE, finished, label_points
 
 
 def plot_search_history(table: pd.DataFrame, metric: str, higher_is_better: bool) -> Figure:

@@ -28,13 +28,13 @@ from bert_textclassification.training.data.splits import Splits, fingerprint
 from bert_textclassification.training.data_quality.max_length import positions, with_max_length
 from bert_textclassification.training.decisions import decisions
 from bert_textclassification.training.evaluation.judging import with_chosen_metric
+from bert_textclassification.training.export.timing import machine
 from bert_textclassification.training.fine_tuning.trainer import class_weights
 from bert_textclassification.training.modeling.base_models import find_base_model
 from bert_textclassification.training.modeling.classifier import layers_of_exits
 from bert_textclassification.training.prepare import load_splits
 from bert_textclassification.training.runs import RunFolder
 from bert_textclassification.training.settings import command
-from bert_textclassification.training.timing import machine
 from bert_textclassification.training.tuning.latency import Stopwatch
 from bert_textclassification.training.tuning.objective import REFUSED, Objective, higher_is_better
 from bert_textclassification.training.tuning.report import training_command, write_best, write_report

@@ -18,6 +18,7 @@ from scipy.stats import binomtest
 
 from bert_textclassification.artifact.manifest import BehaviourResult
 from bert_textclassification.training.data.splits import Splits
+from bert_textclassification.training.display.tables import markdown_table, percent
 from bert_textclassification.training.evaluation.behavioral.file import (
     Directional,
     Invariance,
@@ -26,7 +27,6 @@ from bert_textclassification.training.evaluation.behavioral.file import (
     templates_of,
 )
 from bert_textclassification.training.evaluation.behavioral.templates import TEXT, filled
-from bert_textclassification.training.tables import markdown_table, percent
 
 MOST_CASES = 100  # of one pair or text: drawn where there are more
 DRAWN = 20 * MOST_CASES  # fillings that are tried for them: a change may leave most texts as they are

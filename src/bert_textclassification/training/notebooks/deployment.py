@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bert_textclassification.errors import UserError
 
-_REPOSITORY = Path(__file__).parents[3]  # the package is installed from it, in place
+_REPOSITORY = Path(__file__).parents[4]  # the package is installed from it, in place
 
 
 def run_command(target: str, root: str | Path = _REPOSITORY) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_textclassification.engines.base import Engine
-from bert_textclassification.training.progress import progress
+from bert_textclassification.training.display.progress import progress
 
 Contender = Callable[[list[int]], Any]  # the token ids of one text -> its logits
 

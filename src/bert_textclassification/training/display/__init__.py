@@ -1,0 +1,1 @@
+"""What people see: tables in Markdown, the style of figures, progress bars."""
