@@ -5,7 +5,7 @@ import pytest
 
 from bert_textclassification.benchmarks import latency as benchmark
 from bert_textclassification.benchmarks.capacity import planning
-from bert_textclassification.benchmarks.requests import time_requests
+from bert_textclassification.benchmarks.request_latency import time_requests
 from bert_textclassification.training.export import timing
 
 

@@ -14,7 +14,13 @@ from tests.conftest import PATIENCE_S, ROOT
 
 ODD = 'it\'s "a" $HOME; $(touch touched) `touch touched` >touched & * #1'
 PRINT_ARGUMENTS = "import json, sys\nprint(json.dumps(sys.argv[1:]))\n"
-COMMANDS = ("pipeline", "search", "load_test", "ladder_report", "fine_tuning_benchmark", "report")
+COMMANDS = (
+    "training/pipeline",
+    "training/tuning/study",
+    "benchmarks/load/run",
+    "benchmarks/ladder/report",
+    "benchmarks/fine_tuning",
+)
 
 
 @pytest.fixture
@@ -23,10 +29,10 @@ def checkout(tmp_path) -> Path:
     for name in ("Makefile", "pyproject.toml", "container/constraints.txt", "tools/run.py", "tools/install.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, tmp_path / name)
-    package = tmp_path / "bert_textclassification/training"
-    package.mkdir(parents=True)
-    for name in COMMANDS:
-        (package / f"{name}.py").write_text(PRINT_ARGUMENTS)
+    for name in (*(f"bert_textclassification/{command}" for command in COMMANDS), "tools/publish"):
+        module = (tmp_path / name).with_suffix(".py")
+        module.parent.mkdir(parents=True, exist_ok=True)
+        module.write_text(PRINT_ARGUMENTS)
     (tmp_path / "container/serve").write_text("import json, os\nprint(json.dumps([os.environ['MODEL_DIR']]))\n")
     for name in ("nginx", "docker"):
         program = tmp_path / "bin" / name
@@ -104,12 +110,15 @@ def test_settings_whose_quotes_do_not_pair_are_told_in_one_sentence(checkout):
         ("benchmark", "DATA", "--data"),
         ("benchmark-training", "NAME", "--name"),
         ("benchmark-training", "DATA", "--data"),
-        ("publish", "NAME", "publish"),
     ],
 )
 def test_a_name_or_path_reaches_the_command_as_one_word(checkout, target, variable, before):
     found = arguments(checkout, target, f"{variable}={ODD}")
     assert found[found.index(before) + 1] == ODD
+
+
+def test_the_name_of_what_is_published_is_one_word(checkout):
+    assert arguments(checkout, "publish", f"NAME={ODD}") == [ODD]
 
 
 def test_the_model_of_the_server_may_have_any_name(checkout):

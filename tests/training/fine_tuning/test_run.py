@@ -7,9 +7,9 @@ from safetensors.torch import load_file
 
 from bert_textclassification.errors import ConfigurationError, DataError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.evaluation.inference import evaluate_splits, torch_logits
-from bert_textclassification.training.fine_tuning.run import class_weights, encode, fine_tune
-from bert_textclassification.training.fine_tuning.trainer import FineTuningArguments
+from bert_textclassification.training.evaluation.inference import encode, evaluate_splits, torch_logits
+from bert_textclassification.training.fine_tuning.run import fine_tune
+from bert_textclassification.training.fine_tuning.trainer import FineTuningArguments, class_weights
 from bert_textclassification.training.modeling.base_models import find_base_model
 from bert_textclassification.training.modeling.classifier import load_classifier
 from bert_textclassification.training.modeling.fine_tuned import FineTuned

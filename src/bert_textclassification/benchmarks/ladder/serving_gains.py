@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.benchmarks.local_server import LocalServer
-from bert_textclassification.benchmarks.requests import time_requests
+from bert_textclassification.benchmarks.request_latency import time_requests
 from bert_textclassification.serving.predictor import Prediction, Predictor
 from bert_textclassification.training.display.progress import progress
 from bert_textclassification.training.export.timing import median_with_range
