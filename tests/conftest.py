@@ -2,8 +2,6 @@
 
 import copy
 import functools
-import importlib.machinery
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -231,8 +229,7 @@ class AwsCalls(list[tuple[str, str, dict[str, Any]]]):
 
 @pytest.fixture(scope="session")
 def serve_module():
-    """`container/serve` as a module."""
-    loader = importlib.machinery.SourceFileLoader("serve", str(ROOT / "container" / "serve"))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("serve", loader))
-    loader.exec_module(module)
-    return module
+    """The module behind `container/serve`."""
+    from bert_textclassification.serving.stack import supervisor
+
+    return supervisor

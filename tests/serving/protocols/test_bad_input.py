@@ -21,15 +21,21 @@ from typing import Any
 import pytest
 
 from bert_textclassification.benchmarks.local_server import LocalServer
-from tests.conftest import PATIENCE_S, ROOT
+from bert_textclassification.serving.stack import supervisor
+from tests.conftest import PATIENCE_S
 
-CONTAINER = ROOT / "container"
 CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
 JSON = {"Content-Type": "application/json"}
 BODY = b'["hello"]'
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 REQUEST = HEAD + b"Content-Length: 9\r\n\r\n" + BODY
 LAST_REQUEST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+IMPATIENT = """
+import pathlib, sys
+from bert_textclassification.serving.stack import supervisor
+supervisor.HERE = pathlib.Path({folder!r})
+sys.exit(supervisor.main())
+"""
 LONGEST_REPLY = 1000  # bytes; an error says what is wrong, it does not send the request back
 MOST_SECONDS = 30  # for any request here on a slow and busy machine; most take milliseconds
 MOST_MEMORY_KB = 400_000  # of a worker; bodies are at most 6 MiB
@@ -40,10 +46,12 @@ pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs ngi
 @pytest.fixture(scope="module")
 def impatient_server(tiny_artifact, tmp_path_factory) -> Iterator[LocalServer]:
     """The stack with nginx waiting 1 s instead of 15 s for a client."""
-    container = Path(shutil.copytree(CONTAINER, tmp_path_factory.mktemp("impatient") / "container"))
-    template = (container / "nginx.conf").read_text()
-    (container / "nginx.conf").write_text(template.replace(" 15s;", " 1s;"))
-    with LocalServer(container / "serve", tiny_artifact.folder) as server:
+    folder = Path(shutil.copytree(supervisor.HERE, tmp_path_factory.mktemp("impatient") / "stack"))
+    template = (folder / "nginx.conf").read_text()
+    (folder / "nginx.conf").write_text(template.replace(" 15s;", " 1s;"))
+    serve = folder / "serve"
+    serve.write_text(IMPATIENT.format(folder=str(folder)))
+    with LocalServer(serve, tiny_artifact.folder) as server:
         yield server
 
 

@@ -1,0 +1,1 @@
+"""The processes of a server: the supervisor that starts nginx and gunicorn, and their configuration files."""

@@ -1,0 +1,284 @@
+"""Start gunicorn and nginx and keep them together.
+
+nginx opens the port once the model is loaded and has answered. SIGTERM lets accepted requests finish and ends with 0.
+When either of the two dies, so does the other, and the exit status is not 0, so that the platform starts a new
+container.
+"""
+
+import contextlib
+import errno
+import http.client
+import os
+import shutil
+import signal
+import socket
+import string
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import cast
+
+from bert_textclassification.artifact.store import Artifact
+from bert_textclassification.engines import processor
+from bert_textclassification.errors import ConfigurationError, UserError
+from bert_textclassification.serving import resources
+from bert_textclassification.serving.config import ServingConfig
+from bert_textclassification.serving.log_forwarder import LogForwarder
+from bert_textclassification.serving.model_source import locate
+from bert_textclassification.serving.scratch_folder import private_folder
+
+HERE = Path(__file__).resolve().parent
+WORKER_BYTES = 130_000_000  # what a worker takes beside its model, which it holds about twice while it loads
+READY_WITHIN_S = 170  # SageMaker's serverless endpoints give up after 180
+
+
+class Stopped(Exception):
+    """SIGTERM, SIGINT or SIGHUP arrived."""
+
+
+def main() -> int:
+    """Run the stack until it is told to stop or one half of it dies; return the exit status."""
+    for number in ending_signals():
+        signal.signal(number, on_signal)
+    open_standard_streams()
+    try:
+        config = ServingConfig.from_environment()
+        for name, setting in ServingConfig.misspelt(os.environ).items():
+            print(f"warning: there is no setting {name}; did you mean {setting}?", file=sys.stderr)
+        nginx()
+        listening_addresses(config.port)  # told before the model is loaded
+        with private_folder(config.scratch_dir) as (folder, lock):
+            config = prepare(config.model_copy(update={"scratch_dir": folder}))
+            with LogForwarder([*config.worker_logs, config.gunicorn_log, config.access_log]):
+                return run(config, lock)
+    except UserError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except Stopped:
+        return 0
+
+
+def run(config: ServingConfig, lock: int) -> int:
+    """Start gunicorn and then nginx, and wait for one to end; return the exit status.
+
+    Args:
+        config: the settings, with a folder of this server's own.
+        lock: descriptor that keeps that folder for as long as a process has it.
+
+    Raises:
+        UserError: no worker gets ready, or the port is taken.
+    """
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        children.append(start_gunicorn(config, lock))
+        if is_ready(config, children[0]):
+            children.append(start_nginx(config, lock))
+        dead = wait_for_one(children)
+        print(f"error: {program(dead)} ended with {dead.returncode}; stopping.", file=sys.stderr)
+        return 1
+    finally:
+        drain(children, config.drain_timeout_s)
+
+
+def open_standard_streams() -> None:
+    """Open /dev/null in place of a standard stream that is closed: another file would get its number."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def nginx() -> str:
+    """Return the path of nginx, which may be where ordinary users do not look for programs.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    folders = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+    if (found := shutil.which("nginx", path=folders)) is None:
+        raise UserError("nginx is not installed; run `make system-packages`, or install it with your package manager.")
+    return found
+
+
+def listening_addresses(port: int) -> list[str]:
+    """Return what nginx listens on, IPv4 and IPv6 as far as this machine has them.
+
+    Raises:
+        ConfigurationError: another program listens on the port, or this user may not.
+    """
+    found = []
+    for family, host, address in (
+        (socket.AF_INET, "0.0.0.0", f"{port}"),  # noqa: S104 - a server is there to be reached
+        (socket.AF_INET6, "::", f"[::]:{port} ipv6only=on"),
+    ):
+        try:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind((host, port))
+        except OSError as problem:
+            if problem.errno == errno.EADDRINUSE:
+                message = f"Port {port} is in use by another program; stop that one, or set PORT to a free port."
+                raise ConfigurationError(message) from None
+            if problem.errno == errno.EACCES:
+                message = f"This user may not open port {port}; set PORT to one from 1024 on."
+                raise ConfigurationError(message) from None
+            continue  # this machine does not have the protocol
+        found.append(address)
+    return found
+
+
+def prepare(config: ServingConfig) -> ServingConfig:
+    """Fetch and check the model, and return the settings with its folder and the workers and threads that fit here.
+
+    Raises:
+        UserError: there is no model, or it is damaged.
+    """
+    config.metrics_dir.mkdir()
+    folder = locate(config.model_source, config.scratch_dir)
+    artifact = Artifact.load(folder)
+    name, variant = artifact.variant(config.variant)
+    artifact.tokenizer_path(), artifact.model_path(name)  # a damaged file is told here, in one sentence
+    if config.variant is None and processor.other_kind(artifact.manifest.measured_on):
+        config = config.model_copy(update={"variant": measured_variant(folder)})
+        name, variant = artifact.variant(config.variant)
+    cores, memory = resources.available_cores(), resources.memory_limit_bytes()
+    plan = resources.plan(cores, memory, WORKER_BYTES + 2 * variant.size_bytes, config.workers, config.threads)
+    return config.model_copy(update={"model_source": str(folder), "workers": plan.workers, "threads": plan.threads})
+
+
+def measured_variant(folder: Path) -> str:
+    """Return the variant that is served on this kind of processor, the same for all workers.
+
+    Raises:
+        UserError: it cannot be measured; the process that tried has said why.
+    """
+    command = [sys.executable, "-m", "bert_textclassification.serving.variant_choice", str(folder)]
+    measured = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if measured.returncode != 0:
+        raise UserError("The variants could not be timed on this processor; set MODEL_VARIANT to one of them.")
+    return measured.stdout.strip()
+
+
+def environment(config: ServingConfig) -> dict[str, str]:
+    """Return the environment of gunicorn without the variable of its own settings, which would overrule ours."""
+    inherited = {name: value for name, value in os.environ.items() if name != "GUNICORN_CMD_ARGS"}
+    return (
+        inherited
+        | ({} if config.variant is None else {"MODEL_VARIANT": config.variant})
+        | {
+            "MODEL_DIR": config.model_source,
+            "SCRATCH_DIR": str(config.scratch_dir),
+            "SERVING_WORKERS": str(config.workers),
+            "SERVING_THREADS": str(config.threads),
+            "PROMETHEUS_MULTIPROC_DIR": str(config.metrics_dir),
+            # With a heap for each of its many threads a worker touches more memory: 0.2 ms more a request.
+            "MALLOC_ARENA_MAX": "1",
+        }
+    )
+
+
+def start_gunicorn(config: ServingConfig, lock: int) -> subprocess.Popen[bytes]:
+    """Start gunicorn with this interpreter.
+
+    In its own process group, as nginx, so that the workers of a master that was killed can be found.
+    """
+    command = [sys.executable, "-m", "gunicorn", "--config", str(HERE / "gunicorn.conf.py")]
+    with config.gunicorn_log.open("wb") as log:
+        return subprocess.Popen(command, env=environment(config), stdout=log, pass_fds=[lock], start_new_session=True)
+
+
+def start_nginx(config: ServingConfig, lock: int) -> subprocess.Popen[bytes]:
+    """Write nginx's configuration and start it in the folder of this server, which its paths are relative to."""
+    template = string.Template((HERE / "nginx.conf").read_text(encoding="utf-8"))
+    # Started by root, nginx would hand its workers to a user who may not enter the folder.
+    user = "user root;" if os.geteuid() == 0 else ""
+    settings = config.model_dump() | {
+        "user": user,
+        "listen": "\n        ".join(f"listen {address} backlog=1024;" for address in listening_addresses(config.port)),
+        "servers": "\n        ".join(f"server unix:{path.name} max_fails=0;" for path in config.sockets),
+        "retry_socket": config.retry_socket.name,
+        "access_log": config.access_log.name,
+        "connections": config.connections,
+        "proxy_timeout_s": config.proxy_timeout_s,
+    }
+    folder = config.scratch_dir
+    (folder / "nginx.conf").write_text(template.safe_substitute(settings), encoding="utf-8")
+    command = [nginx(), "-e", "stderr", "-p", str(folder), "-c", "nginx.conf"]
+    return subprocess.Popen(command, cwd=folder, pass_fds=[lock], start_new_session=True)
+
+
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals that end the server; a hang-up does not where it is ignored, as under nohup."""
+    hang_up = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGINT, *hang_up]
+
+
+def on_signal(number: int, frame: object) -> None:
+    """Turn a signal into an exception, once."""
+    for other in ending_signals():
+        signal.signal(other, signal.SIG_IGN)
+    raise Stopped
+
+
+def is_ready(config: ServingConfig, gunicorn: subprocess.Popen[bytes]) -> bool:
+    """Wait until every worker answers; return False if gunicorn ended before.
+
+    Raises:
+        UserError: it took too long, as when the memory limit kills each worker while it loads the model.
+    """
+    deadline = time.monotonic() + READY_WITHIN_S
+    while gunicorn.poll() is None:
+        if all(answers(path) for path in config.sockets):
+            return True
+        if time.monotonic() > deadline:
+            raise UserError(f"No worker answered within {READY_WITHIN_S} s; give the container more memory or cores.")
+        time.sleep(0.02)
+    return False
+
+
+def answers(path: Path) -> bool:
+    """Return whether the application behind the socket at `path` is ready."""
+    connection = http.client.HTTPConnection("gunicorn")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(5)
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+        connection.sock.connect(str(path))  # gunicorn's main process listens before a worker accepts
+        connection.request("GET", "/readyz", headers={"Connection": "close"})
+        return connection.getresponse().status == 200
+    return False
+
+
+def program(child: subprocess.Popen[bytes]) -> str:
+    """Return the name of the program that a child runs."""
+    return Path(cast("list[str]", child.args)[0]).name
+
+
+def wait_for_one(children: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """Return the first child that ends."""
+    while True:
+        for child in children:
+            if child.returncode is not None:
+                return child
+        pid, status = os.wait()
+        for child in children:
+            if child.pid == pid:
+                child.returncode = os.waitstatus_to_exitcode(status)
+
+
+def drain(children: list[subprocess.Popen[bytes]], seconds: int) -> None:
+    """Let nginx finish what it has accepted, then end gunicorn; kill what is left after `seconds`."""
+    deadline = time.monotonic() + seconds
+    for child in reversed(children):
+        if child.poll() is None:
+            child.send_signal(signal.SIGQUIT if program(child) == "nginx" else signal.SIGTERM)
+        try:
+            child.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        with contextlib.suppress(ProcessLookupError):  # nobody is left of it
+            os.killpg(child.pid, signal.SIGKILL)
