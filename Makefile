@@ -21,7 +21,7 @@ unexport IMAGE MODEL PORT NAME DATA SETTINGS TRIALS SPACE  # make would expand a
 
 # $(call given,NAME): the variable as one word of the shell, whatever characters a person has put in it.
 given = '$(subst ','\'',$(value $(1)))'
-# $(run) MODULE ARGUMENTS: a module of the package, with the words of SETTINGS behind its arguments.
+# $(run) COMMAND ARGUMENTS: a command of the package, with the words of SETTINGS behind its arguments.
 run = exec $(PYTHON) tools/run.py $(call given,SETTINGS)
 PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -29,13 +29,13 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 demo: .venv/installed system-packages  ## run the four notebooks on the data that ships; a summary and one JSON line at the end
-	@exec $(PYTHON) -m bert_textclassification.training.pipeline --name demo epochs=2
+	@exec $(PYTHON) -m bert_textclassification notebooks --name demo epochs=2
 
 notebooks: .venv/installed system-packages  ## the same on your data: make notebooks NAME=mine DATA=mine.csv SETTINGS="epochs=3"
-	@$(run) bert_textclassification.training.pipeline --name $(call given,NAME) --data $(call given,DATA)
+	@$(run) notebooks --name $(call given,NAME) --data $(call given,DATA)
 
 search: .venv/installed-search  ## search for the best settings; the same command goes on: make search NAME=mine DATA=mine.csv TRIALS=20
-	@$(run) bert_textclassification.training.tuning.study --name $(call given,NAME) --data $(call given,DATA) \
+	@$(run) search --name $(call given,NAME) --data $(call given,DATA) \
 		--trials $(call given,TRIALS) --space $(call given,SPACE)
 
 lab: .venv/installed  ## open the notebooks in JupyterLab
@@ -48,17 +48,17 @@ readme: .venv/installed  ## bring the tables of the README up to date
 	@$(PYTHON) -m tools.readme
 
 serve: .venv/installed system-packages  ## serve an artifact as the container does: make serve MODEL=runs/demo/model PORT=8080
-	@unset SAGEMAKER_BIND_TO_PORT AIP_HTTP_PORT  # they would win over PORT
-	MODEL_DIR=$(call given,MODEL) PORT=$(call given,PORT) exec $(PYTHON) container/serve
+	@exec $(PYTHON) -m bert_textclassification serve --model $(call given,MODEL) --port $(call given,PORT)
 
 load: .venv/installed system-packages  ## load test of the serving stack: make load MODEL=runs/demo/model DATA=texts.csv
-	@$(run) bert_textclassification.benchmarks.load.run --model $(call given,MODEL) --data $(call given,DATA)
+	@$(run) benchmark load --model $(call given,MODEL) --data $(call given,DATA)
 
 benchmark: .venv/installed system-packages  ## the ladder, from the usual recipe to what is served: make benchmark MODEL=runs/sst2/model DATA=test.csv
-	@$(run) bert_textclassification.benchmarks.ladder.report --artifact $(call given,MODEL) --data $(call given,DATA)
+	@$(PYTHON) tools/run.py $(call given,SETTINGS) benchmark ladder --model $(call given,MODEL) --data $(call given,DATA)
+	$(PYTHON) -m tools.readme
 
 benchmark-training: .venv/installed  ## fine-tuning against the Trainer's defaults: make benchmark-training NAME=mine DATA=mine.csv
-	@$(run) bert_textclassification.benchmarks.fine_tuning --name $(call given,NAME) --data $(call given,DATA)
+	@$(run) benchmark training --name $(call given,NAME) --data $(call given,DATA)
 
 test: .venv/installed-test system-packages  ## the fast tests, two files at a time
 	@$(PYTEST) -m "not slow"

@@ -1,6 +1,6 @@
-"""Run a module of the package with the settings that a person gave to make.
+"""Run a command of the package with the settings that a person gave to make.
 
-    python tools/run.py 'threshold_for=precision>=0.95 "positive_label=needs an answer"' MODULE [ARGUMENT ...]
+    python tools/run.py 'threshold_for=precision>=0.95 "positive_label=needs an answer"' COMMAND [ARGUMENT ...]
 
 The settings are split into words as a shell does, quotes included, but nothing in them is expanded or redirected.
 """
@@ -10,14 +10,14 @@ import shlex
 import sys
 
 
-def main(settings: str, module: str, *arguments: str) -> int:
-    """Replace this process by the module's; return 1 where the settings cannot be split."""
+def main(settings: str, *arguments: str) -> int:
+    """Replace this process by the command's; return 1 where the settings cannot be split."""
     try:
         words = shlex.split(settings)
     except ValueError as problem:
         print(f"error: SETTINGS={settings}: {problem}; quotes go in pairs.", file=sys.stderr)
         return 1
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments, *words])  # noqa: S606 - this is the point
+    os.execv(sys.executable, [sys.executable, "-m", "bert_textclassification", *arguments, *words])  # noqa: S606 - this is the point
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports to its maker otherwise
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "__version__"]
+PROGRAM = "bert-textclassification"  # the command
+__all__ = ["PROGRAM", "Predictor", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

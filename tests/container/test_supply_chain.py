@@ -31,10 +31,10 @@ def pins(text: str) -> dict[str, str]:
 
 
 def names_in(extra: str) -> set[str]:
-    """Return what an extra of the package asks for, with the extras that it takes in."""
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    names = set()
-    for requirement in map(Requirement, extras[extra]):
+    """Return what the package asks for with an extra, with the extras that this one takes in."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {canonicalize_name(Requirement(requirement).name) for requirement in project["dependencies"]}
+    for requirement in map(Requirement, project["optional-dependencies"][extra]):
         own = requirement.name == "bert-textclassification"
         names |= set().union(*map(names_in, requirement.extras)) if own else {canonicalize_name(requirement.name)}
     return names

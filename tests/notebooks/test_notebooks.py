@@ -72,7 +72,7 @@ def tiny_run(tiny_base, tiny_data, tmp_path_factory) -> tuple[RunFolder, str]:
         "max_accuracy_loss": 100, "benchmark_texts": 10, "ladder_texts": 0, "exit_layers": "none",
         "requests": 20, "load_seconds": 0.3,
     }  # fmt: skip
-    command = [sys.executable, "-m", "bert_textclassification.training.pipeline", "--name", name, "--data", tiny_data]
+    command = [sys.executable, "-m", "bert_textclassification", "notebooks", "--name", name, "--data", tiny_data]
     done = subprocess.run(
         [*map(str, command), *(f"{key}={value}" for key, value in settings.items())],
         cwd=ROOT, capture_output=True, text=True, timeout=5 * PATIENCE_S,

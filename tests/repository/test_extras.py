@@ -58,14 +58,11 @@ def of_ops(*names: str) -> list[Command]:
     ]
 
 
-def of_training(name: str, *more: str) -> list[Command]:
+def of_training(name: str) -> list[Command]:
     """Return the help of a command, and its refusal of a file that is not there."""
-    refused = Command(f"-m bert_textclassification.training.{name} --name a --data nowhere.csv", 1, "nowhere.csv")
-    helped = Command(f"-m bert_textclassification.training.{name} --help", 0, "usage:")
     return [
-        helped,
-        refused,
-        *(Command(f"-m bert_textclassification.training.{one} --help", 0, "usage:") for one in more),
+        Command(f"-m bert_textclassification {name} --help", 0, "Usage:"),
+        Command(f"-m bert_textclassification {name} --name a --data nowhere.csv", 1, "nowhere.csv"),
     ]
 
 
@@ -74,15 +71,25 @@ PREDICTION = Command(
 )
 NO_MODEL = Command("container/serve", 2, "error: There is no model folder nowhere")
 COMMANDS = {
-    "serve": [PREDICTION, NO_MODEL],
+    "serve": [
+        PREDICTION,
+        NO_MODEL,
+        Command("-m bert_textclassification predict local_test/requests/messages.txt", 0, "\t0."),
+        Command(
+            "-m bert_textclassification train --data nowhere.csv", 1, "pip install 'bert-textclassification[train]'"
+        ),
+    ],
     "gcs": [PREDICTION, NO_MODEL, Command("-c 'import bert_textclassification.serving.google_storage'", 0, "")],
     "train": [
         PREDICTION,
         NO_MODEL,
         Command("container/train", 1, "give the path of your labelled texts"),
-        *of_training("fine_tuning_benchmark", "ladder_report", "load_test"),
+        *of_training("train"),
+        *of_training("benchmark training"),
+        Command("-m bert_textclassification benchmark load --model nowhere --data nowhere.csv", 1, "nowhere"),
+        Command("-m bert_textclassification notebooks", 1, "pip install 'bert-textclassification[notebooks]'"),
     ],
-    "notebooks": [*of_training("pipeline"), Command("-m jupyterlab --version", 0, "4.")],
+    "notebooks": [*of_training("notebooks"), Command("-m jupyterlab --version", 0, "4.")],
     "search": of_training("search"),
     "cloud": [*of_ops("train", "tune", "endpoint", "transform", "gateway"), Command("-m ops.image --help", 0, "--yes")],
     "gcp": of_ops("cloud_run", "vertex"),

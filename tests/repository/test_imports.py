@@ -41,7 +41,7 @@ def test_what_only_asks_a_server_waits_for_no_torch():
 
 
 def test_the_pipeline_starts_at_once():
-    modules = _modules_after("import bert_textclassification.training.pipeline")
+    modules = _modules_after("import bert_textclassification.training.notebooks.pipeline")
     assert modules.isdisjoint({"torch", "transformers", "datasets", "pandas", "sklearn", "matplotlib"})
 
 

@@ -14,13 +14,6 @@ from tests.conftest import PATIENCE_S, ROOT
 
 ODD = 'it\'s "a" $HOME; $(touch touched) `touch touched` >touched & * #1'
 PRINT_ARGUMENTS = "import json, sys\nprint(json.dumps(sys.argv[1:]))\n"
-COMMANDS = (
-    "training/pipeline",
-    "training/tuning/study",
-    "benchmarks/load/run",
-    "benchmarks/ladder/report",
-    "benchmarks/fine_tuning",
-)
 
 
 @pytest.fixture
@@ -29,11 +22,11 @@ def checkout(tmp_path) -> Path:
     for name in ("Makefile", "pyproject.toml", "container/constraints.txt", "tools/run.py", "tools/install.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, tmp_path / name)
-    for name in (*(f"bert_textclassification/{command}" for command in COMMANDS), "tools/publish"):
+    for name in ("bert_textclassification/__main__", "tools/publish"):
         module = (tmp_path / name).with_suffix(".py")
         module.parent.mkdir(parents=True, exist_ok=True)
         module.write_text(PRINT_ARGUMENTS)
-    (tmp_path / "container/serve").write_text("import json, os\nprint(json.dumps([os.environ['MODEL_DIR']]))\n")
+    (tmp_path / "tools/readme.py").touch()
     for name in ("nginx", "docker"):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
@@ -85,7 +78,7 @@ def arguments(checkout: Path, *words: str) -> list[str]:
 def test_settings_reach_the_command_word_by_word_and_no_shell_reads_them(checkout, settings, expected):
     (checkout / "file-that-a-star-would-match").touch()
     found = arguments(checkout, "notebooks", "NAME=mine", "DATA=mine.csv", f"SETTINGS={settings}")
-    assert found == ["--name", "mine", "--data", "mine.csv", *expected]
+    assert found == ["notebooks", "--name", "mine", "--data", "mine.csv", *expected]
 
 
 def test_settings_whose_quotes_do_not_pair_are_told_in_one_sentence(checkout):
@@ -106,7 +99,7 @@ def test_settings_whose_quotes_do_not_pair_are_told_in_one_sentence(checkout):
         ("search", "TRIALS", "--trials"),
         ("load", "MODEL", "--model"),
         ("load", "DATA", "--data"),
-        ("benchmark", "MODEL", "--artifact"),
+        ("benchmark", "MODEL", "--model"),
         ("benchmark", "DATA", "--data"),
         ("benchmark-training", "NAME", "--name"),
         ("benchmark-training", "DATA", "--data"),
@@ -122,7 +115,7 @@ def test_the_name_of_what_is_published_is_one_word(checkout):
 
 
 def test_the_model_of_the_server_may_have_any_name(checkout):
-    assert arguments(checkout, "serve", f"MODEL={ODD}") == [ODD]
+    assert arguments(checkout, "serve", f"MODEL={ODD}") == ["serve", "--model", ODD, "--port", "8080"]
 
 
 def test_the_name_of_the_image_is_one_word(checkout):

@@ -28,7 +28,8 @@ TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z0-9]+) \?=", MAKEFILE, re.MULTILINE))
 FENCES = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 BLOCKS = [block.strip() for language, block in FENCES if language in ("", "sh", "bash")]
-PROGRAMS = r"make [a-z]|docker |curl |terraform |python -m |\.venv/bin/python |local_test/\w+\.sh|container/serve"
+COMMAND = ".venv/bin/bert-textclassification"
+PROGRAMS = r"make [a-z]|docker |curl |terraform |python -m |\.venv/bin/[\w-]+ |local_test/\w+\.sh|container/serve"
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if re.match(PROGRAMS, line)]
 INLINE = re.findall(rf"`((?:{PROGRAMS})[^`]*)`", README)
 # What makes a command of the README take seconds; its own settings win.
@@ -83,7 +84,8 @@ def quickly(checkout: Path, base: Path, command: str, notebooks: int = 4, **more
 def test_every_command_is_one_that_a_shell_reads_and_names_what_exists(command):
     words = shlex.split(command, comments=True)
     assert subprocess.run(["bash", "-n", "-c", command], capture_output=True).returncode == 0
-    check = {"make": of_make, "python": of_python, ".venv/bin/python": of_python}.get(words[0], of_a_program)
+    checks = {"make": of_make, "python": of_python, ".venv/bin/python": of_python, COMMAND: of_our_command}
+    check = checks.get(words[0], of_a_program)
     check(words[1:] if check is not of_a_program else words)
 
 
@@ -100,6 +102,12 @@ def of_python(words: list[str]) -> None:
     for word in words[2:]:
         assert word in asked.stdout or not word.startswith("-"), asked.stdout
         assert (ROOT / word).exists() or not word.startswith("ops/")
+
+
+def of_our_command(words: list[str]) -> None:
+    asked = subprocess.run([ROOT / COMMAND, words[0], "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stderr
+    assert all(word in asked.stdout for word in words if word.startswith("-")), asked.stdout
 
 
 def of_a_program(words: list[str]) -> None:

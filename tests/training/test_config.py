@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
-from bert_textclassification.training.notebooks.parameters import NotebookParameters
+from bert_textclassification.training.settings.notebook_parameters import NotebookParameters
 from tests.conftest import ROOT
 
 LOCAL_TEST = ROOT / "local_test/test_dir"

@@ -1,15 +1,14 @@
 """Fine-tuning as this project does it against the Trainer's defaults: same data, steps, batch size and schedule.
 
-    python -m bert_textclassification.benchmarks.fine_tuning --data sms_spam.csv --name sms_spam epochs=2
+    bert-textclassification benchmark training --data sms_spam.csv --name sms_spam epochs=2
 
 Both run to the end, in turn, once with every seed. Writes `notebooks/results/fine_tuning/<name>.json`; the last line of
 stdout is the same as one JSON object.
 """
 
-import argparse
 import json
-import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.fine_tuning.trainer import FineTuningTrainer
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.prepare import load_splits
-from bert_textclassification.training.settings import command
 from bert_textclassification.training.settings.paths import RESULTS
 
 OURS, DEFAULTS = "this project", "the Trainer's defaults"
@@ -103,26 +101,22 @@ def fine_tuning_table(results: dict[str, Any]) -> str:
     return markdown_table(header, rows)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Compare as the command line asks; return the exit status."""
-    parser = argparse.ArgumentParser(prog="fine_tuning_benchmark", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", required=True, help="labelled texts: a file or a folder")
-    parser.add_argument("--name", required=True, help="name of the results' file")
-    parser.add_argument("--seeds", type=int, default=3, help="how often both run")
-    parser.add_argument("settings", nargs="*", metavar="name=value", help="fields of TrainingConfig")
-    asked = parser.parse_args(arguments)
-    return command.run(lambda: _write(asked))
+def run_comparison(name: str, data: str, seeds: int, settings: Sequence[str]) -> None:
+    """Compare, write notebooks/results/fine_tuning/NAME.json, and print the table, the target and the results as JSON.
 
+    Args:
+        name: of the results' file.
+        data: labelled texts: a file or a folder.
+        seeds: how often both run.
+        settings: `name=value` pairs: fields of TrainingConfig.
 
-def _write(asked: argparse.Namespace) -> None:
-    config = TrainingConfig.of({"data": asked.data} | parse_settings(asked.settings))
-    results = compare(config, load_splits(config), asked.seeds)
+    Raises:
+        UserError: the data or a setting cannot be used.
+    """
+    config = TrainingConfig.of({"data": data} | parse_settings(list(settings)))
+    results = compare(config, load_splits(config), seeds)
     FINE_TUNING.mkdir(parents=True, exist_ok=True)
-    (FINE_TUNING / f"{asked.name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    (FINE_TUNING / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(fine_tuning_table(results))
     print(results["target"])
     print(json.dumps(results))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,7 @@ import yaml
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.notebooks.parameters import NotebookParameters
+from bert_textclassification.training.settings.notebook_parameters import NotebookParameters
 from bert_textclassification.training.settings.yaml_text import read_yaml
 
 OPTIONS = {"data": "--data", "run_dir": "--name", "settings": "settings of their own"}  # which give these

@@ -1,168 +1,111 @@
-"""Run the four notebooks in order on one data set: explore, fine-tune, quantize and benchmark, deploy.
+"""The training pipeline: labelled texts in, a model artifact out.
 
-    python -m bert_textclassification.training.pipeline --name demo
-    python -m bert_textclassification.training.pipeline --name mine --data mine.csv positive_label=spam epochs=3
-    python -m bert_textclassification.training.pipeline --name mine --data mine.csv --first 3
+artifact = train(TrainingConfig(data="mine.csv"), TrainingFolders.of_run(RunFolder("runs/mine")))
 
-Settings are `name=value`: parameters of the notebooks, or fields of TrainingConfig. What the notebooks make is left in
-`runs/<name>/`. Progress and a summary go to stderr and stdout; the last line of stdout is one JSON object. A run that
-stopped, by a mistake or by Ctrl-C, ends with the command that goes on.
+The command line and the SageMaker job call it; notebooks 01 to 03 run the same steps one by one.
 """
 
-import argparse
-import difflib
-import json
-import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TextIO
 
-import papermill
-from pydantic import ValidationError
+from transformers import TrainerCallback
 
-from bert_textclassification.errors import ConfigurationError, UserError
-from bert_textclassification.training.command_line import OPTIONS, parse_settings
-from bert_textclassification.training.config import DEFAULT_BASE_MODEL, TrainingConfig
-from bert_textclassification.training.notebooks.parameters import NotebookParameters
-from bert_textclassification.training.notebooks.run import execute
+from bert_textclassification.artifact.store import Artifact
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.issues import Finding
+from bert_textclassification.training.data.splits import Splits, fingerprints
+from bert_textclassification.training.data_quality.audit import audit, rows_table
+from bert_textclassification.training.decisions import decisions
+from bert_textclassification.training.export.build import build_artifact
+from bert_textclassification.training.fine_tuning import distributed
+from bert_textclassification.training.fine_tuning.distillation import distil
+from bert_textclassification.training.fine_tuning.distributed import Hosts
+from bert_textclassification.training.fine_tuning.seeds import fine_tune_seeds
+from bert_textclassification.training.modeling.fine_tuned import FineTuned
+from bert_textclassification.training.prepare import load_splits
 from bert_textclassification.training.runs import RunFolder
-from bert_textclassification.training.settings import command
-from bert_textclassification.training.settings.paths import REPOSITORY, SERVE, absolute_paths
-from bert_textclassification.training.settings.prices import read_prices
-from bert_textclassification.training.settings.wrong_values import one_sentence
-from bert_textclassification.training.summary import summary_line, summary_table
-
-STAGES = {  # of results.json, by the notebook that records them
-    "01_exploration": "exploration",
-    "02_fine_tuning": "fine_tuning",
-    "03_quantization_benchmark": "quantization_benchmark",
-    "04_deployment": "deployment",
-}
-NOTEBOOKS = tuple(STAGES)
-_MODULE = "bert_textclassification.training.pipeline"
-_SOURCES = REPOSITORY / "notebooks"
-_DEFAULTS = {
-    "base_model": DEFAULT_BASE_MODEL,
-    "serve_with": str(SERVE),
-    "prices": str(REPOSITORY / "ops" / "config" / "prices.yaml"),
-}
-_SHIPPED_DATA = REPOSITORY / "local_test" / "test_dir" / "input" / "data"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the pipeline as the command line asks; return the exit status."""
-    asked = _parsed(arguments)
-    return command.run(lambda: _run(asked))
+class TrainingFolders(NamedTuple):
+    """Where a training writes.
+
+    Attributes:
+        model: the artifact.
+        output: the fine-tuned torch model in `fine_tuned`, and the doubtful rows in `findings.csv`.
+        checkpoints: what an interrupted training goes on from.
+    """
+
+    model: Path
+    output: Path
+    checkpoints: Path
+
+    @classmethod
+    def of_run(cls, run: RunFolder) -> "TrainingFolders":
+        """Return the folders of a run, where the notebooks have them."""
+        return cls(run.model, run.root, run.checkpoints)
 
 
-def _run(asked: argparse.Namespace) -> None:
-    if not _SOURCES.is_dir():
-        raise UserError(f"There is no folder {_SOURCES}; run this where the repository has been cloned.")
-    values = notebook_values(asked.data, parse_settings(asked.settings))
-    run = RunFolder(Path("runs") / asked.name)
-    for number in range(asked.first, asked.last + 1):
-        then = f"go on with:\n{going_on(number, asked)}"
-        try:
-            run_notebook(number, values, run)
-        except UserError as problem:
-            raise UserError(f"{problem} Mend the cause, then {then}") from problem
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"{NOTEBOOKS[number - 1]} was interrupted; {then}") from None
-    results = run.results()
-    shown = {stage: results[stage] for stage in tuple(STAGES.values())[: asked.last] if stage in results}
-    print(summary_table(shown))
-    print(json.dumps(summary_line(shown, run.model)))
+def train(
+    config: TrainingConfig,
+    folders: TrainingFolders,
+    hosts: Hosts | None = None,
+    callbacks: Callable[[], Sequence[TrainerCallback]] = tuple,
+    log: TextIO | None = None,
+) -> Artifact | None:
+    """Read, check and split the data, fine-tune, and write the artifact; None on a host that is not the first.
 
+    What takes time on the first host alone, the audit and the artifact, comes after the hosts have parted: none waits
+    long for another.
 
-def run_notebook(number: int, values: dict[str, Any], run: RunFolder) -> None:
-    """Execute the notebook of this number, from 1 on, with those of the values that it takes.
+    Args:
+        config: the settings.
+        folders: where to write.
+        hosts: the hosts of the job, which have joined; None for this one alone.
+        callbacks: makes more callbacks for each Trainer.
+        log: gets the decisions and warnings; stderr where none is given.
 
     Raises:
-        UserError: it failed; the annotated copy is in the run's folder.
+        UserError: the data or the settings cannot be used, or a host is lost.
     """
-    name = NOTEBOOKS[number - 1]
-    print(f"== {number} of {len(NOTEBOOKS)}: {name}", file=sys.stderr, flush=True)
-    source = _SOURCES / f"{name}.ipynb"
-    declared = set(papermill.inspect_notebook(str(source)))  # papermill itself only warns of a misspelt one
-    copy = run.root / source.name
-    try:
-        execute(source, copy, _parameters(declared, values | {"run_dir": str(run.root)}))
-    except UserError as problem:
-        raise UserError(f"{problem} The annotated copy is {command.shown(copy)}.") from problem
+    hosts, log = hosts or Hosts(), log or sys.stderr
+    splits = load_splits(config)
+    hosts.require_same_data(fingerprints(splits))
+    if hosts.is_first:
+        print(*decisions(config, splits), sep="\n", file=log, flush=True)
+        report_findings(splits, folders.output, log)
+    fine_tuned = _fine_tuned(config, splits, folders, hosts, callbacks)
+    distributed.part()
+    return _artifact(fine_tuned, splits, folders, log) if hosts.is_first else None
 
 
-def notebook_values(data: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what the notebooks get, by name: paths absolute, defaults that lie in the repository filled in.
-
-    Raises:
-        ConfigurationError: a setting is unknown, out of bounds, or names a file that cannot be used.
-    """
-    _refuse_unknown(settings)
-    values = absolute_paths(_DEFAULTS | settings | {"data": data})
-    TrainingConfig.of({name: values[name] for name in values if name in TrainingConfig.model_fields})
-    own = {name: value for name, value in values.items() if name in NotebookParameters.model_fields}
-    try:
-        parameters = NotebookParameters.model_validate(own).model_dump(include=set(own))
-    except ValidationError as problem:
-        raise ConfigurationError(one_sentence(problem, NotebookParameters)) from None
-    read_prices(parameters["prices"])
-    _refuse_missing_server(parameters["serve_with"])
-    return values | parameters
+def _fine_tuned(
+    config: TrainingConfig,
+    splits: Splits,
+    folders: TrainingFolders,
+    hosts: Hosts,
+    callbacks: Callable[[], Sequence[TrainerCallback]],
+) -> FineTuned:
+    checkpoints = folders.checkpoints / hosts.own
+    work = folders.output if hosts.is_first else checkpoints / "model"
+    fine_tuned = fine_tune_seeds(config, splits, work / "fine_tuned", checkpoints, callbacks())
+    if config.student_layers:
+        distil(fine_tuned, splits, checkpoints, callbacks())
+    return fine_tuned
 
 
-def _refuse_unknown(settings: Iterable[str]) -> None:
-    known = {*NotebookParameters.model_fields, *TrainingConfig.model_fields} - OPTIONS.keys()
-    for name in settings:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise ConfigurationError(
-                f"There is no setting {name!r}{f', did you mean {near[0]!r}' if near else ''}? Known ones: "
-                f"{', '.join(sorted(known))}."
-            )
+def _artifact(fine_tuned: FineTuned, splits: Splits, folders: TrainingFolders, log: TextIO) -> Artifact:
+    audited = audit(splits, fine_tuned.config)
+    report_findings(audited, folders.output, log, known=splits.findings)
+    return build_artifact(fine_tuned, audited, folders.model)
 
 
-def _refuse_missing_server(serve_with: str) -> None:
-    if not Path(serve_with).is_file() and shutil.which("docker") is None:
-        raise ConfigurationError(
-            f"serve_with={serve_with!r} is no file here, and there is no docker command to run it as an image; "
-            "correct the path, or install Docker."
-        )
-
-
-def _parameters(declared: set[str], values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values a notebook declares; the rest of TrainingConfig goes into its `settings`."""
-    own = {name: value for name, value in values.items() if name in declared}
-    rest = {
-        name: value
-        for name, value in values.items()
-        if name not in declared and name in TrainingConfig.model_fields and name != "data"
-    }
-    return own | ({"settings": rest} if "settings" in declared else {})
-
-
-def going_on(number: int, asked: argparse.Namespace) -> str:
-    """Return the command that goes on with the notebook of this number."""
-    last = [] if asked.last == len(NOTEBOOKS) else ["--last", str(asked.last)]
-    steps = ["--first", str(number), *last]
-    return command.command_line(_MODULE, ["--name", asked.name, "--data", asked.data, *steps, *asked.settings])
-
-
-def _parsed(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="pipeline", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--name", default="demo", help="name of the run: its folder is runs/NAME")
-    parser.add_argument(
-        "--data", default=command.shown(_SHIPPED_DATA), help="file, folder or hub name of labelled texts"
-    )
-    steps = range(1, len(NOTEBOOKS) + 1)
-    parser.add_argument("--first", type=int, default=1, choices=steps, help="first notebook to run")
-    parser.add_argument("--last", type=int, default=4, choices=steps, help="last notebook to run")
-    parser.add_argument("settings", nargs="*", metavar="name=value", help="settings of the notebooks")
-    asked = parser.parse_args(arguments)
-    if asked.first > asked.last:
-        parser.error(f"--first {asked.first} comes after --last {asked.last}; nothing would run.")
-    return asked
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def report_findings(splits: Splits, folder: Path, log: TextIO, known: Sequence[Finding] = ()) -> None:
+    """Print each finding that is not `known` as a warning and write the rows of all to `findings.csv` in `folder`."""
+    for finding in splits.findings:
+        if finding not in known:
+            rows = f"{finding.count} found, {finding.dropped} dropped from train"
+            print(f"warning: {finding.kind} ({rows}): {finding.message}", file=log, flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows_table(splits).to_csv(folder / "findings.csv", index=False)

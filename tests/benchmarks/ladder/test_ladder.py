@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
-from bert_textclassification.benchmarks.ladder import report as ladder_report
+from bert_textclassification import cli
 from bert_textclassification.benchmarks.ladder import run as ladder
 from bert_textclassification.benchmarks.ladder import serving_gains
 from bert_textclassification.benchmarks.ladder import stages as rungs
@@ -20,7 +20,6 @@ from bert_textclassification.engines.native import engine as native_engine
 from bert_textclassification.engines.native.engine import measure_peak, read_architecture
 from bert_textclassification.errors import ArtifactError
 from bert_textclassification.serving.predictor import Predictor
-from tests.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(not native_engine.instructions(), reason="the native engine is not compiled here")
 TEXTS = ["my boiler is leaking gas", "where is your shop?", "my mother is stuck in the lift", "thanks"]
@@ -149,9 +148,8 @@ def test_a_ladder_is_measured_judged_and_published(tiny_artifact, tiny_data, tmp
     monkeypatch.setattr(ladder, "LARGEST_SPREAD", 100)
     monkeypatch.setattr(serving_gains, "BULK_TEXTS", 100)
     monkeypatch.setattr(serving_gains, "STARTS", 1)
-    monkeypatch.setattr(serving_gains, "SERVE", ROOT / "container/serve")
-    asked = ["--artifact", str(tiny_artifact.folder), "--data", str(tiny_data), "--texts", "5", "--rounds", "2"]
-    assert ladder_report.main([*asked, "--output", str(tmp_path)]) == 0
+    asked = ["--model", str(tiny_artifact.folder), "--data", str(tiny_data), "--texts", "5", "--rounds", "2"]
+    assert cli.main(["benchmark", "ladder", *asked, "--output", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "ladder.json").read_text())
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == found
     rows = {row["name"]: row for row in found["rungs"]}
@@ -186,8 +184,8 @@ def test_a_noisy_machine_gets_no_comparison(tiny_artifact, tiny_data, tmp_path, 
     monkeypatch.setattr(ladder, "resident_megabytes", lambda *_: 0.0)
     monkeypatch.setattr(ladder, "LARGEST_SPREAD", -1)
     monkeypatch.setattr(ladder, "resident_megabytes", lambda *_: 0.0)
-    asked = ["--artifact", str(tiny_artifact.folder), "--data", str(tiny_data), "--texts", "2", "--rounds", "2"]
-    assert ladder_report.main([*asked, "--output", str(tmp_path)]) == 1
+    asked = ["--model", str(tiny_artifact.folder), "--data", str(tiny_data), "--texts", "2", "--rounds", "2"]
+    assert cli.main(["benchmark", "ladder", *asked, "--output", str(tmp_path)]) == 1
     shown = capsys.readouterr()
     assert "too noisy to compare" in shown.err
     assert "int8 in the native engine" in shown.out  # the table, with its ranges

@@ -12,12 +12,13 @@ import time
 import pandas as pd
 import pytest
 
+from bert_textclassification import cli
 from bert_textclassification.benchmarks.load import generator as load_generator
 from bert_textclassification.benchmarks.load import report as load_report
 from bert_textclassification.benchmarks.load import run as load_test
 from bert_textclassification.errors import DataError, UserError
 from bert_textclassification.serving.predictor import Predictor
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHIPPED_DATA
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -30,10 +31,11 @@ def short_run(tiny_artifact, tmp_path_factory):
     if shutil.which("nginx") is None:
         pytest.skip("nginx is not installed: run `make system-packages`")
     output = tmp_path_factory.mktemp("load") / "load.json"
-    arguments = f"--model {tiny_artifact.folder} --output {output} --seconds 0.3 --rounds 1 --connections 1 4".split()
+    paths = ["--model", str(tiny_artifact.folder), "--data", str(SHIPPED_DATA), "--output", str(output)]
+    arguments = [*paths, *["--seconds", "0.3", "--rounds", "1", "--connections", "1", "--connections", "4"]]
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(io.StringIO()) as printed:
         patched.chdir(ROOT)
-        assert load_test.main(arguments) == 0
+        assert cli.main(["benchmark", "load", *arguments]) == 0
     return printed.getvalue(), json.loads(output.read_text())
 
 
@@ -172,5 +174,5 @@ def test_a_load_that_gets_no_answer_ends_with_a_sentence():
 
 
 def test_a_missing_model_is_named(capsys):
-    assert load_test.main(["--model", "no/such/model"]) == 1
+    assert cli.main(["benchmark", "load", "--model", "no/such/model", "--data", str(SHIPPED_DATA)]) == 1
     assert "error: " in capsys.readouterr().err

@@ -5,6 +5,7 @@ import json
 import optuna
 import pytest
 
+from bert_textclassification import cli
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
 from bert_textclassification.training.tuning import space as search_space
@@ -107,5 +108,5 @@ def test_a_file_that_is_not_there_is_one_sentence(tmp_path):
 
 
 def test_the_command_prints_the_ranges(capsys):
-    assert search_space.main([]) == 0
+    assert cli.main(["search", "--sagemaker-ranges"]) == 0
     assert json.loads(capsys.readouterr().out) == sagemaker_ranges(read_space(DEFAULT_SPACE))

@@ -9,6 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from bert_textclassification import cli
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.data_quality.max_length import with_max_length
 from bert_textclassification.training.tuning import study as command
@@ -234,10 +235,12 @@ def test_an_interruption_says_how_to_go_on(tiny_base, tiny_data, tmp_path, monke
     (tmp_path / "space.yaml").write_text("integer: {layers: {low: 1, high: 2}}")
     data = ["--data", str(tiny_data), "--space", "space.yaml"]
     asked = ["--name", "x", *data, f"base_model={tiny_base}", "positive_label=very bad"]
-    assert command.main(asked) == 130
+    assert cli.main(["search", *asked]) == 130
     shown = capsys.readouterr()
     assert "The search was interrupted; go on with:" in shown.err
-    assert shlex.split(shown.err.splitlines()[-1])[-len(asked) :] == asked
+    where = ["--data", str(tiny_data), "--trials", "20", "--space", "space.yaml"]
+    again = ["search", "--name", "x", *where, f"base_model={tiny_base}", "positive_label=very bad"]
+    assert shlex.split(shown.err.splitlines()[-1])[1:] == again
     assert not shown.out
 
 
@@ -252,7 +255,7 @@ def test_the_command_writes_table_pictures_and_best_settings(tiny_base, tiny_dat
     (tmp_path / "space.yaml").write_text("integer: {layers: {low: 1, high: 2}, epochs: {low: 1, high: 2}}")
     settings = [f"base_model={tiny_base}", "precision=fp32"]
     asked = ["--name", "x", "--data", str(tiny_data), "--trials", "3", "--space", "space.yaml", *settings]
-    assert command.main(asked) == 0
+    assert cli.main(["search", *asked]) == 0
     lines = capsys.readouterr().out.splitlines()
     best = json.loads((tmp_path / "runs/x/search/best.json").read_text())
     assert json.loads(lines[-1]) == best

@@ -1,15 +1,13 @@
 """Run the ladder, hold it against its targets, and publish it.
 
-    python -m bert_textclassification.benchmarks.ladder.report --artifact runs/sst2/model --data test.csv
+    bert-textclassification benchmark ladder --model runs/sst2/model --data test.csv
 
 Writes `notebooks/results/ladder.json` and its picture and brings the README up to date; the last line of stdout is the
 same as one JSON object. Where the machine is too noisy for a comparison it says so below the table of the rungs, with
 status 1, and writes nothing.
 """
 
-import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +26,6 @@ from bert_textclassification.benchmarks.targets import Target
 from bert_textclassification.errors import NoisyMachineError
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.tables import read_tables
-from bert_textclassification.training.settings import command
-from bert_textclassification.training.settings.paths import RESULTS
 
 TARGETS = (
     Target("int8_over_torch", "int8 over FP32 in torch, both unpadded, on one core", 5.5, is_lower_bound=True),
@@ -103,16 +99,21 @@ def figures(ladder: dict[str, Any], artifact: Artifact) -> dict[str, dict[str, f
     return {name: {key: one[key] for key in ("value", "low", "high") if key in one} for name, one in found.items()}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure and publish as the command line asks; return the exit status."""
-    asked = _parser().parse_args(arguments)
-    return command.run(lambda: _run(asked))
+def run_ladder(model: Path, data: str, texts: int, rounds: int, output: Path) -> None:
+    """Measure and publish the ladder; print the targets, and the results as JSON.
 
+    Args:
+        model: folder of the artifact.
+        data: labelled texts: a file, or a folder with a test split.
+        texts: texts that every stage answers in a round.
+        rounds: times that every stage answers them.
+        output: folder of the results.
 
-def _run(asked: argparse.Namespace) -> None:
-    artifact = Artifact.load(asked.artifact)
-    ladder = measure(artifact, test_texts(asked.data), asked.texts, asked.rounds)
-    publish(ladder, asked.output)
+    Raises:
+        UserError: the model or the data cannot be used.
+    """
+    ladder = measure(Artifact.load(model), test_texts(data), texts, rounds)
+    publish(ladder, output)
     print(targets_table(ladder))
     print(json.dumps(ladder))
 
@@ -129,17 +130,3 @@ def publish(ladder: dict[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     plots.plot_ladder(ladder["rungs"]).savefig(folder / "ladder.png", dpi=120)
     (folder / LADDER).write_text(json.dumps(ladder, indent=2) + "\n", encoding="utf-8")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ladder", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--artifact", default="runs/demo/model", help="folder of the artifact")
-    parser.add_argument("--data", required=True, help="labelled texts: a file, or a folder with a test split")
-    parser.add_argument("--texts", type=int, default=100, help="texts that every rung answers in a round")
-    parser.add_argument("--rounds", type=int, default=5, help="times that every rung answers them")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,6 +14,7 @@ from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.benchmarks.local_server import LocalServer
 from bert_textclassification.benchmarks.request_latency import time_requests
 from bert_textclassification.serving.predictor import Prediction, Predictor
+from bert_textclassification.serving.stack import supervisor
 from bert_textclassification.training.display.progress import progress
 from bert_textclassification.training.export.timing import median_with_range
 
@@ -21,7 +22,7 @@ BULK_TEXTS, BULK_PARTS = 10_000, 10
 ZIPF_EXPONENT, ZIPF_REQUESTS = 1.0, 2000
 HTTP_ROUNDS = 3
 STARTS = 7
-SERVE = Path("container/serve")
+SERVE = Path(supervisor.__file__)
 Result = TypeVar("Result")
 
 

@@ -1,7 +1,7 @@
 """What the server gives of what the model could give: throughput, waiting and processor time of the real stack.
 
     make load MODEL=runs/demo/model DATA=texts.csv SETTINGS="--rounds 5"
-    python -m bert_textclassification.benchmarks.load.run --model runs/demo/model --data texts.csv --seconds 5
+    bert-textclassification benchmark load --model runs/demo/model --data texts.csv --seconds 5
 
 Each round runs the model in process, then nginx and gunicorn as the container starts them: at each number of
 connections, then on a fixed schedule at half of the in-process rate, then with texts that come again, with and without
@@ -9,7 +9,6 @@ the answer cache. Everything shares the cores of this machine, the load generato
 Tables and the targets go to stdout, and one line of JSON at the end; `--output` keeps the figures of every round.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -33,12 +32,12 @@ from bert_textclassification.benchmarks.local_server import LocalServer
 from bert_textclassification.errors import DataError, UserError
 from bert_textclassification.serving.metrics import PREFIX
 from bert_textclassification.serving.resources import available_cores
+from bert_textclassification.serving.stack import supervisor
 from bert_textclassification.training.data.files import find_files
 from bert_textclassification.training.display.progress import progress
 from bert_textclassification.training.export.timing import sample_stream
 
-SERVE = Path("container/serve")
-SHIPPED_DATA = Path("local_test/test_dir/input/data")
+SERVE = Path(supervisor.__file__)
 CONNECTIONS = (1, 2, 4, 8, 16, 32)
 MOST_TEXTS = 2000
 CACHE_CONNECTIONS = 8
@@ -62,19 +61,21 @@ class Settings:
         return max(1, int(available_cores()))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the load test as the command line asks; return the exit status."""
-    asked = vars(_parser().parse_args(arguments))
-    output, summary_file = asked.pop("output"), asked.pop("summary")
-    settings = Settings(**asked)
-    try:
-        facts = load_report.facts(settings.model, settings.variant)
-        before = usage()
-        points = measure(settings)
-        passed_s, others_s = (usage() - before).tolist()
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
+def run_load_test(settings: Settings, output: Path | None = None, summary_file: Path | None = None) -> None:
+    """Run the load test, print its tables and its summary as JSON, and write the files that are asked for.
+
+    Args:
+        settings: what is measured, and for how long.
+        output: gets the figures and latencies of every round, as JSON.
+        summary_file: gets the summary alone.
+
+    Raises:
+        UserError: the data or the model cannot be used, or the server does not answer.
+    """
+    facts = load_report.facts(settings.model, settings.variant)
+    before = usage()
+    points = measure(settings)
+    passed_s, others_s = (usage() - before).tolist()
     summary = load_report.summary(points) | facts
     summary |= {"threads": settings.threads, "rounds": settings.rounds, "seconds_per_load": settings.seconds}
     summary["other_programs_cores"] = round(max(0.0, others_s / passed_s), 2)
@@ -84,7 +85,6 @@ def main(arguments: list[str] | None = None) -> int:
         summary_file.write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
     print(load_report.text(points, summary))
     print(json.dumps(summary))
-    return 0
 
 
 def measure(settings: Settings) -> list[dict[str, Any]]:
@@ -263,20 +263,3 @@ def read_texts(path: Path) -> list[str]:
 
 def _server(settings: Settings, cache_texts: int) -> LocalServer:
     return LocalServer(SERVE, settings.model, CACHE_TEXTS=str(cache_texts), MODEL_VARIANT=settings.variant or "")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="load_test", description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", type=Path, required=True, help="folder of the model artifact")
-    parser.add_argument("--data", type=Path, default=SHIPPED_DATA, help="CSV with a column text, or a folder of splits")
-    parser.add_argument("--variant", help="variant of the model; the artifact's default when not given")
-    parser.add_argument("--seconds", type=float, default=Settings.seconds, help="length of each load")
-    parser.add_argument("--rounds", type=int, default=Settings.rounds)
-    parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
-    parser.add_argument("--output", type=Path, help="JSON file for the figures and latencies of every round")
-    parser.add_argument("--summary", type=Path, help="JSON file for the summary alone, as in notebooks/results/load")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -282,3 +282,7 @@ def drain(children: list[subprocess.Popen[bytes]], seconds: int) -> None:
             child.wait()
         with contextlib.suppress(ProcessLookupError):  # nobody is left of it
             os.killpg(child.pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""SIGTERM: fine-tuning writes a checkpoint before it stops; everything else stops at once.
+"""SIGTERM and Ctrl-C: fine-tuning writes a checkpoint before it stops; everything else stops at once.
 
 A platform that takes a machine back sends SIGTERM, and SIGKILL two minutes later.
 """
@@ -17,7 +17,9 @@ class _Request:
     """Whether somebody asked to stop, and whether that must wait for a checkpoint."""
 
     asked = False
+    is_repeated = False
     postponed = False
+    number: int = signal.SIGTERM
 
 
 _request = _Request()
@@ -25,7 +27,12 @@ _request = _Request()
 
 def heed_sigterm() -> None:
     """From now on, stop on SIGTERM with status 0."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    signal.signal(signal.SIGTERM, _on_signal)
+
+
+def heed_ctrl_c() -> None:
+    """From now on, raise KeyboardInterrupt on Ctrl-C after the checkpoint is written; a second one does not wait."""
+    signal.signal(signal.SIGINT, _on_signal)
 
 
 def leave_if_asked() -> None:
@@ -69,12 +76,15 @@ class StopWithCheckpoint(TrainerCallback):
         _request.postponed = False
 
 
-def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    _request.asked = True
-    if not _request.postponed:
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    _request.is_repeated, _request.asked = _request.asked, True
+    _request.number = number
+    if not _request.postponed or (number == signal.SIGINT and _request.is_repeated):
         _leave()
 
 
 def _leave() -> NoReturn:
+    if _request.number == signal.SIGINT:
+        raise KeyboardInterrupt
     print("stopped by SIGTERM; the next start goes on from the last checkpoint", file=sys.stderr, flush=True)
     sys.exit(0)

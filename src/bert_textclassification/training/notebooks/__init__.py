@@ -1,1 +1,1 @@
-"""The notebooks as a batch: their parameters, and how each is executed."""
+"""The notebooks as a batch: in order, each executed in a kernel of its own."""

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bert_textclassification.training.settings.files import read_settings
 
+DEFAULT_PRICES = Path(__file__).with_name("prices.yaml")
+
 
 class Instance(BaseModel):
     """What an instance has and costs."""

@@ -4,14 +4,12 @@
     space.suggest(trial)            # {"learning_rate": 0.00012, "layers": 4, ...}
     sagemaker_ranges(space)         # ParameterRanges of CreateHyperParameterTuningJob
 
-    python -m bert_textclassification.training.tuning.space mine.yaml
+    bert-textclassification search --sagemaker-ranges --space mine.yaml
 
 prints the latter as JSON.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
@@ -20,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import FEWEST_TOKENS, TrainingConfig
-from bert_textclassification.training.settings import command
 from bert_textclassification.training.settings.files import read_settings
 
 if TYPE_CHECKING:
@@ -168,13 +165,10 @@ def _check(path: str | Path, space: SearchSpace, name: str, value: Any) -> None:
         raise ConfigurationError(f"The search space {path}: {name} takes whole numbers; put it under integer.")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the ranges of a SageMaker tuning job; return the exit status."""
-    parser = argparse.ArgumentParser(prog="search_space", description=main.__doc__)
-    parser.add_argument("space", nargs="?", type=Path, default=DEFAULT_SPACE, help="YAML file of the search space")
-    asked = parser.parse_args(arguments)
-    return command.run(lambda: print(json.dumps(sagemaker_ranges(read_space(asked.space)), indent=2)))
+def ranges_as_json(space_file: Path) -> str:
+    """Return the space in a file as SageMaker's `ParameterRanges`, in JSON.
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises:
+        ConfigurationError: the file cannot be used.
+    """
+    return json.dumps(sagemaker_ranges(read_space(space_file)), indent=2)

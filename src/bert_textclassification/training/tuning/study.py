@@ -1,6 +1,6 @@
 """Search for the settings of the most accurate and the fastest int8 model, with Optuna.
 
-    python -m bert_textclassification.training.tuning.study --name mine --data mine.csv --trials 20 positive_label=spam
+    bert-textclassification search --name mine --data mine.csv --trials 20 positive_label=spam
 
 Each trial fine-tunes with settings of the search space and has two objectives: the metric that models are judged by
 (`judging.py`), of its int8 model on validation, and that model's milliseconds a text. Test is never looked at. The
@@ -8,13 +8,12 @@ study is `runs/<name>/search/study.db`. The same command goes on after an interr
 trials after the end. The last line of stdout is the best trial as one JSON object.
 """
 
-import argparse
 import contextlib
 import fcntl
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +33,12 @@ from bert_textclassification.training.modeling.base_models import find_base_mode
 from bert_textclassification.training.modeling.classifier import layers_of_exits
 from bert_textclassification.training.prepare import load_splits
 from bert_textclassification.training.runs import RunFolder
-from bert_textclassification.training.settings import command
 from bert_textclassification.training.tuning.latency import Stopwatch
 from bert_textclassification.training.tuning.objective import REFUSED, Objective, higher_is_better
 from bert_textclassification.training.tuning.report import training_command, write_best, write_report
-from bert_textclassification.training.tuning.space import DEFAULT_SPACE, SearchSpace, read_space
+from bert_textclassification.training.tuning.space import SearchSpace, read_space
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-_MODULE = "bert_textclassification.training.tuning.study"
 _MADE_FROM = "made from"  # in the study
 _AGAIN = "again"  # in a trial: the number of the one that it repeats
 
@@ -173,37 +170,28 @@ def settings_of(data: str, given: dict[str, Any], space: SearchSpace) -> Trainin
     return config.model_copy(update={"layers": config.layers or deep})
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Search as the command line asks; return the exit status."""
-    asked = _parser().parse_args(arguments)
-    again = command.command_line(_MODULE, sys.argv[1:] if arguments is None else arguments)
-    return command.run(lambda: _run(asked), f"The search was interrupted; go on with:\n{again}")
+def run_search(name: str, data: str, trials: int, space_file: Path, settings: Sequence[str]) -> None:
+    """Search, and print the trials, the command that trains with the best settings, and these as JSON.
 
+    Args:
+        name: of the run; the study is in runs/NAME/search.
+        data: file, folder or hub name of labelled texts.
+        trials: trials in all, those of earlier calls included.
+        space_file: YAML file that says where to look.
+        settings: `name=value` pairs of training that are not searched.
 
-def _run(asked: argparse.Namespace) -> None:
-    space, given = read_space(asked.space), parse_settings(asked.settings)
-    config = settings_of(asked.data, given, space)
+    Raises:
+        UserError: the data, the space or a setting cannot be used.
+    """
+    space, given = read_space(space_file), parse_settings(list(settings))
+    config = settings_of(data, given, space)
     splits = load_splits(config)
     print(*decisions(config, splits), sep="\n", file=sys.stderr)
     config = with_chosen_metric(config, splits)
-    folder = RunFolder(Path("runs") / asked.name).search
-    study = search(config, splits, space, asked.trials, folder)
+    folder = RunFolder(Path("runs") / name).search
+    study = search(config, splits, space, trials, folder)
     print(write_report(study, config, folder).to_string(index=False, float_format="{:.4g}".format))
     best = write_best(study, config, given, folder)
     print(f"Trials, pictures and best.json are in {folder}. Train with the best settings:")
-    print(training_command(asked.name, asked.data, best["settings"]))
+    print(training_command(name, data, best["settings"]))
     print(json.dumps(best))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="search", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--name", required=True, help="name of the run: the study is in runs/NAME/search")
-    parser.add_argument("--data", required=True, help="labelled texts: a file, a folder or a hub name")
-    parser.add_argument("--trials", type=int, default=20, choices=range(1, 10001), metavar="N", help="trials in all")
-    parser.add_argument("--space", default=str(DEFAULT_SPACE), help="YAML file that says where to look")
-    parser.add_argument("settings", nargs="*", metavar="name=value", help="settings of training that are not searched")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,14 +13,13 @@ from pathlib import Path
 import papermill
 import pytest
 
-from bert_textclassification.training import pipeline
+from bert_textclassification import cli
 from bert_textclassification.training.command_line import parse_settings
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.notebooks.parameters import NotebookParameters
+from bert_textclassification.training.notebooks import pipeline
 from bert_textclassification.training.runs import RunFolder
+from bert_textclassification.training.settings.notebook_parameters import NotebookParameters
 from tests.conftest import ROOT
-
-MODULE = "bert_textclassification.training.pipeline"
 
 
 @pytest.fixture(autouse=True)
@@ -47,20 +46,19 @@ def _somewhere_else(tmp_path, monkeypatch):
     ],
 )
 def test_a_wrong_setting_is_refused_before_anything_runs(arguments, says, capsys, tmp_path):
-    assert pipeline.main(["--name", "x", "--data", "nowhere.csv", *arguments]) == 1
+    assert cli.main(["notebooks", "--name", "x", "--data", "nowhere.csv", *arguments]) == 1
     assert says in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
 def test_an_image_to_serve_with_is_refused_where_no_docker_is(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert pipeline.main(["--data", "nowhere.csv", "serve_with=container/sreve"]) == 1
+    assert cli.main(["notebooks", "--data", "nowhere.csv", "serve_with=container/sreve"]) == 1
     assert "serve_with='container/sreve' is no file here, and there is no docker command" in capsys.readouterr().err
 
 
 def test_steps_in_the_wrong_order_are_refused(capsys):
-    with pytest.raises(SystemExit):
-        pipeline.main(["--first", "3", "--last", "2"])
+    assert cli.main(["notebooks", "--first", "3", "--last", "2"]) == 1
     assert "--first 3 comes after --last 2" in capsys.readouterr().err
 
 
@@ -89,7 +87,7 @@ def test_other_settings_and_parameters_of_notebooks_have_the_type_they_are_writt
 
 def test_away_from_the_repository_it_says_where_to_run_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pipeline, "_SOURCES", tmp_path / "notebooks")
-    assert pipeline.main(["--name", "x", "--data", "nowhere.csv"]) == 1
+    assert cli.main(["notebooks", "--name", "x", "--data", "nowhere.csv"]) == 1
     assert "run this where the repository has been cloned" in capsys.readouterr().err
 
 
@@ -134,12 +132,15 @@ def test_paths_are_relative_to_where_the_user_stands(tmp_path):
 def test_a_failed_stage_stops_the_run_and_leaves_the_annotated_notebook(tmp_path, capsys):
     data = tmp_path / "reviews.csv"
     data.write_text("text,label\nfine,good\n,bad\n")
-    assert pipeline.main(["--name", "x", "--data", "reviews.csv", "--last", "3", "threshold_for=precision>=0.9"]) == 1
+    assert (
+        cli.main(["notebooks", "--name", "x", "--data", "reviews.csv", "--last", "3", "threshold_for=precision>=0.9"])
+        == 1
+    )
     captured = capsys.readouterr()
     assert "reviews.csv line 3: the text is empty" in captured.err
     assert "The annotated copy is runs/x/01_exploration.ipynb." in captured.err
-    again = [sys.executable, "-m", MODULE, "--name", "x", "--data", "reviews.csv", "--first", "1", "--last", "3"]
-    assert shlex.split(captured.err.splitlines()[-1]) == [*again, "threshold_for=precision>=0.9"]
+    again = ["notebooks", "--name", "x", "--data", "reviews.csv", "--first", "1", "--last", "3"]
+    assert shlex.split(captured.err.splitlines()[-1])[1:] == [*again, "threshold_for=precision>=0.9"]
     assert captured.out == ""
     annotated = json.loads((tmp_path / "runs/x/01_exploration.ipynb").read_text())
     assert "An Exception was encountered" in json.dumps(annotated)
@@ -150,14 +151,15 @@ def test_a_failed_stage_stops_the_run_and_leaves_the_annotated_notebook(tmp_path
 def test_the_command_that_goes_on_goes_on(tmp_path, capsys):
     data = tmp_path / "my reviews.csv"
     data.write_text("text,label\nfine,good\n,bad\n")
-    pipeline.main(["--data", "my reviews.csv", "text_column=the text"])
+    cli.main(["notebooks", "--data", "my reviews.csv", "text_column=the text"])
     again = capsys.readouterr().err.splitlines()[-1]
     done = subprocess.run(["bash", "-c", again], capture_output=True, text=True)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (1, again)
 
 
 def test_an_interruption_says_how_to_go_on(tiny_data):
-    command = [sys.executable, "-m", MODULE, "--name", "x", "--data", str(tiny_data)]
+    given = ["notebooks", "--name", "x", "--data", str(tiny_data)]
+    command = [sys.executable, "-m", "bert_textclassification", *given]
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell has a job in the background ignore it
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     while "== 1 of 4" not in (line := run.stderr.readline()):
@@ -167,7 +169,7 @@ def test_an_interruption_says_how_to_go_on(tiny_data):
     assert (run.returncode, out) == (130, "")
     assert "Traceback" not in err
     assert "01_exploration was interrupted; go on with:" in err
-    assert shlex.split(err.splitlines()[-1]) == [*command, "--first", "1"]
+    assert shlex.split(err.splitlines()[-1])[1:] == [*given, "--first", "1"]
 
 
 def test_settings_reach_the_notebooks_that_declare_them():
@@ -181,7 +183,7 @@ def test_settings_reach_the_notebooks_that_declare_them():
 def test_a_run_of_the_first_stages_ends_with_their_summary(tiny_base, tiny_data, capsys):
     settings = ["epochs=1", "learning_rate=5e-3", "batch_size=16", "precision=fp32", "exit_layers=none"]
     asked = ["--name", "x", "--data", str(tiny_data), f"base_model={os.path.relpath(tiny_base)}", *settings]
-    assert pipeline.main([*asked, "--last", "2"]) == 0
+    assert cli.main(["notebooks", *asked, "--last", "2"]) == 0
     *table, line = capsys.readouterr().out.splitlines()
     results = RunFolder(Path("runs/x")).results()
     accuracy = results["fine_tuning"]["test"]["accuracy"]["value"]

@@ -1,0 +1,50 @@
+"""Predictions for the texts of a file, in the formats that the server reads and writes."""
+
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from bert_textclassification.errors import RequestError
+from bert_textclassification.serving.predictor import Predictor
+from bert_textclassification.serving.protocols import bodies
+from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT, MediaType
+
+MEDIA_TYPES = {"text": TEXT, "csv": CSV, "jsonl": JSON_LINES, "json": JSON}  # by the name of the format
+_ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
+_NO_LIMITS = bodies.Limits(texts=2**31, chars=10_000_000)
+
+
+class FilePredictions(NamedTuple):
+    """The reply to the texts of a file, and how many of its records were refused."""
+
+    body: bytes
+    refused: int
+
+
+def format_of(path: Path | None) -> str:
+    """Return the format of a file by its ending; text, one a line, where it tells none."""
+    return _ENDINGS.get(path.suffix.lower(), "text") if path else "text"
+
+
+def predict_file(predictor: Predictor, body: bytes, format_name: str, **parameters: str | float) -> FilePredictions:
+    """Return the predictions for the texts in `body`, in the same format.
+
+    Args:
+        predictor: answers.
+        body: the content of the file.
+        format_name: one of MEDIA_TYPES.
+        parameters: those of the server: `threshold`, `truncation`, `column`.
+
+    Raises:
+        RequestError: the content cannot be read, or a parameter is wrong. A record that cannot be used has an error
+            line in the reply; of JSON it refuses all.
+    """
+    media_type = MediaType(MEDIA_TYPES[format_name], {}, charset="utf-8-sig")
+    is_part = format_name != "json"
+    request = bodies.parse(body, media_type, _NO_LIMITS, urlencode(parameters), is_part=is_part)
+    request = request if is_part else request.strict()
+    truncation, threshold = request.parameters.truncation, request.parameters.threshold
+    outcomes = request.outcomes(lambda texts: predictor.predict(texts, truncation=truncation, threshold=threshold))
+    model = {"version": predictor.artifact.version, "variant": predictor.variant_name}
+    refused = sum(isinstance(outcome, RequestError) for outcome in outcomes)
+    return FilePredictions(bodies.format_reply(media_type.name, outcomes, request.parameters, model), refused)

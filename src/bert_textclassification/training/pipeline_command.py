@@ -1,0 +1,64 @@
+"""What the commands `train` and `export` do in the folder of a run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from bert_textclassification.artifact.store import Artifact
+from bert_textclassification.training.command_line import parse_settings
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data_quality.audit import audit
+from bert_textclassification.training.export.build import build_artifact, variants_table
+from bert_textclassification.training.fine_tuning import preemption
+from bert_textclassification.training.modeling.fine_tuned import FineTuned
+from bert_textclassification.training.pipeline import TrainingFolders, train
+from bert_textclassification.training.prepare import load_splits
+from bert_textclassification.training.runs import RunFolder
+from bert_textclassification.training.settings.command import command_line
+
+
+def run_training(name: str, data: str, settings: Sequence[str]) -> None:
+    """Train in runs/NAME and print what came of it; the last line is one JSON object.
+
+    Raises:
+        UserError: the data or a setting cannot be used.
+        KeyboardInterrupt: with the command that goes on.
+    """
+    config = TrainingConfig.of({"data": data} | parse_settings(list(settings)))
+    run = RunFolder(Path("runs") / name)
+    preemption.heed_sigterm()
+    preemption.heed_ctrl_c()
+    try:
+        artifact = train(config, TrainingFolders.of_run(run))
+    except KeyboardInterrupt:
+        again = command_line(["train", "--data", data, "--name", name, *settings])
+        raise KeyboardInterrupt(f"Training was interrupted; go on with:\n{again}") from None
+    if artifact is not None:
+        run.forget_checkpoints()
+        print(_report(artifact))
+
+
+def run_export(name: str, data: str | None) -> None:
+    """Make the artifact of runs/NAME/fine_tuned again and print what came of it; the last line is one JSON object.
+
+    Raises:
+        UserError: there is no fine-tuned model, or `data` are not those that it was fine-tuned on.
+    """
+    run = RunFolder(Path("runs") / name)
+    fine_tuned = FineTuned.load(run.fine_tuned)
+    config = fine_tuned.config if data is None else fine_tuned.config.model_copy(update={"data": data})
+    print(_report(build_artifact(fine_tuned, audit(load_splits(config), config), run.model)))
+
+
+def _report(artifact: Artifact) -> str:
+    manifest = artifact.manifest
+    default = manifest.variants[manifest.default_variant]
+    record = {
+        "model_dir": str(artifact.folder),
+        "version": artifact.version,
+        "variant": manifest.default_variant,
+        "test_accuracy": default.accuracy["test"],
+        "milliseconds": default.milliseconds,
+    }
+    table = variants_table(artifact).to_string(float_format="{:.4g}".format)
+    return f"{table}\n\n{manifest.default_reason}\n{json.dumps(record)}"
