@@ -74,6 +74,7 @@ COMMANDS = {
     "serve": [
         PREDICTION,
         NO_MODEL,
+        Command("tools/try_wheel.py", 0, "kernels for"),
         Command("-m bert_textclassification predict local_test/requests/messages.txt", 0, "\t0."),
         Command(
             "-m bert_textclassification train --data nowhere.csv", 1, "pip install 'bert-textclassification[train]'"

@@ -24,7 +24,7 @@ typedef struct {
     Encoder encoder;
     Encode *encode;
     Workspace *free; /* guarded by Python's lock */
-    char *memory, *unused; /* one block for all weights, on huge pages where there are any */
+    char *memory, *unused, *end; /* one block for all weights, on huge pages where there are any */
 } Object;
 
 size_t encoder_workspace(const Encoder *e, int rows, int texts, int longest) {
@@ -37,8 +37,13 @@ size_t encoder_workspace(const Encoder *e, int rows, int texts, int longest) {
 
 static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
+/* Take bytes of the block; NULL with an exception if it has not so many left, which would be a fault of weight_bytes. */
 static void *take(Object *self, size_t bytes) {
     char *start = self->unused;
+    if (rounded(bytes) > (size_t)(self->end - start)) {
+        PyErr_SetString(PyExc_SystemError, "the block of the weights is too small");
+        return NULL;
+    }
     self->unused += rounded(bytes);
     return start;
 }
@@ -64,6 +69,7 @@ static int allocate(Object *self, size_t bytes) {
     (void)madvise(memory, size, MADV_HUGEPAGE); /* a wish: without them it is a little slower */
 #endif
     self->memory = self->unused = memory;
+    self->end = self->memory + size;
     return 0;
 }
 
@@ -79,7 +85,8 @@ static void *copied(Object *self, PyObject *buffers, Py_ssize_t index, size_t by
     if ((size_t)view.len != bytes)
         PyErr_Format(PyExc_ValueError, "tensor %zd has %zd bytes where the configuration asks for %zu", index, view.len, bytes);
     else
-        to = memcpy(take(self, bytes), view.buf, bytes);
+        to = take(self, bytes);
+    if (to != NULL) memcpy(to, view.buf, bytes);
     PyBuffer_Release(&view);
     return to;
 }
@@ -108,6 +115,10 @@ static int read_linear(Object *self, PyObject *buffers, Py_ssize_t *next, int ou
     w->inputs = inputs;
     w->packed = take(self, (size_t)outputs * inputs);
     w->row_sum = take(self, 4 * (size_t)outputs);
+    if (w->packed == NULL || w->row_sum == NULL) {
+        PyBuffer_Release(&view);
+        return -1;
+    }
     const int8_t *from = view.buf;
     for (int row = 0; row < outputs; row++, from += inputs) {
         int8_t *to = w->packed + (size_t)(row / PANEL) * PANEL * inputs + row % PANEL * 4;
@@ -131,7 +142,7 @@ static int read_weights(Object *self, PyObject *buffers) {
     if ((e->word_scale = copied(self, buffers, next++, 4 * words)) == NULL) return -1;
     if ((e->position = copied(self, buffers, next++, 4 * e->positions * hidden)) == NULL) return -1;
     if (read_norm(self, buffers, &next, &e->embedding_norm)) return -1;
-    e->layer = take(self, e->layers * sizeof(Layer));
+    if ((e->layer = take(self, e->layers * sizeof(Layer))) == NULL) return -1;
     for (int i = 0; i < e->layers; i++) {
         Layer *layer = &e->layer[i];
         if (read_linear(self, buffers, &next, 3 * e->hidden, e->hidden, &layer->query_key_value)) return -1;
