@@ -19,7 +19,7 @@ from bert_textclassification import __version__
 from bert_textclassification.errors import ArtifactError
 from bert_textclassification.serving.api import create_app
 from bert_textclassification.serving.config import MEBIBYTE, ServingConfig
-from bert_textclassification.serving.http import routes as service
+from bert_textclassification.serving.http import service
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT
 from tests.conftest import PATIENCE_S

@@ -6,12 +6,13 @@ from urllib.parse import urlencode
 
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.predictor import Predictor
-from bert_textclassification.serving.protocols import bodies
+from bert_textclassification.serving.protocols import formats
 from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT, MediaType
+from bert_textclassification.serving.protocols.requests import Limits
 
 MEDIA_TYPES = {"text": TEXT, "csv": CSV, "jsonl": JSON_LINES, "json": JSON}  # by the name of the format
 _ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
-_NO_LIMITS = bodies.Limits(texts=2**31, chars=10_000_000)
+_NO_LIMITS = Limits(texts=2**31, chars=10_000_000)
 
 
 class FilePredictions(NamedTuple):
@@ -41,10 +42,10 @@ def predict_file(predictor: Predictor, body: bytes, format_name: str, **paramete
     """
     media_type = MediaType(MEDIA_TYPES[format_name], {}, charset="utf-8-sig")
     is_part = format_name != "json"
-    request = bodies.parse(body, media_type, _NO_LIMITS, urlencode(parameters), is_part=is_part)
+    request = formats.parse(body, media_type, _NO_LIMITS, urlencode(parameters), is_part=is_part)
     request = request if is_part else request.strict()
     truncation, threshold = request.parameters.truncation, request.parameters.threshold
     outcomes = request.outcomes(lambda texts: predictor.predict(texts, truncation=truncation, threshold=threshold))
     model = {"version": predictor.artifact.version, "variant": predictor.variant_name}
     refused = sum(isinstance(outcome, RequestError) for outcome in outcomes)
-    return FilePredictions(bodies.format_reply(media_type.name, outcomes, request.parameters, model), refused)
+    return FilePredictions(formats.format_reply(media_type.name, outcomes, request.parameters, model), refused)

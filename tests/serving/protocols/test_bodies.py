@@ -13,20 +13,17 @@ from hypothesis import strategies as st
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.http.negotiation import content_type
 from bert_textclassification.serving.predictor import Prediction
-from bert_textclassification.serving.protocols.bodies import (
+from bert_textclassification.serving.protocols.formats import Parameters, format_reply, parse
+from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT
+from bert_textclassification.serving.protocols.native_json import format_predictions
+from bert_textclassification.serving.protocols.open_inference import (
     OUTPUTS,
     InferenceRequest,
-    Limits,
-    Parameters,
-    Request,
     format_infer,
-    format_predictions,
-    format_reply,
-    line_parameters,
-    parse,
     parse_infer,
 )
-from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT
+from bert_textclassification.serving.protocols.parameters import line_parameters
+from bert_textclassification.serving.protocols.requests import Limits, Request
 
 UNHURRIED = settings(deadline=None)  # a busy machine may pause for longer than any example takes
 LIMITS = Limits(texts=100, chars=300_000)

@@ -1,16 +1,16 @@
 """`/openapi.json`, made from the schemas that validate requests, and the page that shows it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
-from werkzeug.routing import Map
 
-from bert_textclassification.serving.config import ServingConfig
-from bert_textclassification.serving.http.routes import Reply
+from bert_textclassification.serving.http.messages import HttpResponse
+from bert_textclassification.serving.http.routes import Bodies, Route
 from bert_textclassification.serving.protocols import schemas
-from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT
+from bert_textclassification.serving.protocols.media_types import JSON
 
 REFERENCE = "#/components/schemas/{model}"
 REFUSALS = {
@@ -35,64 +35,48 @@ _SCHEMAS: list[type[BaseModel]] = [
 ]
 
 
-def document(routes: Map, config: ServingConfig, version: str) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 description of every route in `routes`."""
+def document(routes: Sequence[Route], version: str, has_token: bool) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 description of `routes`."""
     _, defined = models_json_schema([(schema, "validation") for schema in _SCHEMAS], ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
-    for rule in routes.iter_rules():
-        for method in sorted((rule.methods or set()) & {"GET", "POST"}):
-            paths.setdefault(rule.rule, {})[method.lower()] = _operation(rule.rule, method, config)
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     description: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "bert-textclassification", "version": version},
         "paths": paths,
         "components": {"schemas": defined["$defs"]},
     }
-    if config.api_token is not None:
+    if has_token:
         description["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         description["security"] = [{"token": []}]
     return description
 
 
-def page(description: dict[str, Any]) -> Reply:
+def page(description: dict[str, Any]) -> HttpResponse:
     """Return the page for people: every route, what it takes and gives, and every schema."""
     body = Environment(autoescape=True).from_string(_PAGE).render(api=description)
     policy = ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-    return Reply(200, body.encode(), [("Content-Type", "text/html; charset=utf-8"), policy])
+    return HttpResponse(200, body.encode(), [("Content-Type", "text/html; charset=utf-8"), policy])
 
 
-def _operation(path: str, method: str, config: ServingConfig) -> dict[str, Any]:
-    if method == "GET":
-        return {"summary": _summary(path), "responses": _replies(path, _got(path, config), ("401",))}
-    if path.endswith("/infer"):
-        operation = _prediction(path, _body({JSON: "InferRequest"}), {JSON: "InferReply"}, "Open Inference Protocol")
-        return operation | {"parameters": _query(schemas.InferParameters)}
-    if path in ("/invocations", "/score"):
-        inputs = {JSON: "Instances", JSON_LINES: None, CSV: None, TEXT: None}
-        operation = _prediction(path, _body(inputs), inputs | {JSON: "InvocationReply"}, "Classify texts")
-        return operation | {"parameters": _query(schemas.LineParameters)}
-    summary = "Classify texts (Vertex AI, KServe v1)"
-    operation = _prediction(path, _body({JSON: "Instances"}), {JSON: "Predictions"}, summary)
-    return operation | {"parameters": _query(schemas.Parameters)}
+def _operation(route: Route) -> dict[str, Any]:
+    if not route.takes:
+        return {"summary": route.summary, "responses": _replies(route, ("401",))}
+    body = {"required": True, "content": _content(route.takes)}
+    operation = {"summary": route.summary, "requestBody": body, "responses": _replies(route, tuple(REFUSALS))}
+    return operation | ({"parameters": _query(route.parameters)} if route.parameters else {})
 
 
-def _prediction(path: str, body: dict[str, Any], reply: dict[str, str | None], summary: str) -> dict[str, Any]:
-    return {"summary": summary, "requestBody": body, "responses": _replies(path, reply, tuple(REFUSALS))}
-
-
-def _replies(path: str, reply: dict[str, str | None], refusals: tuple[str, ...]) -> dict[str, Any]:
-    error = "PlatformError" if path.startswith(("/v1/", "/v2/")) else "Error"
+def _replies(route: Route, refusals: tuple[str, ...]) -> dict[str, Any]:
+    error = "PlatformError" if route.path.startswith(("/v1/", "/v2/")) else "Error"
     return {
-        "200": {"description": "The answer", "content": _content(reply)},
+        "200": {"description": "The answer", "content": _content(route.gives)},
         **{code: {"description": REFUSALS[code], "content": _content({JSON: error})} for code in refusals},
     }
 
 
-def _body(types: dict[str, str | None]) -> dict[str, Any]:
-    return {"required": True, "content": _content(types)}
-
-
-def _content(types: dict[str, str | None]) -> dict[str, Any]:
+def _content(types: Bodies) -> dict[str, Any]:
     return {
         name: {"schema": {"$ref": REFERENCE.format(model=model)} if model else {"type": "string"}}
         for name, model in types.items()
@@ -106,27 +90,6 @@ def _query(parameters: type[schemas.InferParameters]) -> list[dict[str, Any]]:
         {"name": name, "in": "query", "description": schema.pop("description", ""), "schema": schema}
         for name, schema in properties.items()
     ]
-
-
-def _summary(path: str) -> str:
-    known = {
-        "/execution-parameters": "What suits SageMaker's batch transform",
-        "/metrics": "Metrics for Prometheus",
-        "/openapi.json": "This description",
-        "/docs": "This description, for people",
-    }
-    return known.get(path, "Facts of the model" if path.startswith(("/v1", "/v2")) else "Health")
-
-
-def _got(path: str, config: ServingConfig) -> dict[str, str | None]:
-    known: dict[str, dict[str, str | None]] = {
-        "/execution-parameters": {JSON: "ExecutionParameters"},
-        "/metrics": {TEXT: None},
-        "/docs": {"text/html": None},
-    }
-    if path in ("/", "/ping", "/livez", "/readyz", config.health_route):
-        return {JSON: "Health"}
-    return known.get(path, {JSON: "Facts"})
 
 
 _PAGE = """<!doctype html>

@@ -1,0 +1,140 @@
+"""The product's own JSON, which Vertex AI and version 1 of KServe share but for the reply's model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from bert_textclassification.errors import RequestError
+from bert_textclassification.serving.protocols.csv_texts import Record
+from bert_textclassification.serving.protocols.requests import Limits, Outcome, Request, count_records, usable_records
+from bert_textclassification.serving.protocols.schemas import Parameters
+from bert_textclassification.serving.protocols.validation import inside, refuse_unknown, validated
+
+_TEXT_KEYS = ("instances", "inputs", "text")
+_KINDS = {
+    str: "a string", int: "a number", float: "a number", bool: "a boolean", list: "a list", dict: "an object",
+    type(None): "null",
+}  # fmt: skip
+
+
+def parse_json(text: str, limits: Limits, parameters: Parameters | None = None) -> Request:
+    """Parse a JSON request; its own parameters win over those given.
+
+    Raises:
+        RequestError: the body is not JSON, or holds no texts, too many, or an unknown parameter.
+    """
+    content = loads(text)
+    asked = parameters or Parameters()
+    name = "instances"
+    if isinstance(content, dict):
+        if content.get("parameters") is not None:
+            own = validated(Parameters, content["parameters"], "parameters")
+            asked = asked.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+        name, content = _instances(content)
+    items = content if isinstance(content, list) else [content]
+    count_records(len(items), name, limits)
+    return Request(usable_records(texts_of(items, name), name, limits), asked, name)
+
+
+def format_native(outcomes: Sequence[Outcome], asked: Parameters, model: Mapping[str, Any]) -> bytes:
+    """Return the predictions, and which model they are from."""
+    return orjson.dumps({"predictions": [as_dict(one, asked) for one in outcomes], "model": model})
+
+
+def format_predictions(outcomes: Sequence[Outcome], asked: Parameters) -> bytes:
+    """Return the reply of Vertex AI and of version 1 of KServe."""
+    return orjson.dumps({"predictions": [as_dict(one, asked) for one in outcomes]})
+
+
+def as_dict(outcome: Outcome, asked: Parameters) -> dict[str, Any]:
+    """Return a prediction, or the error of a record, as it appears in JSON."""
+    if isinstance(outcome, RequestError):
+        return {"error": outcome.as_dict()}
+    reply: dict[str, Any] = {
+        "label": outcome.label,
+        "score": outcome.score,
+        "decision": outcome.decision,
+        "tokens": outcome.tokens,
+        "truncated": outcome.truncated,
+    }
+    if asked.truncation == "windows":
+        reply["windows"] = outcome.windows
+    if outcome.layers is not None:
+        reply["layers"] = outcome.layers
+    if asked.all_scores:
+        reply["scores"] = outcome.scores
+    if asked.raw_logits:
+        reply["logits"] = outcome.logits
+    return reply
+
+
+def loads(text: str) -> Any:
+    """Parse JSON strictly: no duplicate keys, no NaN or Infinity.
+
+    Raises:
+        RequestError: the text is none.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError:
+        raise RequestError("invalid_json", "The body is nested too deeply.") from None
+    except ValueError as problem:
+        # int() refuses thousands of digits with advice for programmers
+        reason = "it has a number of thousands of digits" if "int_max_str" in str(problem) else problem
+        raise RequestError("invalid_json", f"The body is not valid JSON: {reason}.") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise RequestError("duplicate_key", f"The key {twice!r:.80} is given twice; give it once.")
+    return content
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _instances(content: dict[str, Any]) -> tuple[str, Any]:
+    """Return the key that holds the texts, and its value.
+
+    Raises:
+        RequestError: there is no such key, there are several, or one that is not known.
+    """
+    given = [name for name in _TEXT_KEYS if name in content]
+    if not given:
+        raise RequestError("missing_instances", 'The body has no texts; send {"instances": ["..."]}.', "instances")
+    if len(given) > 1:
+        raise RequestError("ambiguous_instances", f"Send the texts once, not as {' and '.join(given)}.", given[1])
+    refuse_unknown(content, (*_TEXT_KEYS, "parameters"), "", "unknown_key")
+    return given[0], content[given[0]]
+
+
+def texts_of(items: list[Any], name: str) -> list[Record]:
+    """Return the texts of instances, each a string or an object with one.
+
+    Raises:
+        RequestError: one of them is neither; `name` is that of the list.
+    """
+    return [item if isinstance(item, str) else _text(item, f"{name}[{index}]") for index, item in enumerate(items)]
+
+
+def _text(instance: Any, where: str) -> str:
+    if not isinstance(instance, dict):
+        kind = _KINDS[type(instance)]
+    elif not isinstance(text := instance.get("text", instance), str):
+        kind = "an object without a text" if text is instance else f"an object whose text is {_KINDS[type(text)]}"
+    else:
+        if len(instance) > 1:
+            other = next(key for key in instance if key != "text")
+            message = (
+                f"An instance is one text and has no key {other!r:.80}; leave it out, and send a second text as an "
+                "instance of its own."
+            )
+            raise RequestError("unknown_key", message, inside(where, other))
+        return text
+    raise RequestError("not_a_string", f'An instance must be a string or {{"text": "..."}}, not {kind}.', where)
