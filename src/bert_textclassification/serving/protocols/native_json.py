@@ -9,7 +9,7 @@ import orjson
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.protocols.csv_texts import Record
 from bert_textclassification.serving.protocols.requests import Limits, Outcome, Request, count_records, usable_records
-from bert_textclassification.serving.protocols.schemas import Parameters
+from bert_textclassification.serving.protocols.schemas import ALWAYS_ANSWERED, Parameters
 from bert_textclassification.serving.protocols.validation import inside, refuse_unknown, validated
 
 _TEXT_KEYS = ("instances", "inputs", "text")
@@ -52,13 +52,7 @@ def as_dict(outcome: Outcome, asked: Parameters) -> dict[str, Any]:
     """Return a prediction, or the error of a record, as it appears in JSON."""
     if isinstance(outcome, RequestError):
         return {"error": outcome.as_dict()}
-    reply: dict[str, Any] = {
-        "label": outcome.label,
-        "score": outcome.score,
-        "decision": outcome.decision,
-        "tokens": outcome.tokens,
-        "truncated": outcome.truncated,
-    }
+    reply: dict[str, Any] = {name: getattr(outcome, name) for name in ALWAYS_ANSWERED}
     if asked.truncation == "windows":
         reply["windows"] = outcome.windows
     if outcome.layers is not None:

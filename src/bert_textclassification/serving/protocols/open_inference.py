@@ -14,6 +14,8 @@ from bert_textclassification.serving.protocols.native_json import loads, texts_o
 from bert_textclassification.serving.protocols.parameters import line_parameters
 from bert_textclassification.serving.protocols.requests import Limits, Request, count_records, usable_records
 from bert_textclassification.serving.protocols.schemas import (
+    ALWAYS_ANSWERED,
+    DATATYPES,
     InferOutput,
     InferParameters,
     InferRequest,
@@ -22,7 +24,7 @@ from bert_textclassification.serving.protocols.schemas import (
 )
 from bert_textclassification.serving.protocols.validation import refuse_unknown, validated
 
-OUTPUTS = {"label": "BYTES", "score": "FP64", "decision": "BYTES", "tokens": "INT64", "truncated": "BOOL"}
+OUTPUTS = {name: DATATYPES[kind] for name, kind in ALWAYS_ANSWERED.items()}
 # What clients of the Open Inference Protocol send by themselves: Triton's of sequences, scheduling and binary replies
 # (which nobody has to give), MLServer's and KServe's of content types and headers.
 PROTOCOL_PARAMETERS = (

@@ -96,6 +96,13 @@ class PredictionReply(_Strict):
     logits: tuple[float, float] | None = Field(default=None, description="With raw_logits")
 
 
+# What every prediction has, and the datatype of its tensor in the Open Inference Protocol.
+ALWAYS_ANSWERED = {
+    name: field.annotation for name, field in PredictionReply.model_fields.items() if field.is_required()
+}
+DATATYPES: dict[object, str] = {str: "BYTES", float: "FP64", int: "INT64", bool: "BOOL"}
+
+
 class Predictions(_Strict):
     """One answer for each text, in order."""
 
@@ -179,8 +186,8 @@ class InferRequest(_Strict):
 class OutputTensor(_Strict):
     """A tensor of answers, one element a text."""
 
-    name: Literal["label", "score", "decision", "tokens", "truncated"]
-    datatype: Literal["BYTES", "FP64", "INT64", "BOOL"]
+    name: str = Field(json_schema_extra={"enum": list(ALWAYS_ANSWERED)})
+    datatype: str = Field(json_schema_extra={"enum": list(DATATYPES.values())})
     shape: list[int]
     data: list[str] | list[float] | list[int] | list[bool]
 
