@@ -41,11 +41,11 @@ search: .venv/installed-search  ## search for the best settings; the same comman
 lab: .venv/installed  ## open the notebooks in JupyterLab
 	@exec $(PYTHON) -m jupyterlab --notebook-dir notebooks --KernelManager.transport_encryption=auto
 
-publish: .venv/installed  ## copy the results of a run to notebooks/results and the README: make publish NAME=mine
+publish: .venv/installed  ## copy the results of a run to notebooks/results and docs/benchmarks.md: make publish NAME=mine
 	@$(PYTHON) -m tools.publish $(call given,NAME)
 
-readme: .venv/installed  ## bring the tables of the README up to date
-	@$(PYTHON) -m tools.readme
+tables: .venv/installed  ## write the generated parts of README.md and docs/
+	@$(PYTHON) -m tools.documentation
 
 serve: .venv/installed system-packages  ## serve an artifact as the container does: make serve MODEL=runs/demo/model PORT=8080
 	@exec $(PYTHON) -m bert_textclassification serve --model $(call given,MODEL) --port $(call given,PORT)
@@ -55,7 +55,7 @@ load: .venv/installed system-packages  ## load test of the serving stack: make l
 
 benchmark: .venv/installed system-packages  ## the ladder, from the usual recipe to what is served: make benchmark MODEL=runs/sst2/model DATA=test.csv
 	@$(PYTHON) tools/run.py $(call given,SETTINGS) benchmark ladder --model $(call given,MODEL) --data $(call given,DATA)
-	$(PYTHON) -m tools.readme
+	$(PYTHON) -m tools.documentation
 
 benchmark-training: .venv/installed  ## fine-tuning against the Trainer's defaults: make benchmark-training NAME=mine DATA=mine.csv
 	@$(run) benchmark training --name $(call given,NAME) --data $(call given,DATA)
@@ -144,4 +144,4 @@ compiler:  ## install a C compiler and Python's headers where they are missing (
 	$(PYTHON) tools/install.py notebooks $(EXTRAS)
 	touch $@
 
-.PHONY: lambda-image help demo notebooks search lab publish readme serve load benchmark benchmark-training test test-all test-clouds lint image system-packages compiler constraints clean
+.PHONY: lambda-image help demo notebooks search lab publish tables serve load benchmark benchmark-training test test-all test-clouds lint image system-packages compiler constraints clean

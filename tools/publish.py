@@ -11,7 +11,7 @@ from pathlib import Path
 from bert_textclassification.errors import UserError
 from bert_textclassification.training.runs import RunFolder
 from bert_textclassification.training.settings.paths import RESULTS
-from tools import readme
+from tools import documentation
 
 _PUBLISHED_FIGURES = ("accuracy_latency", "history")
 
@@ -28,7 +28,7 @@ def publish(name: str) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     for picture in _PUBLISHED_FIGURES:
         shutil.copyfile(run.figures / f"{picture}.png", RESULTS / f"{name}_{picture}.png")
-    readme.update()
+    documentation.update()
 
 
 if __name__ == "__main__":

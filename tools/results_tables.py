@@ -1,4 +1,4 @@
-"""The README's tables of published runs: how good the models are, and how fast."""
+"""Tables of published runs: how good the models are, and how fast."""
 
 from typing import Any
 
@@ -13,6 +13,40 @@ _INSTRUCTIONS = {  # the first that a processor has names its kind
     "i8mm": "Arm i8mm",
     "asimddp": "Arm dot product",
 }
+
+
+_HEADLINE = ("sst2", "sms_spam", "imdb_long")  # the first gives the sentence
+
+
+def headline(results: dict[str, dict[str, Any]]) -> str:
+    """Return a sentence with the result of the first data set of the README, and a table with three."""
+    first = _headline_facts(results[_HEADLINE[0]])
+    sentence = (
+        f"Sentences of SST-2 take {first['served']:.2f} ms each on one thread of an {first['processor']}: "
+        f"{first['speedup']:.1f} times as fast as PyTorch, with {first['served_accuracy']} % accuracy instead of "
+        f"{first['fp32_accuracy']} %."
+    )
+    header = ["data", "processor", "accuracy, % (FP32 → served)", "PyTorch FP32, ms", "served, ms", "speed-up"]
+    rows = []
+    for name in _HEADLINE:
+        facts = _headline_facts(results[name])
+        accuracy = f"{facts['fp32_accuracy']} → {facts['served_accuracy']}"
+        times = [f"{facts[which]:.2f}" for which in ("torch", "served")]
+        rows.append([name, facts["processor"], accuracy, *times, f"{facts['speedup']:.1f}x"])
+    return f"{sentence}\n\n{markdown_table(header, rows)}"
+
+
+def _headline_facts(result: dict[str, Any]) -> dict[str, Any]:
+    benchmark = result["quantization_benchmark"]
+    served = benchmark["table"][benchmark["default_variant"]]
+    return {
+        "processor": processor_kind(benchmark["machine"]),
+        "fp32_accuracy": percent(result["fine_tuning"]["test"]["accuracy"]["value"]),
+        "served_accuracy": percent(benchmark["quality"]["metrics"]["test"]["accuracy"]["value"]),
+        "torch": benchmark["table"]["torch fp32"]["p50_ms"],
+        "served": served["p50_ms"],
+        "speedup": served["speedup"],
+    }
 
 
 def quality_table(results: dict[str, dict[str, Any]]) -> str:

@@ -1,15 +1,21 @@
-"""The README tells the truth: its tree is the files, its table is the results, its commands exist."""
+"""README and docs tell the truth: the tree is the files, tables are the results, links and commands lead somewhere."""
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from bert_textclassification import __version__
 from tests.conftest import ROOT
-from tools import readme
+from tools import documentation
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(ROOT.glob("docs/**/*.md")))
+}
+TEXT = "\n".join(PAGES.values())
+ARCHITECTURE = PAGES[Path("docs/explanation/architecture.md")]
 
 
 def tracked_files() -> list[str]:
@@ -18,9 +24,9 @@ def tracked_files() -> list[str]:
     return [path for path in done.stdout.splitlines() if (ROOT / path).exists()]
 
 
-def tree_of_the_readme() -> set[str]:
+def documented_tree() -> set[str]:
     """Return the paths that the tree names; a line's depth is its indentation by four."""
-    block = readme.generated_block(README, "tree")
+    block = documentation.generated_block(ARCHITECTURE, "tree")
     paths, parents = set(), []
     for line in block.splitlines():
         found = re.match(r"( *)([\w.\-]+/?)(?:\s|$)", line)
@@ -33,12 +39,12 @@ def tree_of_the_readme() -> set[str]:
 
 
 def test_every_path_of_the_tree_exists():
-    missing = {path for path in tree_of_the_readme() if not (ROOT / path).exists()}
+    missing = {path for path in documented_tree() if not (ROOT / path).exists()}
     assert not missing
 
 
 def test_every_package_and_top_level_entry_is_in_the_tree():
-    tree = tree_of_the_readme()
+    tree = documented_tree()
     files = tracked_files()
     top = {path.split("/")[0] + ("/" if "/" in path else "") for path in files}
     packages = {path.removesuffix("__init__.py") for path in files if re.match(r"src/.+/__init__\.py$", path)}
@@ -52,19 +58,48 @@ def test_every_package_and_top_level_entry_is_in_the_tree():
     assert not wanted - tree
 
 
-@pytest.mark.parametrize("name", readme.blocks())
-def test_every_made_part_of_the_readme_is_up_to_date(name):
-    assert readme.generated_block(README, name) == readme.blocks()[name]
+def test_every_generated_part_is_up_to_date():
+    assert documentation.outdated() == []
 
 
-def test_every_test_that_the_readme_names_exists():
-    for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", README):
+def test_the_readme_is_short_and_begins_with_what_to_run():
+    lines = PAGES[Path("README.md")].splitlines()
+    assert len(lines) <= 150
+    assert {"make demo", "make test"} <= set(lines[:25])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        if re.match(r"https?://", target):
+            continue
+        name, _, heading = target.partition("#")
+        path = (ROOT / page).parent / name if name else ROOT / page
+        assert path.exists(), target
+        assert not heading or heading in anchors(path), target
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the addresses of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_in_the_index_and_the_readme():
+    for path in PAGES:
+        if path.parts[0] == "docs" and path.name != "index.md":
+            assert f"({path.relative_to('docs')})" in PAGES[Path("docs/index.md")], path
+            assert f"({path})" in PAGES[Path("README.md")], path
+
+
+def test_every_test_that_the_documentation_names_exists():
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", TEXT):
         assert f"def {name}(" in (ROOT / path).read_text() if name else (ROOT / path).exists(), (path, name)
 
 
-def test_the_commands_of_the_readme_are_targets_of_the_makefile():
+def test_the_documented_commands_are_targets_of_the_makefile():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"^(?:\$ )?make ([a-z-]+)", README, re.MULTILINE)) <= targets
+    assert set(re.findall(r"^(?:\$ )?make ([a-z-]+)", TEXT, re.MULTILINE)) <= targets
 
 
 def test_the_changelog_has_this_version():

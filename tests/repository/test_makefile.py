@@ -26,7 +26,7 @@ def checkout(tmp_path) -> Path:
         module = (tmp_path / name).with_suffix(".py")
         module.parent.mkdir(parents=True, exist_ok=True)
         module.write_text(PRINT_ARGUMENTS)
-    (tmp_path / "tools/readme.py").touch()
+    (tmp_path / "tools/documentation.py").touch()
     for name in ("nginx", "docker"):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)

@@ -7,17 +7,17 @@ from bert_textclassification.errors import UserError
 from bert_textclassification.training import summary
 from bert_textclassification.training.runs import RunFolder
 from tests.conftest import ROOT
-from tools import publish, readme
+from tools import documentation, publish
 from tools.results_tables import long_texts_table, processor_kind, quality_table, speed_table
 
 
 def test_the_block_between_markers_is_found():
-    assert readme.generated_block("a <!-- x -->\none\n<!-- /x --> b", "x") == "one"
+    assert documentation.generated_block("a <!-- x -->\none\n<!-- /x --> b", "x") == "one"
 
 
 def test_a_missing_marker_is_named():
     with pytest.raises(UserError, match="lacks the markers <!-- x -->"):
-        readme.generated_block("nothing", "x")
+        documentation.generated_block("nothing", "x")
 
 
 def test_an_unfinished_run_is_not_published(tmp_path, monkeypatch):
@@ -58,7 +58,7 @@ def test_the_card_has_fp32_beside_what_is_served_and_the_floor_of_the_calibratio
 @pytest.fixture
 def results():
     """The published results of sms_spam, written before variants had a log loss."""
-    found = readme.read_results(ROOT / "notebooks/results")["sms_spam"]
+    found = documentation.read_results(ROOT / "notebooks/results")["sms_spam"]
     found["quantization_benchmark"]["table"]["int8_early"] |= {"mean_ms": 0.9, "speedup": 20.0}
     return found
 
@@ -119,7 +119,7 @@ def test_the_quality_table_has_fp32_beside_what_is_served(results):
 
 def test_speeds_stand_beside_the_kind_of_processor(results):
     assert "| AMD EPYC (AVX-512 VNNI) |" in speed_table({"sms": results})
-    long_texts = readme.read_results(ROOT / "notebooks/results")["imdb_long"]
+    long_texts = documentation.read_results(ROOT / "notebooks/results")["imdb_long"]
     kind = processor_kind(long_texts["quantization_benchmark"]["machine"])
     assert f"| {kind} |" in long_texts_table({"imdb": long_texts})
 
@@ -139,5 +139,5 @@ def test_a_processor_is_named_with_the_instructions_that_decide_the_speed_of_int
 
 
 def test_published_results_hold_no_text_of_the_data():
-    for name, result in readme.read_results(ROOT / "notebooks/results").items():
+    for name, result in documentation.read_results(ROOT / "notebooks/results").items():
         assert "example" not in result["deployment"], name

@@ -1,4 +1,4 @@
-"""The commands of the README are run, as they are written there.
+"""The commands of README and docs are run, as they are written there.
 
 `make notebooks` and `make search` get a tiny model, few texts and few trials besides, so that they take seconds.
 Commands that need a Docker engine or a cloud are parsed, and the files, targets and options that they name exist.
@@ -22,16 +22,17 @@ import yaml
 from bert_textclassification.artifact.store import Artifact
 from tests.conftest import PATIENCE_S, ROOT, SHIPPED_DATA, wait_until
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+TEXT = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z0-9]+) \?=", MAKEFILE, re.MULTILINE))
-FENCES = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+FENCES = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 BLOCKS = [block.strip() for language, block in FENCES if language in ("", "sh", "bash")]
 COMMAND = ".venv/bin/bert-textclassification"
-PROGRAMS = r"make [a-z]|docker |curl |terraform |python -m |\.venv/bin/[\w-]+ |local_test/\w+\.sh|container/serve"
-COMMANDS = [line for block in BLOCKS for line in block.splitlines() if re.match(PROGRAMS, line)]
-INLINE = re.findall(rf"`((?:{PROGRAMS})[^`]*)`", README)
+PROGRAMS = r"make [a-z]|docker |curl |terraform |python -m |\.venv/bin/[\w-]+ |local_test/\w+\.sh|container/serve|echo "
+COMMANDS = list(dict.fromkeys(line for block in BLOCKS for line in block.splitlines() if re.match(PROGRAMS, line)))
+INLINE = sorted(set(re.findall(rf"`((?:{PROGRAMS})[^`]*)`", TEXT)))
 # What makes a command of the README take seconds; its own settings win.
 QUICK = {
     "batch_size": 16, "max_length": 32, "precision": "fp32", "max_accuracy_loss": 100,
@@ -54,7 +55,7 @@ make() {
 
 
 def only(pattern: str) -> str:
-    """Return the one command of the README's blocks that the pattern finds."""
+    """Return the one command of the blocks that the pattern finds."""
     (found,) = [command for command in COMMANDS if re.search(pattern, command)]
     return found
 
@@ -82,7 +83,7 @@ def quickly(checkout: Path, base: Path, command: str, notebooks: int = 4, **more
 
 @pytest.mark.parametrize("command", [*COMMANDS, *INLINE])
 def test_every_command_is_one_that_a_shell_reads_and_names_what_exists(command):
-    words = shlex.split(command, comments=True)
+    words = shlex.split(command.rpartition(" | ")[2], comments=True)
     assert subprocess.run(["bash", "-n", "-c", command], capture_output=True).returncode == 0
     checks = {"make": of_make, "python": of_python, ".venv/bin/python": of_python, COMMAND: of_our_command}
     check = checks.get(words[0], of_a_program)
@@ -157,11 +158,23 @@ def address(checkout, tiny_artifact) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_run_on_own_data_ends_with_its_json_line(mine, tiny_base):
-    done = quickly(mine, tiny_base, only("positive_label=spam"))
+    done = quickly(mine, tiny_base, only("^make notebooks.*positive_label=spam"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1])["model_dir"] == str(mine / "runs/mine/model")
     assert Artifact.load(mine / "runs/mine/model").manifest.labels[1] == "spam"
     assert (mine / "runs/mine/04_deployment.ipynb").exists()
+
+
+@pytest.mark.slow
+def test_the_first_commands_train_evaluate_and_predict(mine, tiny_base):
+    block = next(block for block in BLOCKS if "bert-textclassification train" in block)
+    train, evaluate, predict = block.splitlines()[:3]
+    values = QUICK | {"base_model": tiny_base}
+    settings = " ".join(shlex.quote(f"{name}={value}") for name, value in values.items() if name != "epochs")
+    done = in_shell(mine, f"{train} {settings}\n{evaluate}\n{predict}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-2])["rows"] == 240
+    assert done.stdout.splitlines()[-1].split("\t")[0] in ("spam", "ham")
 
 
 @pytest.mark.slow
@@ -208,7 +221,7 @@ def test_the_served_model_shows_its_documentation(checkout, address):
 
 
 def test_the_model_answers_in_python(checkout, address):
-    (code,) = [block for language, block in FENCES if language == "python"]
+    (code,) = {block for language, block in FENCES if language == "python"}
     done = subprocess.run(
         [sys.executable, "-c", code.replace("predictor.predict", "print(predictor.predict", 1).rstrip() + ")"],
         cwd=checkout, capture_output=True, text=True, timeout=PATIENCE_S,

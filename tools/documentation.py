@@ -1,25 +1,33 @@
-"""The parts of the README that are made from elsewhere, between markers such as `<!-- results -->`.
+"""The generated parts of README.md and docs/, between markers such as `<!-- results -->` and `<!-- /results -->`.
 
-    python -m tools.readme
+    python -m tools.documentation            # write them
+    python -m tools.documentation --check    # exit status 1 if one is out of date
 
-Every number in the tables comes from a file in `notebooks/results/` that a run wrote, every setting from its field.
+Every number in the tables comes from a file in `notebooks/results/` that a run wrote, every setting from its
+field, every command from its help.
 """
 
+import inspect
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
+import click
 from pydantic import AliasChoices
 
+from bert_textclassification import PROGRAM, cli
 from bert_textclassification.benchmarks.fine_tuning import FINE_TUNING, fine_tuning_table
 from bert_textclassification.benchmarks.ladder.tables import LADDER, ladder_section
 from bert_textclassification.benchmarks.load.report import TARGETS
 from bert_textclassification.errors import UserError
 from bert_textclassification.serving.config import ServingConfig
+from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.display.tables import markdown_table
 from bert_textclassification.training.settings.paths import RESULTS
 from tools.results_tables import (
+    headline,
     long_texts_table,
     luck_table,
     processor_kind,
@@ -28,6 +36,8 @@ from tools.results_tables import (
 )
 
 README = Path("README.md")
+DOCS = Path("docs")
+_BENCHMARKS = DOCS / "benchmarks.md"
 
 
 def read_results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
@@ -105,41 +115,100 @@ def settings_table() -> str:
     return markdown_table(["variable", "default", "meaning"], rows)
 
 
-def blocks() -> dict[str, str]:
-    """Return what belongs between each pair of markers."""
+def training_settings_table() -> str:
+    """Return the table of the settings of training: name, default, meaning."""
+    rows = [
+        [f"`{name}`", "" if setting.is_required() else _shown(setting.default), setting.description or ""]
+        for name, setting in TrainingConfig.model_fields.items()
+    ]
+    return markdown_table(["setting", "default", "meaning"], rows)
+
+
+def _shown(default: Any) -> str:
+    if default is None or default == ():
+        return ""
+    return f"`{','.join(default) if isinstance(default, tuple) else default}`"
+
+
+def commands_reference() -> str:
+    """Return a section for each command of the command line: its help, arguments and options."""
+    return "\n\n".join(_command_section(PROGRAM, cli.cli.commands[name]) for name in sorted(cli.cli.commands))
+
+
+def _command_section(prefix: str, command: click.Command) -> str:
+    name = f"{prefix} {command.name}"
+    if isinstance(command, click.Group):
+        return "\n\n".join(_command_section(name, command.commands[one]) for one in sorted(command.commands))
+    context = click.Context(command, info_name=name)
+    text, _, example = inspect.cleandoc(command.help or "").partition("\b\n")
+    usage = " ".join(command.collect_usage_pieces(context))
+    commands = "\n".join(line.strip() for line in example.splitlines()[1:])
+    rows = [record for parameter in command.params if (record := parameter.get_help_record(context))]
+    options = markdown_table(["option", "meaning"], [[f"`{option}`", meaning] for option, meaning in rows])
+    return f"## {name}\n\n{text.strip()}\n\n```text\n{name} {usage}\n```\n\n```text\n{commands}\n```\n\n{options}"
+
+
+def blocks() -> dict[str, tuple[Path, str]]:
+    """Return the file of each generated part, and what belongs between its markers."""
+    results = read_results()
     return {
-        "quality": quality_table(read_results()),
-        "seeds": luck_table(read_results()),
-        "long-texts": long_texts_table(read_results()),
-        "results": speed_table(read_results()),
-        "ladder": ladder_block(),
-        "fine-tuning": fine_tuning_tables(),
-        "load": load_tables(),
-        "settings": settings_table(),
+        "headline": (README, headline(results)),
+        "quality": (_BENCHMARKS, quality_table(results)),
+        "seeds": (_BENCHMARKS, luck_table(results)),
+        "long-texts": (_BENCHMARKS, long_texts_table(results)),
+        "results": (_BENCHMARKS, speed_table(results)),
+        "ladder": (_BENCHMARKS, ladder_block()),
+        "fine-tuning": (_BENCHMARKS, fine_tuning_tables()),
+        "load": (_BENCHMARKS, load_tables()),
+        "settings": (DOCS / "reference/server-settings.md", settings_table()),
+        "training-settings": (DOCS / "reference/training-settings.md", training_settings_table()),
+        "commands": (DOCS / "reference/commands.md", commands_reference()),
     }
 
 
-def generated_block(readme: str, name: str) -> str:
-    """Return the part of `readme` between the markers `<!-- name -->` and `<!-- /name -->`."""
-    start, end = _span(readme, name)
-    return readme[start:end].strip()
+def generated_block(text: str, name: str) -> str:
+    """Return the part of `text` between the markers `<!-- name -->` and `<!-- /name -->`.
+
+    Raises:
+        UserError: it lacks the markers.
+    """
+    start, end = _span(text, name)
+    return text[start:end].strip()
+
+
+def outdated() -> list[str]:
+    """Return the names of the parts that are not what they should be."""
+    return [
+        name
+        for name, (path, content) in blocks().items()
+        if generated_block(path.read_text(encoding="utf-8"), name) != content
+    ]
 
 
 def update() -> None:
-    """Write every made part between its markers in the README."""
-    text = README.read_text(encoding="utf-8")
-    for name, content in blocks().items():
+    """Write every generated part between its markers."""
+    for name, (path, content) in blocks().items():
+        text = path.read_text(encoding="utf-8")
         start, end = _span(text, name)
-        text = f"{text[:start]}\n{content}\n{text[end:]}"
-    README.write_text(text, encoding="utf-8")
+        path.write_text(f"{text[:start]}\n{content}\n{text[end:]}", encoding="utf-8")
 
 
-def _span(readme: str, name: str) -> tuple[int, int]:
-    found = re.search(rf"<!-- {name} -->(.*?)<!-- /{name} -->", readme, re.DOTALL)
+def _span(text: str, name: str) -> tuple[int, int]:
+    found = re.search(rf"<!-- {name} -->(.*?)<!-- /{name} -->", text, re.DOTALL)
     if found is None:
-        raise UserError(f"README.md lacks the markers <!-- {name} --> and <!-- /{name} -->; put them back.")
+        raise UserError(f"The text lacks the markers <!-- {name} --> and <!-- /{name} -->; put them back.")
     return found.span(1)
 
 
+def main(arguments: list[str]) -> int:
+    """Write the generated parts, or check them; return the exit status."""
+    if arguments != ["--check"]:
+        update()
+        return 0
+    if names := outdated():
+        print(f"out of date: {', '.join(names)}; run python -m tools.documentation.")
+    return 1 if names else 0
+
+
 if __name__ == "__main__":
-    update()
+    sys.exit(main(sys.argv[1:]))
