@@ -114,7 +114,7 @@ constraints: .venv/installed-test  ## write container/constraints.txt anew from 
 	hashed train --no-emit-package torch --excludes <(printf '%s\n' $(CUDA_PACKAGES))
 
 clean:  ## remove what the targets made, except the runs
-	@rm -rf .venv build src/*.egg-info src/*/serving/*.so .pytest_cache .mypy_cache .ruff_cache container/wheels/*.whl
+	@rm -rf .venv build src/*.egg-info src/*/engines/native/*.so .pytest_cache .mypy_cache .ruff_cache container/wheels/*.whl
 
 compiler:  ## install a C compiler and Python's headers where they are missing (apt-get): the native engine is made with them
 	@include=$$($(PYTHON3) -c 'import sysconfig; print(sysconfig.get_path("include"))')
@@ -129,7 +129,7 @@ compiler:  ## install a C compiler and Python's headers where they are missing (
 	fi
 	echo "There is no C compiler and none could be installed: the native engine is left out, and ONNX Runtime serves." >&2
 
-.venv/installed: pyproject.toml container/constraints.txt tools/install.py $(wildcard src/bert_textclassification/engines/native/*) | compiler
+.venv/installed: pyproject.toml container/constraints.txt tools/install.py $(wildcard src/bert_textclassification/engines/native/*.[ch] src/bert_textclassification/engines/native/*.inc) | compiler
 	@$(PYTHON3) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; set PYTHON3 to one.")'
 	$(PYTHON3) -m venv .venv
 	echo "installing the package with what training, notebooks and serving need into .venv (a minute or two)" >&2

@@ -195,7 +195,7 @@ def export(name: str, data: str | None) -> None:
 
 @cli.command()
 @click.option("--name", default="demo", show_default=True, help="Name of the run; its folder is runs/NAME.")
-@click.option("--data", help="Labelled texts: a file, a folder or a hub name; the shipped messages when not given.")
+@click.option("--data", help="Labelled texts: a file, a folder or a hub name; else the shipped messages.")
 @click.option("--first", type=click.IntRange(1, 4), default=1, show_default=True, help="First notebook to run.")
 @click.option("--last", type=click.IntRange(1, 4), default=4, show_default=True, help="Last notebook to run.")
 @_settings
@@ -206,10 +206,9 @@ def notebooks(name: str, data: str | None, first: int, last: int, settings: tupl
     Example:
       bert-textclassification notebooks --name mine --data mine.csv epochs=3
     """
-    from bert_textclassification.training.notebooks import pipeline
-    from bert_textclassification.training.settings.command import shown
+    from bert_textclassification.training.notebooks.pipeline import run_notebooks
 
-    pipeline.run_notebooks(name, data or shown(pipeline.SHIPPED_DATA), settings, first, last)
+    run_notebooks(name, data, settings, first, last)
 
 
 @cli.command()

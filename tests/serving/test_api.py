@@ -834,3 +834,16 @@ def test_what_a_model_is_warned_of_is_logged_when_the_server_starts(copied_artif
     path.write_text(json.dumps(json.loads(path.read_text()) | {"warnings": ["Not shown to be better than a coin."]}))
     create_app(ServingConfig.of(model_source=str(copied_artifact)))
     assert "the model: Not shown to be better than a coin." in caplog.messages
+
+
+def test_the_reply_names_the_threshold_that_was_used(client):
+    own = client.post("/invocations", json={"instances": ["hello"]}).get_json()["model"]["threshold"]
+    asked = client.post("/invocations?threshold=0.25", json={"instances": ["hello"]}).get_json()["model"]["threshold"]
+    again = client.post("/invocations", json={"instances": ["hello"]}).get_json()["model"]["threshold"]
+    assert (asked, again) == (0.25, own)
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "latin1", "ISO-8859-1", "l1", "cp1252", "windows-1252"])
+def test_a_character_set_has_any_of_its_names(client, charset):
+    reply = client.post("/invocations", data="Käthe".encode("latin-1"), content_type=f"text/plain; charset={charset}")
+    assert reply.status_code == 200, reply.get_json()

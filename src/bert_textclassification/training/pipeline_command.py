@@ -61,4 +61,5 @@ def _report(artifact: Artifact) -> str:
         "milliseconds": default.milliseconds,
     }
     table = variants_table(artifact).to_string(float_format="{:.4g}".format)
-    return f"{table}\n\n{manifest.default_reason}\n{json.dumps(record)}"
+    warnings = "".join(f"warning: {warning}\n" for warning in manifest.warnings)
+    return f"{table}\n\n{manifest.default_reason}\n{warnings}{json.dumps(record)}"

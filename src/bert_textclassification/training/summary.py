@@ -65,17 +65,23 @@ def served_in_words(benchmark: dict[str, Any]) -> str:
         f"{served} is served: {row['speedup']:.1f} times torch fp32's speed in these rounds ({row['speedup_low']:.1f}–"
         f"{row['speedup_high']:.1f}), accuracy {0 + points:+.2f} points on test.",
         *([] if fastest == served else [f"{fastest} was faster here, {milliseconds}; {_NOT_WHEN_CHOSEN}."]),
-        *(f"{name} {variant['verdict']}." for name, variant in variants.items() if name not in passed),
+        *(f"On validation, {name} {variant['verdict']}." for name, variant in variants.items() if name not in passed),
     ]
     return " ".join(sentences)
+
+
+def warning_lines(results: dict[str, Any]) -> list[str]:
+    """Return what a user must know before trusting the model, a line each; nothing before the artifact is made."""
+    quality = results.get("quantization_benchmark", {}).get("quality", {})
+    return [f"warning: {warning}" for warning in quality.get("warnings", [])]
 
 
 def summary_line(results: dict[str, Any], model: Path) -> dict[str, Any]:
     """Return the outcome of the stages that ran, for programs; `model` is the folder of the artifact.
 
     `fp32` is the fine-tuned torch model at each text's own length; `speedup_int8` is its time for the benchmark's
-    texts over int8's, in the same rounds. `accuracy_served` is that of `served_variant` on test, at the threshold that
-    is served.
+    texts over int8's, in the same rounds. What ends in `_served` is of `served_variant`; `accuracy_served` is on test,
+    at the threshold that is served.
     """
     line: dict[str, Any] = {}
     if "exploration" in results:
@@ -93,6 +99,7 @@ def summary_line(results: dict[str, Any], model: Path) -> dict[str, Any]:
 
 def _benchmark_line(benchmark: dict[str, Any]) -> dict[str, Any]:
     fp32, int8 = benchmark["table"]["torch fp32"], int8_row(benchmark["table"])
+    served = benchmark["table"][benchmark["default_variant"]]
     return {
         "accuracy_fp32": round(fp32["accuracy"], 4),
         "accuracy_int8": round(int8["accuracy"], 4),
@@ -102,6 +109,9 @@ def _benchmark_line(benchmark: dict[str, Any]) -> dict[str, Any]:
         "p50_ms_fp32": round(fp32["p50_ms"], 3),
         "p50_ms_int8": round(int8["p50_ms"], 3),
         "speedup_int8": round(int8["speedup"], 2),
+        "agreement_served": round(served["agreement"], 4),
+        "p50_ms_served": round(served["p50_ms"], 3),
+        "speedup_served": round(served["speedup"], 2),
     }
 
 

@@ -195,3 +195,8 @@ def test_texts_with_semicolons_are_texts():
 @pytest.mark.parametrize("column", ["-1", "2.0", "2,"])
 def test_the_refusal_of_what_looks_like_a_position_shows_one(column):
     assert "such as column=2, or put double quotes" in message(FILE, column)
+
+
+def test_the_refusal_of_what_looks_like_a_header_suggests_a_name():
+    first, *_ = read_texts("id,msg\n1,hello\n", Column.parse(None), None, 10)
+    assert "such as column=msg where the first line is a header, else column=2" in first.message

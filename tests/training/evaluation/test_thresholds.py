@@ -142,3 +142,11 @@ def test_every_positive_can_be_found_whichever_row_has_the_lowest_score(lowest):
     )
     assert "which no threshold reached" not in decision.objective
     assert decision.threshold == pytest.approx(0.05 if lowest else 0.25)
+
+
+@pytest.mark.parametrize("bound", ["precision>=0.95", "recall>=0.95", "precision>=0.999", "recall>=0.999"])
+def test_of_thresholds_that_keep_a_bound_equally_the_one_nearest_to_a_half_is_chosen(bound):
+    targets, scores = [0] * 20 + [1] * 20, [0.01] * 19 + [0.05] + [0.95] * 20
+    threshold, kept = choose_threshold(config(threshold_for=bound), targets, scores)
+    assert kept
+    assert threshold == 0.5

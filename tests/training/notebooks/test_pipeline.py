@@ -16,10 +16,11 @@ import pytest
 from bert_textclassification import cli
 from bert_textclassification.training.command_line import parse_settings
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.modeling.record import write_record
 from bert_textclassification.training.notebooks import pipeline
 from bert_textclassification.training.runs import RunFolder
 from bert_textclassification.training.settings.notebook_parameters import NotebookParameters
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHIPPED_DATA
 
 
 @pytest.fixture(autouse=True)
@@ -192,3 +193,46 @@ def test_a_run_of_the_first_stages_ends_with_their_summary(tiny_base, tiny_data,
     assert "TF-IDF" in "\n".join(table)
     assert results["fine_tuning"]["facts"]["base_model"]["name"] == tiny_base.name
     assert str(tiny_base) not in json.dumps(results)
+
+
+@pytest.fixture
+def trained(tmp_path, tiny_data):
+    """A run whose fine-tuned model was made with these settings."""
+    config = TrainingConfig.of({"data": str(tiny_data), "epochs": 1, "max_length": 128})
+    folder = tmp_path / "runs/x/fine_tuned"
+    folder.mkdir(parents=True)
+    write_record(folder, config, [], {})
+    return config
+
+
+@pytest.mark.parametrize("first", ["3", "4"])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["threshold_for=precision>=0.95"],
+            "threshold_for is 'precision>=0.95', but the fine-tuned",
+        ),
+        (["epochs=2"], "epochs is 2.0, but the fine-tuned model has 1.0; notebook 02 applies it: use --first 2."),
+        (["epochs=1", "positive_label=spam"], "positive_label is 'spam', but the fine-tuned model has None"),
+        (["--data", str(SHIPPED_DATA)], f"data is {str(SHIPPED_DATA)!r}, but the fine-tuned model has"),
+    ],
+)
+def test_a_setting_that_would_change_nothing_is_refused(trained, first, arguments, says, capsys):
+    assert cli.main(["notebooks", "--name", "x", "--first", first, *arguments]) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_the_same_settings_may_be_given_again(trained, monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(pipeline, "run_notebook", lambda number, values, run: ran.append((number, values["data"])))
+    asked = ["epochs=1", "max_length=128", "requests=9"]
+    assert cli.main(["notebooks", "--name", "x", "--first", "3", "--last", "3", *asked]) == 0
+    assert ran == [(3, trained.data)]
+    assert cli.main(["notebooks", "--name", "x", "--first", "3", "--last", "3", "--data", trained.data, *asked]) == 0
+
+
+def test_data_that_are_not_there_are_refused_before_anything_runs(capsys, tmp_path):
+    assert cli.main(["notebooks", "--name", "x", "--data", "nowhere.csv"]) == 1
+    assert "There is no file or folder" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

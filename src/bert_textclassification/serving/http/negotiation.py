@@ -7,18 +7,18 @@ from werkzeug.http import parse_accept_header, parse_options_header
 
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.protocols.media_types import (
-    _CHARSETS,
     CSV,
     JSON,
     JSON_LINES,
     TEXT,
+    UTF_8,
     MediaType,
-    _unsupported,
+    codec_of,
+    unsupported,
 )
 
 _ALIASES = {"application/x-ndjson": JSON_LINES, "application/jsonl": JSON_LINES, "application/x-jsonlines": JSON_LINES}
 OFFERED = (JSON, JSON_LINES, CSV, TEXT)
-_UTF8 = {"utf-8", "utf8", "ascii", "us-ascii"}
 
 
 def content_type(header: str | None) -> MediaType:
@@ -30,20 +30,21 @@ def content_type(header: str | None) -> MediaType:
     name, parameters = parse_options_header(header or JSON)
     name = _ALIASES.get(name.lower(), name.lower())
     if name not in OFFERED:
-        raise _unsupported(f"The content type {name!r:.80} is not read here; send one of: {', '.join(OFFERED)}.")
+        raise unsupported(f"The content type {name!r:.80} is not read here; send one of: {', '.join(OFFERED)}.")
     charset = parameters.get("charset", "utf-8").lower()
-    if charset not in _CHARSETS or (name == JSON and charset not in _UTF8):
-        raise _unsupported(f"The character set {charset!r:.80} is not read here; send UTF-8.")
+    codec = codec_of(charset)
+    if codec is None or (name == JSON and codec not in UTF_8):
+        raise unsupported(f"The character set {charset!r:.80} is not read here; send UTF-8.")
     if name == CSV:
         _refuse_other_dialects(header or "")
-    return MediaType(name, parameters, "utf-8-sig" if charset in _UTF8 else charset)
+    return MediaType(name, parameters, "utf-8-sig" if codec in UTF_8 else charset)
 
 
 def _refuse_other_dialects(header: str) -> None:
     """Refuse a parameter of CSV that is not known here, such as a delimiter, whatever its value."""
     names = [part.partition("=")[0].strip().lower() for part in header.split(";")[1:] if "=" in part]
     if unknown := [name for name in names if name not in ("charset", "header")]:
-        raise _unsupported(f"{CSV} has no parameter {unknown[0]!r:.80} here; leave it out, and separate by commas.")
+        raise unsupported(f"{CSV} has no parameter {unknown[0]!r:.80} here; leave it out, and separate by commas.")
 
 
 def accepted(header: str | None) -> MIMEAccept:

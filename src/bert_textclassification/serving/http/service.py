@@ -157,7 +157,9 @@ class Service:
         lenient = self._config.batch and media_type.name != JSON
         parsed = formats.parse(body, media_type, self._limits, call.parameters, self._config.csv_column, lenient)
         outcomes = self._outcomes(call, parsed) if lenient else self._answers(call, parsed.strict())
-        reply = formats.format_reply(reply_type, outcomes, parsed.parameters, self._model)
+        threshold = parsed.parameters.threshold
+        model = self._model if threshold is None else self._model | {"threshold": threshold}
+        reply = formats.format_reply(reply_type, outcomes, parsed.parameters, model)
         return self._reply(call, reply, reply_type)
 
     def _predict(self, call: HttpRequest) -> HttpResponse:

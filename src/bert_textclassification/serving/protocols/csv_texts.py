@@ -197,13 +197,22 @@ def _missing(first: Sequence[str], column: Column, header: str | None) -> Reques
         return RequestError("missing_column", message, FIELD)
     there = ", ".join(" ".join(field.split())[:30] for field in first[:8]) + ", ..." * (len(first) > 8)
     there = there.encode(errors="replace").decode()  # no reply can repeat what is no UTF-8
-    example = f"column={name:.30},2" if column.given and name[:1].isidentifier() else "column=2"
+    example = _example(first, column)
     quote = "" if header else f", or {_QUOTE}"
     message = (
         f"There is no column {name!r:.80}, there {'is' if len(first) == 1 else 'are'} {there}; give the name or the "
         f"position of the column that holds the texts, such as {example}{quote}."
     )
     return RequestError("missing_column", message, FIELD)
+
+
+def _example(first: Sequence[str], column: Column) -> str:
+    """Return a parameter that may be meant: a name of the first line where this looks like a header, or a position."""
+    if column.given and column.given[:1].isidentifier():
+        return f"column={column.given:.30},2"
+    if column.given is None and len(first) > 1 and all(re.fullmatch(r"[A-Za-z_][\w -]{0,29}", name) for name in first):
+        return f"column={first[-1]} where the first line is a header, else column=2"
+    return "column=2"
 
 
 def _refuse_separator(line: str, column: Column) -> None:

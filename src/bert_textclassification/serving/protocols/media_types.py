@@ -1,5 +1,6 @@
 """Media types that texts and predictions are written in, and the character sets of their bodies."""
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,12 +10,22 @@ JSON = "application/json"
 JSON_LINES = "application/jsonlines"
 CSV = "text/csv"
 TEXT = "text/plain"
-# Python knows more, some of them slow or no character sets at all.
-_CHARSETS = {
-    "utf-8", "utf8", "ascii", "us-ascii", "utf-16", "utf-16le", "utf-16be", "latin1", "iso-8859-1", "iso-8859-2",
-    "iso-8859-5", "iso-8859-7", "iso-8859-9", "iso-8859-15", "windows-1250", "windows-1251", "windows-1252",
-    "windows-1253", "windows-1254", "windows-1256", "koi8-r", "shift_jis", "euc-jp", "euc-kr", "gb18030", "gbk", "big5",
+# By Python's name of the codec. It knows more, some of them slow or no character sets at all.
+_CODECS = {
+    "utf-8", "ascii", "utf-16", "utf-16-le", "utf-16-be", "iso8859-1", "iso8859-2", "iso8859-5", "iso8859-7",
+    "iso8859-9", "iso8859-15", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1256", "koi8-r", "shift_jis",
+    "euc_jp", "euc_kr", "gb18030", "gbk", "big5",
 }  # fmt: skip
+UTF_8 = {"utf-8", "ascii"}
+
+
+def codec_of(charset: str) -> str | None:
+    """Return Python's name of the codec of a character set, by any of its names; None if it is not read here."""
+    try:
+        name = codecs.lookup(charset).name
+    except (LookupError, ValueError):  # also for a name with a null character
+        return None
+    return name if name in _CODECS else None
 
 
 @dataclass(frozen=True)
@@ -39,5 +50,6 @@ def decoded(body: bytes, charset: str, errors: str = "strict") -> str:
         raise RequestError("invalid_encoding", f"The body is not {named} at byte {problem.start}.") from None
 
 
-def _unsupported(message: str) -> RequestError:
+def unsupported(message: str) -> RequestError:
+    """Return the error of a body whose type, character set or encoding is not read here (415)."""
     return RequestError("unsupported_media_type", message, "Content-Type", status=415)

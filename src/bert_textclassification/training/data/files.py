@@ -52,12 +52,24 @@ _MENTIONS = {word: split for word, split in SPLIT_NAMES.items() if split != "tra
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")  # reviewsTest is two
 _GLUE = "my|the|data|set|split|file|part|rows|texts?"  # around the name of a split, as in mytest
 _GLUED = re.compile(rf"(?:{_GLUE})*(?P<name>{'|'.join(sorted(_MENTIONS, key=len, reverse=True))})(?:{_GLUE})*")
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 _DELTA_LOG = "_delta_log"
 _PART = re.compile(r"(?P<split>.+)-\d+-of-(?P<parts>\d+)(-[0-9a-f]+)?")
 _REMEDIES = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), "save it as CSV UTF-8 in the spreadsheet program"),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"), "unpack it"),
 }
+
+
+def require_found(data: str) -> None:
+    """Check that `data` is a path, or may be the name of a hub data set; nobody asks the hub here.
+
+    Raises:
+        DataError: it is neither.
+    """
+    path = Path(data)
+    if not path.exists() and (not _HUB_NAME.fullmatch(data) or ending(path) in FORMATS):
+        raise DataError(f"There is no file or folder {data}; give the path of your labelled texts.")
 
 
 def find_files(path: Path) -> dict[str, list[Path]]:

@@ -3,7 +3,6 @@
 A data set is what `data_files` finds at a path, or a hub name such as `nyu-mll/glue:sst2`.
 """
 
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +12,11 @@ import pandas as pd
 
 from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.files import FORMATS, SPLIT_NAMES, SPLITS, ending, find_files, place
+from bert_textclassification.training.data.files import SPLIT_NAMES, SPLITS, find_files, place, require_found
 from bert_textclassification.training.data.readers import class_name, column_names, plain_names, read_records
 from bert_textclassification.training.labels import label_of, named, plain
 
 Tables = dict[str, pd.DataFrame]  # by split, train among them, with the columns text, label, source, line
-
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
 
 SLICE = "slice:"  # begins the names of the columns to slice by: one of them may be called source, too
 MOST_SLICES, LONGEST_SLICE_NAME = 20, 60  # a column with more values, or longer ones, is an identifier or another text
@@ -33,9 +30,8 @@ def read_tables(config: TrainingConfig) -> Tables:
     if path.exists():
         sources = find_files(path)
         return {name: _frame(_rows_of_files(files, config), name) for name, files in sources.items()}
-    if _HUB_NAME.fullmatch(config.data) and ending(path) not in FORMATS:
-        return read_hub_dataset(config)
-    raise DataError(f"There is no file or folder {config.data}; give the path of your labelled texts.")
+    require_found(config.data)
+    return read_hub_dataset(config)
 
 
 def read_hub_dataset(config: TrainingConfig) -> Tables:

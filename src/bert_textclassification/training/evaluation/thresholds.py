@@ -169,14 +169,18 @@ def _expected(config: TrainingConfig) -> float:
 def _at_least(
     which: str, bound: float, candidates: NDArray[np.float64], counts: tuple[Counts, ...]
 ) -> tuple[float, bool]:
-    """Return the threshold with the most of the other number among those that keep the bound, or comes nearest."""
+    """Return the threshold with the most of the other number among those that keep the bound, or that comes nearest.
+
+    Of equals, the one with the higher bounded number, then the one nearest to 0.5: no row has a score between these
+    thresholds, but a new text may.
+    """
     tp, fp, fn, _ = counts
     precision, recall = tp / np.maximum(1, tp + fp), tp / np.maximum(1, tp + fn)
     bounded, other = (precision, recall) if which == "precision" else (recall, precision)
-    keeping = np.flatnonzero(bounded >= bound)
-    if not len(keeping):
+    if not np.any(bounded >= bound):
         return float(candidates[np.argmax(bounded)]), False
-    return float(candidates[keeping[np.argmax(other[keeping])]]), True
+    order = np.lexsort((-np.abs(candidates - 0.5), bounded, other))  # the last key counts most
+    return float(candidates[next(index for index in order[::-1] if bounded[index] >= bound)]), True
 
 
 def _in_words(config: TrainingConfig) -> str:

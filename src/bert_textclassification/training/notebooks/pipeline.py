@@ -23,6 +23,8 @@ from pydantic import ValidationError
 from bert_textclassification.errors import ConfigurationError, UserError
 from bert_textclassification.training.command_line import OPTIONS, parse_settings
 from bert_textclassification.training.config import DEFAULT_BASE_MODEL, TrainingConfig
+from bert_textclassification.training.data.files import require_found
+from bert_textclassification.training.modeling.record import config_of, read_record
 from bert_textclassification.training.notebooks.run import execute
 from bert_textclassification.training.runs import RunFolder
 from bert_textclassification.training.settings import command
@@ -30,7 +32,7 @@ from bert_textclassification.training.settings.notebook_parameters import Notebo
 from bert_textclassification.training.settings.paths import REPOSITORY, SERVE, absolute_paths
 from bert_textclassification.training.settings.prices import DEFAULT_PRICES, read_prices
 from bert_textclassification.training.settings.wrong_values import one_sentence
-from bert_textclassification.training.summary import summary_line, summary_table
+from bert_textclassification.training.summary import summary_line, summary_table, warning_lines
 
 STAGES = {  # of results.json, by the notebook that records them
     "01_exploration": "exploration",
@@ -48,12 +50,15 @@ _DEFAULTS = {
 SHIPPED_DATA = REPOSITORY / "local_test" / "test_dir" / "input" / "data"
 
 
-def run_notebooks(name: str, data: str, settings: Sequence[str], first: int = 1, last: int = len(NOTEBOOKS)) -> None:
+def run_notebooks(
+    name: str, data: str | None, settings: Sequence[str], first: int = 1, last: int = len(NOTEBOOKS)
+) -> None:
     """Run the notebooks from `first` to `last`, numbered from 1, and print the summary.
 
     Args:
         name: of the run; its folder is runs/NAME.
-        data: file, folder or hub name of labelled texts.
+        data: file, folder or hub name of labelled texts; None for those of the fine-tuned model where notebook 02 is
+            not run, else for the shipped messages.
         settings: `name=value` pairs: parameters of the notebooks, or fields of TrainingConfig.
         first: number of the first notebook.
         last: number of the last notebook.
@@ -66,7 +71,13 @@ def run_notebooks(name: str, data: str, settings: Sequence[str], first: int = 1,
         raise UserError(f"There is no folder {_SOURCES}; run this where the repository has been cloned.")
     if first > last:
         raise ConfigurationError(f"--first {first} comes after --last {last}; nothing would run.")
-    values = notebook_values(data, parse_settings(list(settings)))
+    given = parse_settings(list(settings))
+    trained = _trained_config(name) if first > 2 else None
+    data = data or (trained.data if trained else command.shown(SHIPPED_DATA))
+    values = notebook_values(data, given)
+    require_found(values["data"])
+    if trained is not None:
+        _refuse_changes(trained, {setting: values[setting] for setting in (*given, "data")})
     run = RunFolder(Path("runs") / name)
     for number in range(first, last + 1):
         then = f"go on with:\n{_command_to_go_on(name, data, settings, number, last)}"
@@ -79,7 +90,32 @@ def run_notebooks(name: str, data: str, settings: Sequence[str], first: int = 1,
     results = run.results()
     shown = {stage: results[stage] for stage in tuple(STAGES.values())[:last] if stage in results}
     print(summary_table(shown))
+    print(*warning_lines(shown), sep="\n", end="\n" * bool(warning_lines(shown)), file=sys.stderr)
     print(json.dumps(summary_line(shown, run.model)))
+
+
+def _trained_config(name: str) -> TrainingConfig | None:
+    """Return the settings of the model that an earlier run has fine-tuned; None where there is none."""
+    folder = Path("runs") / name / "fine_tuned"
+    return config_of(read_record(folder)) if folder.is_dir() else None
+
+
+def _refuse_changes(trained: TrainingConfig, given: dict[str, Any]) -> None:
+    """Refuse settings of training that would change nothing, because notebook 02 is not run again.
+
+    Raises:
+        ConfigurationError: one differs from that of the fine-tuned model.
+    """
+    asked = TrainingConfig.of(
+        {"data": trained.data} | {n: v for n, v in given.items() if n in TrainingConfig.model_fields}
+    )
+    for setting in given:
+        before, now = getattr(trained, setting, None), getattr(asked, setting, None)
+        is_automatic = now in (0, "auto")  # the fine-tuned model has what was found
+        if before != now and not is_automatic:
+            raise ConfigurationError(
+                f"{setting} is {now!r}, but the fine-tuned model has {before!r}; notebook 02 applies it: use --first 2."
+            )
 
 
 def _command_to_go_on(name: str, data: str, settings: Sequence[str], number: int, last: int) -> str:

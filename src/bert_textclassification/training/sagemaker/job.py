@@ -51,6 +51,7 @@ def _run(folders: SageMakerFolders) -> None:
         shutil.copyfile(artifact.folder / MANIFEST, folders.output / MANIFEST)
         print_metrics(artifact.manifest)
         print(artifact.manifest.default_reason)
+        print(*(f"warning: {warning}" for warning in artifact.manifest.warnings), sep="\n")
         print(json.dumps({"model_dir": str(artifact.folder), "version": artifact.version}), flush=True)
 
 
