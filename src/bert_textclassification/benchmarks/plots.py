@@ -34,6 +34,8 @@ def plot_waiting(curves: pd.DataFrame, measured: pd.DataFrame) -> Figure:
     axes.plot(measured["utilisation"], measured["p99_ms"], "o", color=ORANGE, label=label)
     axes.set(xlabel="share of the cores that is busy", ylabel="p99, ms", yscale="log", title="How long callers wait")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
     axes.legend()
     return finished(figure)
 

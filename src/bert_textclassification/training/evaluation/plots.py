@@ -81,7 +81,7 @@ def plot_reliability(targets: Sequence[int], before: ArrayLike, after: ArrayLike
                 fontsize="x-small",
             )  # fmt: skip
         axes.set(xlabel="confidence", title=f"Test, {name} (numbers: rows)", xlim=(0.48, 1.02))
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)  # inside, it would cover points
     panels[0].set(ylabel="accuracy")
     return finished(figure)
 
