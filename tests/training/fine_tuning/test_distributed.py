@@ -47,7 +47,10 @@ def free_port():
 def start(base, hyperparameters, port, before=""):
     (base / "input/config/hyperparameters.json").write_text(json.dumps(hyperparameters))
     code = f"""
-import sys; from bert_textclassification.training import hosts, job
+import sys
+from bert_textclassification.training import pipeline
+from bert_textclassification.training.fine_tuning import distributed
+from bert_textclassification.training.sagemaker import job
 distributed.PORT, distributed.LOST_AFTER_S = {port}, {PATIENCE_S}
 {before}
 sys.exit(job.main())
@@ -88,12 +91,12 @@ def test_the_other_hosts_have_ended_while_the_first_audits(bases, hyperparameter
     ended = tmp_path / "ended"
     patient = f"""
 import pathlib, time
-audit = job.audit
+audit = pipeline.audit
 def after_the_others(*given):
     while not pathlib.Path({str(ended)!r}).exists():
         time.sleep(0.1)
     return audit(*given)
-job.audit = after_the_others
+pipeline.audit = after_the_others
 """
     first, second = start_both(bases, {**hyperparameters, "epochs": "1"}, patient, patient)
     try:
