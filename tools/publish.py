@@ -1,6 +1,6 @@
-"""Publish a run: copy its results and figures to `notebooks/results/`, and bring the README's tables up to date.
+"""Publish a run: copy its results and figures to `notebooks/results/`, and write the generated documentation.
 
-python -m tools.publish sst2    # runs/sst2 -> notebooks/results, README
+python -m tools.publish sst2    # runs/sst2 -> notebooks/results, docs/benchmarks.md
 """
 
 import json
@@ -17,7 +17,7 @@ _PUBLISHED_FIGURES = ("accuracy_latency", "history")
 
 
 def publish(name: str) -> None:
-    """Copy the results and figures of `runs/<name>` to `notebooks/results/` and bring the README's table up to date."""
+    """Copy the results and figures of `runs/<name>` to `notebooks/results/` and write the generated documentation."""
     run = RunFolder(Path("runs") / name)
     missing = {"exploration", "fine_tuning", "quantization_benchmark", "deployment"} - set(run.results())
     if missing:

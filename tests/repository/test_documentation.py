@@ -92,6 +92,12 @@ def test_every_page_is_in_the_index_and_the_readme():
             assert f"({path})" in PAGES[Path("README.md")], path
 
 
+@pytest.mark.parametrize("name", ["container/nginx.conf", "container/gunicorn.conf.py", "ops/config/prices.yaml"])
+def test_a_file_of_the_package_that_is_shown_elsewhere_is_a_link_and_no_copy(name):
+    assert (ROOT / name).is_symlink()
+    assert (ROOT / name).resolve().is_relative_to(ROOT / "src")
+
+
 def test_every_test_that_the_documentation_names_exists():
     for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", TEXT):
         assert f"def {name}(" in (ROOT / path).read_text() if name else (ROOT / path).exists(), (path, name)

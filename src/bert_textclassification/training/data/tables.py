@@ -1,6 +1,6 @@
 """Files and data sets of a hub to tables of labelled texts: what cannot be used is refused with place and remedy.
 
-A data set is what `data_files` finds at a path, or a hub name such as `nyu-mll/glue:sst2`.
+A data set is what `files` finds at a path, or a hub name such as `nyu-mll/glue:sst2`.
 """
 
 import sys
