@@ -19,7 +19,7 @@ import pytest
 
 from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.tables import read_tables
+from bert_textclassification.training.data.rows import read_tables
 from bert_textclassification.training.labels import expected_positive, label_of, positive_label
 
 FORMATS = ("csv", "tsv", "jsonl", "ndjson", "json", "csv.gz", "json.gz", "parquet")

@@ -10,8 +10,8 @@ import pytest
 from bert_textclassification.errors import DataError
 from bert_textclassification.training import prepare as data
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.rows import keep_slices, read_tables, tables_of_hub_splits
 from bert_textclassification.training.data.splits import fingerprint, hold_back
-from bert_textclassification.training.data.tables import keep_slices, read_tables, tables_of_hub_splits
 from bert_textclassification.training.data_quality.duplicates import normalise
 from bert_textclassification.training.prepare import load_splits
 

@@ -15,9 +15,9 @@ from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import FINDINGS, TrainingConfig
 from bert_textclassification.training.data.files import find_files, own_file, unread_files
 from bert_textclassification.training.data.issues import merged
+from bert_textclassification.training.data.rows import MOST_SLICES, Tables, keep_slices, read_tables, unused_columns
 from bert_textclassification.training.data.splits import JUDGING_ROWS, Splits, choose_labels, fill_splits, hold_back
-from bert_textclassification.training.data.tables import MOST_SLICES, Tables, keep_slices, read_tables, unused_columns
-from bert_textclassification.training.data_quality.checks import BEFORE_SPLITTING, QUICK, clean
+from bert_textclassification.training.data_quality.cleaning import BEFORE_SPLITTING, QUICK, clean
 
 _NAMED_FILES = 5
 

@@ -10,7 +10,7 @@ import pytest
 from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.files import find_files, unread_files
-from bert_textclassification.training.data.tables import read_tables
+from bert_textclassification.training.data.rows import read_tables
 
 LINES = '{"text":"%s a","label":0}\n{"text":"%s b","label":1}\n'
 READ = {

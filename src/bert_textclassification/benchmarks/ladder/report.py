@@ -25,7 +25,7 @@ from bert_textclassification.benchmarks.ladder.tables import LADDER, rungs_table
 from bert_textclassification.benchmarks.targets import Target
 from bert_textclassification.errors import NoisyMachineError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.tables import read_tables
+from bert_textclassification.training.data.rows import read_tables
 
 TARGETS = (
     Target("int8_over_torch", "int8 over FP32 in torch, both unpadded, on one core", 5.5, is_lower_bound=True),

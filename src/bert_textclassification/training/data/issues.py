@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from bert_textclassification.training.data.tables import Tables
+from bert_textclassification.training.data.rows import Tables
 
 COLUMNS = ["split", "source", "line", "label", "text", "note"]
 

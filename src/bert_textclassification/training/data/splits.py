@@ -10,7 +10,7 @@ from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.files import SPLITS, place
 from bert_textclassification.training.data.issues import Finding
-from bert_textclassification.training.data.tables import Tables
+from bert_textclassification.training.data.rows import Tables
 from bert_textclassification.training.labels import positive_label
 
 JUDGING_ROWS = 2000  # a loss of 0.25 points is the least that so many rows can tell from chance

@@ -14,7 +14,7 @@ import pandas as pd
 from bert_textclassification.training.config import FINDINGS, TrainingConfig
 from bert_textclassification.training.data.issues import COLUMNS
 from bert_textclassification.training.data.splits import Splits
-from bert_textclassification.training.data_quality.checks import QUICK, clean
+from bert_textclassification.training.data_quality.cleaning import QUICK, clean
 
 
 def audit(splits: Splits, config: TrainingConfig) -> Splits:

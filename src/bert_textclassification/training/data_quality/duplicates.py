@@ -10,7 +10,7 @@ import pandas as pd
 
 from bert_textclassification.training.data.files import place
 from bert_textclassification.training.data.issues import Finding, found, joined
-from bert_textclassification.training.data.tables import Tables
+from bert_textclassification.training.data.rows import Tables
 
 NEAR = 0.8
 EVALUATED = ("validation", "test")  # what is held back of train for the variants is in no figure

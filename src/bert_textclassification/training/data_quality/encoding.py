@@ -5,7 +5,7 @@ from collections.abc import Callable
 from html.entities import html5
 
 from bert_textclassification.training.data.issues import Finding, found, joined
-from bert_textclassification.training.data.tables import Tables
+from bert_textclassification.training.data.rows import Tables
 
 _LATIN_1_PUNCTUATION = "\xa0»›…”’“‘–—•™"  # may well follow a capital: CAFÉ…
 _HIGH = "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0xC0))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from bert_textclassification.training.data.issues import COLUMNS, Finding, found
-from bert_textclassification.training.data.tables import Tables
+from bert_textclassification.training.data.rows import Tables
 from bert_textclassification.training.evaluation.baselines import tfidf_model
 
 FOLDS = 5

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_textclassification.training.config import MAX_LENGTH, TrainingConfig
+from bert_textclassification.training.data.rows import Tables
 from bert_textclassification.training.data.splits import Splits
-from bert_textclassification.training.data.tables import Tables
 from bert_textclassification.training.data_quality.tokenization import token_lengths
 from bert_textclassification.training.modeling.base_models import find_base_model
 

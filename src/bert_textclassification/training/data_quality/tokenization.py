@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from bert_textclassification.training.data.issues import Finding, found, joined
-from bert_textclassification.training.data.tables import Tables
+from bert_textclassification.training.data.rows import Tables
 
 # A foreign text has half of its words, and 20 letters or more, unknown or in pieces of 3 letters or fewer. With the
 # English all-MiniLM-L6-v2, 0.0 % (IMDB, CoLA 0.3 %, SST-2 0.3 %) to 0.7 % (SMS Spam) of English texts are, and 55 % of

@@ -11,7 +11,7 @@ from bert_textclassification.errors import DataError
 from bert_textclassification.serving.predictor import Prediction, Predictor
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.files import place
-from bert_textclassification.training.data.tables import read_tables
+from bert_textclassification.training.data.rows import read_tables
 from bert_textclassification.training.display.progress import progress
 from bert_textclassification.training.evaluation.calibration import calibration_error, log_loss
 from bert_textclassification.training.evaluation.metrics import (

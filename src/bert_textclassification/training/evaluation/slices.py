@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 from transformers import PreTrainedTokenizerBase
 
 from bert_textclassification.artifact.manifest import SliceResult
-from bert_textclassification.training.data.tables import SLICE
+from bert_textclassification.training.data.rows import SLICE
 from bert_textclassification.training.display.tables import markdown_table, percent
 from bert_textclassification.training.evaluation.judging import METRIC_NAMES, higher_is_better
 from bert_textclassification.training.evaluation.metric_values import metric_value, metric_values, resampled

@@ -9,7 +9,7 @@ import pandas as pd
 from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.issues import Finding
-from bert_textclassification.training.data.tables import Tables
+from bert_textclassification.training.data.rows import Tables
 from bert_textclassification.training.data_quality import duplicates
 from bert_textclassification.training.data_quality import encoding as text_damage
 from bert_textclassification.training.display.progress import progress
