@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 from ops import config_file, plan
 from ops.jobs import TRAINING, Job
+from ops.sagemaker_sdk import model_trainer, start_training
 from ops.sagemaker_settings import Clients
-from ops.training import TrainingSettings, job_name, job_request, model_trainer, with_checkpoints
+from ops.training import TrainingSettings, job_name, job_request, with_checkpoints
 
 
 def training_job(clients: Clients, settings: TrainingSettings, again: bool = False) -> Job:
@@ -24,9 +25,7 @@ def training_job(clients: Clients, settings: TrainingSettings, again: bool = Fal
     request = with_checkpoints(plain, settings, name)
 
     def start() -> str:
-        trainer = model_trainer(settings, name, request)
-        trainer.train(wait=False, logs=False)
-        return str(trainer._latest_training_job.training_job_name)  # as the SDK's documentation reads it
+        return start_training(model_trainer(settings, name, request))
 
     longest = settings.max_wait_s if settings.spot else settings.max_s
     return Job(clients, TRAINING, name, start, request, settings.poll_seconds, longest, again)

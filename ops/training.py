@@ -1,21 +1,15 @@
-"""What a training job of SageMaker is asked to do, and the SDK's object that asks it."""
+"""What a training job of SageMaker is asked to do."""
 
-import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-import boto3
 from pydantic import Field, field_validator, model_validator
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.sagemaker.metric_log import metric_definitions
-from ops.aws import AwsSettings, explained
 from ops.config_file import Settings
 from ops.sagemaker_settings import S3, SageMakerSettings, with_digest, without_none
-
-if TYPE_CHECKING:
-    from sagemaker.train import ModelTrainer
 
 _CHANNELS = ("train", "validation", "test")
 
@@ -111,74 +105,6 @@ def _channel(name: str, place: str) -> dict[str, Any]:
 
 def _as_text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def model_trainer(settings: AwsSettings, name: str, request: Mapping[str, Any]) -> "ModelTrainer":
-    """Return the SDK's trainer for a request, whose jobs are named `name` with the time behind it.
-
-    Raises:
-        CloudError: there is no region, or no such profile.
-    """
-    # The SDK would ask IAM for more than a least-privilege role has, and refuse it; SageMaker checks it anyway.
-    os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
-    from sagemaker.core.shapes import (
-        Channel,
-        CheckpointConfig,
-        MetricDefinition,
-        OutputDataConfig,
-        StoppingCondition,
-        Tag,
-    )
-    from sagemaker.core.training.configs import Compute, Networking
-    from sagemaker.train import ModelTrainer
-
-    isolation = {
-        "EnableNetworkIsolation": request["EnableNetworkIsolation"],
-        "EnableInterContainerTrafficEncryption": request["EnableInterContainerTrafficEncryption"],
-    }
-    spot = {"EnableManagedSpotTraining": request["EnableManagedSpotTraining"]}
-    trainer = ModelTrainer(
-        sagemaker_session=sdk_session(settings),
-        base_job_name=name,
-        role=request["RoleArn"],
-        training_image=request["AlgorithmSpecification"]["TrainingImage"],
-        hyperparameters=request["HyperParameters"],
-        input_data_config=[Channel(**_snake(one)) for one in request["InputDataConfig"]],
-        output_data_config=OutputDataConfig(**_snake(request["OutputDataConfig"])),
-        compute=Compute(**_snake({**request["ResourceConfig"], **spot})),
-        networking=Networking(**_snake({**request.get("VpcConfig", {}), **isolation})),
-        stopping_condition=StoppingCondition(**_snake(request["StoppingCondition"])),
-        checkpoint_config=CheckpointConfig(**_snake(request["CheckpointConfig"]))
-        if "CheckpointConfig" in request
-        else None,
-        tags=[Tag(**_snake(tag)) for tag in request.get("Tags", [])] or None,
-    )
-    definitions = request["AlgorithmSpecification"]["MetricDefinitions"]
-    return trainer.with_metric_definitions([MetricDefinition(**_snake(one)) for one in definitions])
-
-
-def sdk_session(settings: AwsSettings) -> Any:
-    """Return a session of the SDK that sends no usage data.
-
-    Raises:
-        CloudError: there is no region, or no such profile.
-    """
-    from sagemaker.core.helper.session_helper import Session
-
-    quiet = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
-    with explained("connect to sagemaker"):
-        boto_session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
-        own = boto_session.client("sagemaker", endpoint_url=settings.endpoint_url)
-        return Session(boto_session=boto_session, sagemaker_client=own, sagemaker_config=quiet)
-
-
-def _snake(value: Any) -> Any:
-    """Return a request with the names of the SDK: `S3OutputPath` is `s3_output_path` there."""
-    from sagemaker.core.utils.code_injection.codec import pascal_to_snake
-
-    if isinstance(value, dict):
-        return {pascal_to_snake(name): _snake(one) for name, one in value.items()}
-    return [_snake(one) for one in value] if isinstance(value, list) else value
 
 
 def job_name(settings: TrainingSettings, request: Mapping[str, Any]) -> str:

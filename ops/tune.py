@@ -15,8 +15,9 @@ from typing import Any
 
 from ops import config_file, plan
 from ops.jobs import TUNING, Job
+from ops.sagemaker_sdk import tuner
 from ops.sagemaker_settings import Clients, with_digest
-from ops.tuning import TuningSettings, tuner, tuning_request
+from ops.tuning import TuningSettings, tuning_request
 
 
 def tuning_job(clients: Clients, settings: TuningSettings, again: bool = False) -> Job:

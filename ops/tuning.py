@@ -1,8 +1,7 @@
-"""What a tuning job of SageMaker is asked to do, and the SDK's object that asks it."""
+"""What a tuning job of SageMaker is asked to do."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,11 +9,7 @@ from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.sagemaker.metric_log import NAMES
 from bert_textclassification.training.tuning.space import DEFAULT_SPACE, SearchSpace, read_space, sagemaker_ranges
-from ops.aws import AwsSettings
-from ops.training import TrainingSettings, job_request, model_trainer
-
-if TYPE_CHECKING:
-    from sagemaker.train.tuner import HyperparameterTuner
+from ops.training import TrainingSettings, job_request
 
 
 class TuningSettings(TrainingSettings):
@@ -76,58 +71,3 @@ def tuning_request(settings: TuningSettings) -> dict[str, Any]:
         "RandomSeed": TrainingConfig.model_fields["seed"].default,
     }
     return {"HyperParameterTuningJobConfig": config, "TrainingJobDefinition": training, **tags}
-
-
-def tuner(settings: AwsSettings, name: str, request: Mapping[str, Any]) -> "HyperparameterTuner":
-    """Return the SDK's tuner for a request.
-
-    Raises:
-        CloudError: there is no region, or no such profile.
-    """
-    definition, config = request["TrainingJobDefinition"], request["HyperParameterTuningJobConfig"]
-    training = {**definition, "HyperParameters": definition["StaticHyperParameters"]}
-    trainer = model_trainer(settings, name, training)
-    from sagemaker.train.tuner import HyperparameterTuner
-
-    limits, objective = config["ResourceLimits"], config["HyperParameterTuningJobObjective"]
-    _complete(trainer.sagemaker_session.boto_session, definition)
-    return HyperparameterTuner(
-        trainer,
-        objective_metric_name=objective["MetricName"],
-        objective_type=objective["Type"],
-        metric_definitions=definition["AlgorithmSpecification"]["MetricDefinitions"],
-        hyperparameter_ranges=_ranges(config["ParameterRanges"]),
-        strategy=config["Strategy"],
-        max_jobs=limits["MaxNumberOfTrainingJobs"],
-        max_parallel_jobs=limits["MaxParallelTrainingJobs"],
-        max_runtime_in_seconds=limits["MaxRuntimeInSeconds"],
-        early_stopping_type=config["TrainingJobEarlyStoppingType"],
-        random_seed=config["RandomSeed"],
-        tags=request.get("Tags"),
-    )
-
-
-def _complete(boto_session: Any, definition: Mapping[str, Any]) -> None:
-    """Put in what the SDK's tuner (3.27) leaves out of a training job: keys of volumes, and isolation."""
-    left_out = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "ResourceConfig")
-
-    def put_in(params: dict[str, Any], **_: Any) -> None:
-        params["TrainingJobDefinition"].update({name: definition[name] for name in left_out})
-
-    event = "provide-client-params.sagemaker.CreateHyperParameterTuningJob"
-    boto_session.events.register(event, put_in)
-
-
-def _ranges(ranges: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    from sagemaker.core.parameter import CategoricalParameter, ContinuousParameter, IntegerParameter
-
-    made: dict[str, Any] = {}
-    for kind, numbers, number in (
-        (ContinuousParameter, ranges["ContinuousParameterRanges"], float),
-        (IntegerParameter, ranges["IntegerParameterRanges"], int),
-    ):
-        for one in numbers:
-            made[one["Name"]] = kind(number(one["MinValue"]), number(one["MaxValue"]), one["ScalingType"])
-    for one in ranges["CategoricalParameterRanges"]:
-        made[one["Name"]] = CategoricalParameter(one["Values"])
-    return made

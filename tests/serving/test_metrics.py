@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client import values
 from prometheus_client.multiprocess import mark_process_dead
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,6 +22,7 @@ from bert_textclassification.serving.metrics import (
     population_stability_index,
 )
 from bert_textclassification.serving.predictor import Prediction
+from tests.private_parts import require_text
 
 SCORES = [(number % 100) / 100 for number in range(LEAST_TEXTS_FOR_DRIFT)]
 TOKENS = [3 + number % 60 for number in range(LEAST_TEXTS_FOR_DRIFT)]
@@ -278,6 +280,10 @@ def test_any_worker_answers_for_all_and_for_one_that_died(start, tmp_path):
     second.ask("answer(30)")
     assert third.metrics()["text_tokens_bucket", "8.0"] == 100
     assert third.metrics()["drift_psi", "tokens"] > 0  # none of them has enough texts alone
+
+
+def test_the_client_names_the_files_of_a_worker_by_its_process():
+    require_text("prometheus-client", values, "'{}_{}.db'.format(file_prefix, pid['value'])", "serving/metrics.py")
 
 
 def test_the_files_of_a_worker_get_their_disk_space_before_they_are_written(start, tmp_path):

@@ -1,11 +1,44 @@
 """The short way of nginx's requests through the worker: what takes it, and that it changes no answer."""
 
 import pytest
+from gunicorn.arbiter import Arbiter
+from gunicorn.http.unreader import Unreader
+from gunicorn.workers.base import Worker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from bert_textclassification.serving.worker import Body, parse
+from tests.private_parts import require, require_parameters, require_text
 
 HEAD = b"POST /invocations?threshold=0.3 HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nContent-Type: application/json"
 BODY = b'["hello"]'
+
+
+LIBRARY, ADAPTER = "gunicorn", "serving/worker.py"
+
+
+def test_gunicorn_has_the_undocumented_parts_that_the_worker_relies_on():
+    require_parameters(LIBRARY, ThreadWorker, "handle", "self conn", ADAPTER)
+    require_parameters(LIBRARY, Unreader, "unread", "self data", ADAPTER)
+    require(LIBRARY, Arbiter, "WORKERS", ADAPTER)
+
+
+@pytest.mark.parametrize(
+    ("owner", "text"),
+    [
+        (TConn, "self.initialized = True"),
+        (TConn, "self.sock = "),
+        (TConn, "self.parser = "),
+        (ThreadWorker, "self.nr += 1"),
+        (ThreadWorker, "self.wsgi("),
+        (ThreadWorker, "elif result and self.alive:"),  # what `handle` returns: keep the connection or not
+        (ThreadWorker, "for listener in self.sockets:"),
+        (Worker, "self.alive = True"),
+        (Arbiter, "self.cfg.pre_fork(self, worker)"),
+        (Arbiter, "self.WORKERS[pid] = worker"),
+    ],
+)
+def test_gunicorn_still_works_as_the_worker_expects(owner, text):
+    require_text(LIBRARY, owner, text, ADAPTER)
 
 
 def test_a_whole_post_becomes_a_wsgi_environment():

@@ -139,6 +139,7 @@ def reserve_files() -> None:
     """Give the files of this worker's metrics their disk space now.
 
     They are sparse and written through memory: a disk that got full would kill the worker with SIGBUS otherwise.
+    prometheus_client does not document their names; tests/serving/test_metrics.py says which ones it gives.
     """
     for path in Path(os.environ[MULTIPROCESS_DIR]).glob(f"*_{os.getpid()}.db"):
         with path.open("r+b") as file:

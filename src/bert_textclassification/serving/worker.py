@@ -4,6 +4,8 @@ Right after the model has been through the processor's caches every line of Pyth
 threads and writing the reply cost about 0.5 ms a request in the threaded worker, where the hot code takes 0.15 ms; a
 short way that touches less code costs a third of it. Only nginx can reach the socket, and its requests have one plain
 form (`container/nginx.conf`); any other goes through gunicorn's own parser.
+
+Only this module touches undocumented parts of gunicorn; tests/serving/test_worker.py names them.
 """
 
 import select
@@ -52,6 +54,17 @@ class NginxWorker(ThreadWorker):
             if hasattr(reply, "close"):
                 reply.close()
         return self.alive
+
+
+def take_place(server: Any, worker: Any, places: int) -> None:
+    """Give the worker the first of the `places` that no other has: that of the one it replaces, if it does."""
+    taken = {other.place for other in server.WORKERS.values()}
+    worker.place = min(set(range(places)) - taken)
+
+
+def keep_own_sockets(worker: Any) -> None:
+    """Let the worker listen on the socket of its place and on the last one, which is for all."""
+    worker.sockets = [worker.sockets[worker.place], worker.sockets[-1]]
 
 
 class Body:

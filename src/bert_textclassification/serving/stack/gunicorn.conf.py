@@ -8,6 +8,7 @@ from typing import Any
 
 from bert_textclassification.serving import logs
 from bert_textclassification.serving.config import ServingConfig
+from bert_textclassification.serving.worker import keep_own_sockets, take_place
 
 serving = ServingConfig.from_environment()
 
@@ -29,9 +30,8 @@ logconfig_dict = logs.configuration()
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give the worker the first socket that no other has: that of the one it replaces, if it does."""
-    taken = {other.place for other in server.WORKERS.values()}
-    worker.place = min(set(range(workers)) - taken)
+    """Give the worker a socket of its own."""
+    take_place(server, worker, workers)
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -40,7 +40,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
     metrics.check_room(serving.scratch_dir)
     prefer_to_be_killed()
-    worker.sockets = [worker.sockets[worker.place], worker.sockets[-1]]
+    keep_own_sockets(worker)
     with suppress(FileNotFoundError):  # started without container/serve: to its standard output
         log = os.open(serving.worker_logs[worker.place], os.O_WRONLY)
         os.dup2(log, 1)

@@ -1,4 +1,7 @@
-"""The transformers Trainer as this project uses it: its arguments, loss, batches, metrics and progress."""
+"""The transformers Trainer as this project uses it: its arguments, loss, batches, metrics and progress.
+
+Only this module touches the Trainer's private methods; tests/training/fine_tuning/test_trainer.py names them.
+"""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -170,7 +173,8 @@ def has_bf16() -> bool:
     """Whether this machine computes bf16 in hardware: a GPU that has it, or a CPU with AVX-512 BF16 or AMX."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_tile"))
 
 
 def _arguments(config: TrainingConfig, rows: int, metric: str, scratch: Path) -> TrainingArguments:

@@ -20,7 +20,8 @@ def export_onnx(model: TextClassifier, path: Path) -> None:
     """
     example = torch.ones((2, 8), dtype=torch.int64)
     dynamic = {0: "texts", 1: "tokens"}
-    torch._C._jit_set_onnx_log_enabled(False)  # else an export that fails prints its whole graph
+    # Else an export that fails prints its whole graph. torch has no public switch; test_onnx.py names this one.
+    torch._C._jit_set_onnx_log_enabled(False)
     with _modes_kept(model), warnings.catch_warnings():
         # The tracing exporter is deprecated and warns of branches that our shapes never take; it is exact to 5e-7
         # and an order of magnitude faster than its successor.

@@ -31,9 +31,15 @@ _TIMES_TO_ASK = 15
 class _Kernel(AsyncKernelManager):
     """Ends an idle kernel without the interruption that jupyter_client sends first: the kernel may log it."""
 
-    async def _async_interrupt_kernel(self) -> None:
-        if not self.shutting_down:
-            await super()._async_interrupt_kernel()
+    async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+        """Ask the kernel to end, and kill it if it does not within `shutdown_wait_time`; with `now`, kill it."""
+        if now:
+            return await super().shutdown_kernel(now, restart)
+        self.shutting_down = True
+        self.stop_restarter()
+        await self.request_shutdown(restart)
+        await self.finish_shutdown(restart=restart)
+        await self.cleanup_resources(restart)
 
 
 class _OwnKernel(Engine):
