@@ -1,5 +1,5 @@
-/* For other x86-64 processors since about 2013. Products are of 16 bits, because the 8-bit instruction of AVX2 saturates
- * where two large products meet: the scores would be others than on other processors. */
+/* For other x86-64 processors since about 2013. Products are of 16 bits, because the 8-bit instruction of AVX2
+ * saturates where two large products meet: the scores would be others than on other processors. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #if defined(__clang__)

@@ -23,7 +23,7 @@ typedef struct {
     PyObject_HEAD
     Encoder encoder;
     Encode *encode;
-    Workspace *free; /* guarded by Python's lock */
+    Workspace *free;             /* guarded by Python's lock */
     char *memory, *unused, *end; /* one block for all weights, on huge pages where there are any */
 } Object;
 
@@ -37,7 +37,7 @@ size_t encoder_workspace(const Encoder *e, int rows, int texts, int longest) {
 
 static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-/* Take bytes of the block; NULL with an exception if it has not so many left, which would be a fault of weight_bytes. */
+/* Take bytes of the block; NULL with an exception if it has too few left: then weight_bytes counted wrong. */
 static void *take(Object *self, size_t bytes) {
     char *start = self->unused;
     if (rounded(bytes) > (size_t)(self->end - start)) {
@@ -48,14 +48,17 @@ static void *take(Object *self, size_t bytes) {
     return start;
 }
 
-static size_t linear_bytes(size_t outputs, size_t inputs) { return rounded(outputs * inputs) + 3 * rounded(4 * outputs); }
+static size_t linear_bytes(size_t outputs, size_t inputs) {
+    return rounded(outputs * inputs) + 3 * rounded(4 * outputs);
+}
 
 static size_t weight_bytes(const Encoder *e) {
     size_t hidden = e->hidden, expanded = e->expanded, norm = 2 * rounded(4 * hidden);
     size_t layer = linear_bytes(3 * hidden, hidden) + linear_bytes(hidden, hidden) + linear_bytes(expanded, hidden) +
                    linear_bytes(hidden, expanded) + 2 * norm;
     size_t embeddings = rounded(e->words * hidden) + rounded(4 * e->words) + rounded(4 * e->positions * hidden) + norm;
-    return embeddings + e->layers * layer + e->exits * (rounded(8 * hidden) + rounded(8)) + 2 * rounded(e->layers * sizeof(Layer));
+    return embeddings + e->layers * layer + e->exits * (rounded(8 * hidden) + rounded(8)) +
+           2 * rounded(e->layers * sizeof(Layer));
 }
 
 static int allocate(Object *self, size_t bytes) {
@@ -83,9 +86,9 @@ static void *copied(Object *self, PyObject *buffers, Py_ssize_t index, size_t by
     if (failed) return NULL;
     void *to = NULL;
     if ((size_t)view.len != bytes)
-        PyErr_Format(PyExc_ValueError, "tensor %zd has %zd bytes where the configuration asks for %zu", index, view.len, bytes);
-    else
-        to = take(self, bytes);
+        PyErr_Format(PyExc_ValueError, "tensor %zd has %zd bytes where the configuration asks for %zu", index, view.len,
+                     bytes);
+    else to = take(self, bytes);
     if (to != NULL) memcpy(to, view.buf, bytes);
     PyBuffer_Release(&view);
     return to;
@@ -106,7 +109,8 @@ static int read_linear(Object *self, PyObject *buffers, Py_ssize_t *next, int ou
     Py_DECREF(item);
     if (failed) return -1;
     if (view.len != (Py_ssize_t)outputs * inputs) {
-        PyErr_Format(PyExc_ValueError, "tensor %zd has %zd bytes where the configuration asks for %d", *next, view.len, outputs * inputs);
+        PyErr_Format(PyExc_ValueError, "tensor %zd has %zd bytes where the configuration asks for %d", *next, view.len,
+                     outputs * inputs);
         PyBuffer_Release(&view);
         return -1;
     }
@@ -164,7 +168,8 @@ static const char *problem_of(const Encoder *e) {
     if (e->positions < 1 || e->positions > 1 << 14) return "positions out of range";
     if (e->hidden < PANEL || e->hidden > 4096 || e->hidden % PANEL) return "hidden must be a multiple of 64";
     if (e->expanded < PANEL || e->expanded > 16384 || e->expanded % PANEL) return "expanded must be a multiple of 64";
-    if (e->heads < 1 || e->hidden % e->heads || e->hidden / e->heads % 32) return "a head must be a multiple of 32 wide";
+    if (e->heads < 1 || e->hidden % e->heads || e->hidden / e->heads % 32)
+        return "a head must be a multiple of 32 wide";
     if (e->exits < 1 || e->exits > MAX_EXITS) return "there must be 1 to 4 classification layers";
     for (int i = 0; i < e->exits; i++)
         if (e->head[i].after <= (i ? e->head[i - 1].after : 0)) return "the classification layers must be in order";
@@ -174,7 +179,8 @@ static const char *problem_of(const Encoder *e) {
 /* ---- the type */
 
 static PyObject *encoder_new(PyTypeObject *type, PyObject *args, PyObject *names) {
-    static char *keywords[] = {"layers", "hidden", "heads", "expanded", "words", "positions", "epsilon", "after", "tensors", "instructions", NULL};
+    static char *keywords[] = {"layers",  "hidden", "heads",   "expanded",     "words", "positions",
+                               "epsilon", "after",  "tensors", "instructions", NULL};
     Encoder e = {0};
     PyObject *after, *tensors;
     const char *instructions;
@@ -268,9 +274,9 @@ static PyObject *encoder_run(PyObject *object, PyObject *args) {
     Batch batch = {0};
     const char *problem = check(&self->encoder, &batch, &ids, &lengths, &logits, &left_at, &margins);
     Workspace *workspace = NULL;
-    if (problem)
-        PyErr_SetString(PyExc_ValueError, problem);
-    else if ((workspace = workspace_of(self, encoder_workspace(&self->encoder, batch.rows, batch.texts, batch.longest))) == NULL)
+    if (problem) PyErr_SetString(PyExc_ValueError, problem);
+    else if ((workspace = workspace_of(
+                  self, encoder_workspace(&self->encoder, batch.rows, batch.texts, batch.longest))) == NULL)
         PyErr_NoMemory();
     if (workspace) {
         Py_BEGIN_ALLOW_THREADS
@@ -299,7 +305,8 @@ static PyType_Slot encoder_slots[] = {{Py_tp_new, encoder_new},
                                       {Py_tp_methods, encoder_methods},
                                       {Py_tp_doc, "A BERT encoder with int8 weights."},
                                       {0, NULL}};
-static PyType_Spec encoder_spec = {"bert_textclassification.engines.native._native.Encoder", sizeof(Object), 0, Py_TPFLAGS_DEFAULT, encoder_slots};
+static PyType_Spec encoder_spec = {"bert_textclassification.engines.native._native.Encoder", sizeof(Object), 0,
+                                   Py_TPFLAGS_DEFAULT, encoder_slots};
 
 /* The instruction sets that this processor has and this build has kernels for, fastest first. */
 static PyObject *instructions(PyObject *module, PyObject *none) {
@@ -341,7 +348,8 @@ static PyObject *multiply(PyObject *module, PyObject *args) {
 static PyMethodDef module_methods[] = {
     {"instructions", instructions, METH_NOARGS, "Return the instruction sets to choose from, fastest first."},
     {"multiply", multiply, METH_VARARGS,
-     "multiply(instructions, times): multiply bytes from the first-level cache and return how many products that were."},
+     "multiply(instructions, times): multiply bytes from the first-level cache and return how many products that "
+     "were."},
     {NULL}};
 
 static int execute(PyObject *module) {
@@ -353,6 +361,7 @@ static int execute(PyObject *module) {
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, execute}, {0, NULL}};
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", "Encoders with int8 weights.", 0, module_methods, module_slots};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native",   "Encoders with int8 weights.", 0,
+                                        module_methods,        module_slots};
 
 PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }

@@ -14,8 +14,8 @@ static void dot_tile(int rows, const uint8_t *x, int inputs, const int8_t *panel
         for (int r = 0; r < rows; r++) {
             const uint8_t *q = x + (size_t)r * inputs + k;
             for (int c = 0; c < 64; c++)
-                sums[r * 64 + c] += q[0] * panel[4 * c] + q[1] * panel[4 * c + 1] + q[2] * panel[4 * c + 2] +
-                                    q[3] * panel[4 * c + 3];
+                sums[r * 64 + c] +=
+                    q[0] * panel[4 * c] + q[1] * panel[4 * c + 1] + q[2] * panel[4 * c + 2] + q[3] * panel[4 * c + 3];
         }
 }
 
