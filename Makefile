@@ -24,6 +24,10 @@ given = '$(subst ','\'',$(value $(1)))'
 # $(run) COMMAND ARGUMENTS: a command of the package, with the words of SETTINGS behind its arguments.
 run = exec $(PYTHON) tools/run.py $(call given,SETTINGS)
 PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+C_SOURCES := $(wildcard $(addprefix src/bert_textclassification/engines/native/,*.c *.h *.inc */*.c */*.h */*.inc))
+SHELL_SCRIPTS := .ci/run $(wildcard local_test/*.sh findings/*.sh ops/gateway/model_in_lambda/*.sh)
+# The tests of what other libraries may change under us: the engines, the server, training and export.
+VERSION_TESTS := tests/artifact tests/engines tests/serving tests/training/fine_tuning tests/training/export tests/training/modeling
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -71,10 +75,31 @@ test-clouds: .venv/installed  ## Vertex AI, Azure ML, KServe and Terraform again
 		--with cdktf-cdktf-provider-aws==21.22.1 --with "python-hcl2>=8,<9" --with "pytest>=8.3,<10" \
 		pytest tests/ops/test_vertex.py tests/ops/test_azure.py tests/ops/test_kserve.py tests/ops/test_terraform_schema.py
 
-lint: .venv/installed-test  ## style, types, and notebooks without outputs
+coverage: .venv/installed-test system-packages  ## the fast tests with the share of lines that they reach, which has a floor
+	@rm -f .coverage .coverage.*
+	$(PYTHON) -m coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(PYTHON) -m coverage combine --quiet
+	$(PYTHON) -m coverage report
+
+test-versions: .venv/installed-test system-packages  ## part of the fast tests with the lowest and with the newest versions that pyproject.toml admits
+	@for resolution in lowest-direct highest; do
+		$(PYTHON3) -m venv --clear build/$$resolution
+		build/$$resolution/bin/python tools/install.py --resolution $$resolution dev
+		echo "the $$resolution versions:" >&2
+		build/$$resolution/bin/python -m pytest -W default -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(VERSION_TESTS)
+	done
+
+lines:  ## count the lines of code, tests and documentation
+	@count() { find "$${@:2}" -type f \( -name '*.py' -o -name '*.c' -o -name '*.h' -o -name '*.inc' -o -name '*.sh' -o -name '*.md' -o -name '*.yaml' -o -name '*.tf' \) -exec cat {} + | wc -l | xargs printf '%-6s %7d lines\n' "$$1"; }
+	for folder in src ops tests tools; do count $$folder $$folder; done
+	count docs docs README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md
+
+lint: .venv/installed-test  ## style and format of Python, C and shell scripts, types, and notebooks without outputs
 	@$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	.venv/bin/clang-format --dry-run --Werror $(C_SOURCES)
+	.venv/bin/shellcheck $(SHELL_SCRIPTS)
 	$(PYTHON) -m nbstripout --verify --keep-id --extra-keys metadata.papermill notebooks/*.ipynb
 
 image: .venv/installed  ## build the images: IMAGE:serve (small) and IMAGE:latest (serve and train)
@@ -114,7 +139,7 @@ constraints: .venv/installed-test  ## write container/constraints.txt anew from 
 	hashed train --no-emit-package torch --excludes <(printf '%s\n' $(CUDA_PACKAGES))
 
 clean:  ## remove what the targets made, except the runs
-	@rm -rf .venv build src/*.egg-info src/*/engines/native/*.so .pytest_cache .mypy_cache .ruff_cache container/wheels/*.whl
+	@rm -rf .venv build src/*.egg-info src/*/engines/native/*.so .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache container/wheels/*.whl
 
 compiler:  ## install a C compiler and Python's headers where they are missing (apt-get): the native engine is made with them
 	@include=$$($(PYTHON3) -c 'import sysconfig; print(sysconfig.get_path("include"))')
@@ -144,4 +169,4 @@ compiler:  ## install a C compiler and Python's headers where they are missing (
 	$(PYTHON) tools/install.py notebooks $(EXTRAS)
 	touch $@
 
-.PHONY: lambda-image help demo notebooks search lab publish tables serve load benchmark benchmark-training test test-all test-clouds lint image system-packages compiler constraints clean
+.PHONY: coverage lines test-versions lambda-image help demo notebooks search lab publish tables serve load benchmark benchmark-training test test-all test-clouds lint image system-packages compiler constraints clean

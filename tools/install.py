@@ -1,12 +1,16 @@
 """Install this package with extras into the environment whose Python runs this file, in the tested versions.
 
     .venv/bin/python tools/install.py train notebooks
+    build/lowest-direct/bin/python tools/install.py --resolution lowest-direct dev    # uv's word for it; or highest
+
+With a resolution, only torch and uv come in the tested versions, and everything else as pyproject.toml admits it.
 
 pip installs torch, because which build of it comes (CPU, CUDA) is a matter of pip's configuration. uv installs the
 rest, several times faster than pip. uv does not read pip's configuration, so indexes, certificates and proxies are
 handed over to it. Where uv fails nevertheless, pip installs everything.
 """
 
+import argparse
 import ast
 import os
 import subprocess
@@ -32,12 +36,18 @@ _VARIABLES = {
 }
 
 
-def main(extras: list[str]) -> int:
-    """Install the package with `extras`; return the exit status."""
-    package = f".[{','.join(extras)}]"
+def main(words: list[str]) -> int:
+    """Install the package with the extras that `words` name; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--resolution", choices=("lowest-direct", "highest"), help="in place of the tested versions")
+    parser.add_argument("extras", nargs="*")
+    given = parser.parse_args(words)
+    package = f".[{','.join(given.extras)}]"
     try:
-        _pip_install("--no-deps", *_pinned("uv", *(["torch"] if TORCH_EXTRAS & set(extras) else [])))
-        if not _uv_installs(package):
+        _pip_install("--no-deps", *_pinned("uv", *(["torch"] if TORCH_EXTRAS & set(given.extras) else [])))
+        if given.resolution:
+            return _uv_installs(package, ["--resolution", given.resolution])
+        if _uv_installs(package, ["--constraint", str(CONSTRAINTS)]):
             print("uv could not install the packages, as it says above; pip does, in some minutes.", file=sys.stderr)
             _pip_install("--editable", package)
     except subprocess.CalledProcessError as problem:
@@ -68,13 +78,13 @@ def pip_options() -> dict[str, str]:
     }
 
 
-def _uv_installs(package: str) -> bool:
-    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable]
-    given = ["--constraint", str(CONSTRAINTS), "--editable", package]
+def _uv_installs(package: str, versions: list[str]) -> int:
+    """Install the package in the versions that uv's options say; return the exit status of uv."""
+    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable, *versions]
     pip = pip_options()
     if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):  # uv has no variable for it
-        given.append("--no-index")
-    return subprocess.run([*command, *given], cwd=ROOT, env=uv_environment(pip, os.environ)).returncode == 0
+        command.append("--no-index")
+    return subprocess.run([*command, "--editable", package], cwd=ROOT, env=uv_environment(pip, os.environ)).returncode
 
 
 def _pip_install(*arguments: str) -> None:

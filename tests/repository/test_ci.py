@@ -43,6 +43,25 @@ def test_the_tests_and_the_linters_are_run(name):
     assert "make test-all" in called
 
 
+@pytest.mark.parametrize("target", ["coverage", "test-versions"])
+@pytest.mark.parametrize("name", FILES[:2])
+def test_coverage_and_the_lowest_and_newest_versions_are_checked_beside_the_tests(name, target):
+    assert target in " ".join(re.findall(r"\bmake (.*)", (ROOT / name).read_text())).split()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_lines_are_counted(name):
+    assert "make lines" in (ROOT / name).read_text()
+
+
+def test_the_hooks_before_a_commit_run_the_programs_of_make_lint():
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    linters = set(re.findall(r"(?:-m |\.venv/bin/)([a-z-]+)", recipe))
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    entries = {re.sub(r"^\.venv/bin/(python -m )?", "", hook["entry"]).split()[0] for hook in hooks}
+    assert entries - {"bash"} == linters
+
+
 def test_the_hooks_before_a_commit_name_programs_of_the_environment():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     programs = {hook["entry"].split()[0] for hook in hooks} - {"bash"}
