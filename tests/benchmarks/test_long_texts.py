@@ -6,7 +6,7 @@ import pytest
 
 from bert_textclassification.benchmarks.long_texts import FEWEST, compare_long_texts, long_texts_sentence
 from bert_textclassification.serving.predictor import Predictor
-from bert_textclassification.training.data_quality.tokenization import too_long
+from bert_textclassification.training.data_quality.long_texts import too_long
 from bert_textclassification.training.export.timing import machine
 from tools.results_tables import long_texts_table
 
@@ -42,13 +42,13 @@ def test_where_hardly_a_text_is_long_nothing_is_compared(tiny_artifact, tiny_fin
 
 
 @pytest.mark.parametrize("many", [0, 5, 60])
-def test_the_sentence_counts_as_the_findings_do(many, tiny_artifact, tiny_fine_tuned, tiny_splits, wordy):
+def test_the_sentence_counts_as_the_data_check_does(many, tiny_artifact, tiny_fine_tuned, tiny_splits, wordy):
     kept = tiny_splits.test["text"].where(tiny_splits.test.index >= many, wordy.test["text"])
     splits = dataclasses.replace(tiny_splits, test=tiny_splits.test.assign(text=kept))
     found = compare_long_texts(tiny_artifact, tiny_fine_tuned, splits, texts=2, rounds=1)
     sentence = long_texts_sentence(tiny_artifact, tiny_fine_tuned, splits, found)
-    finding = too_long({"test": splits.test}, tiny_fine_tuned.tokenizer(), tiny_artifact.manifest.max_length)
-    count = 0 if finding is None else finding.count
+    suspects = too_long(splits.test.assign(split="test"), tiny_fine_tuned.config)
+    count = 0 if suspects is None else len(suspects.rows)
     assert sentence.startswith(f"{count} of the 60 test texts ({count / 60:.1%}) have more than 64 tokens.")
     assert ("too few to compare" in sentence) == (0 < count < FEWEST)
     assert ("eading windows" in sentence) == (count >= FEWEST)

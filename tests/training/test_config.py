@@ -87,14 +87,14 @@ def test_what_to_drop_is_a_list_in_json_or_with_commas(given, meant):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["repeats"], "there is no finding 'repeats', did you mean 'repeat'"),
-        ("leakage,near-leakage", "there is no finding 'near-leakage', did you mean 'near_leakage'"),
-        ([7], "there is no finding 7, there are leakage, conflict, repeat"),
+        (["repeats"], "there is no issue 'repeats', did you mean 'repeat'"),
+        ("leakage,near-leakage", "there is no issue 'near-leakage', did you mean 'near_leakage'"),
+        ([7], "there is no issue 7, there are leakage, conflict, repeat"),
         ('["repeat"', "not a JSON list such as"),
         (3, "must be a list such as"),
     ],
 )
-def test_findings_that_there_are_not_are_refused_with_the_nearest(given, message):
+def test_unknown_issues_are_refused_with_the_nearest_name(given, message):
     with pytest.raises(ConfigurationError, match=message):
         TrainingConfig.of({"data": "a.csv", "drop": given})
 

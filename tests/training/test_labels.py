@@ -19,7 +19,7 @@ import pytest
 
 from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.rows import read_tables
+from bert_textclassification.training.data.rows import read_rows, rows_of_split
 from bert_textclassification.training.labels import expected_positive, label_of, positive_label
 
 FORMATS = ("csv", "tsv", "jsonl", "ndjson", "json", "csv.gz", "json.gz", "parquet")
@@ -168,8 +168,8 @@ def test_splits_of_different_formats_have_the_same_labels(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"text {n},{n % 2:.1f}\n" for n in range(40)))
     (tmp_path / "validation.jsonl").write_text('{"text":"a","label":0}\n{"text":"b","label":1}\n')
     pd.DataFrame({"text": ["c", "d"], "label": [0.0, 1.0]}).to_parquet(tmp_path / "test.parquet")
-    tables = read_tables(TrainingConfig(data=str(tmp_path)))
-    assert {name: set(frame["label"]) for name, frame in tables.items()} == {name: {"0", "1"} for name in tables}
+    rows = read_rows(TrainingConfig(data=str(tmp_path)))
+    assert [set(rows_of_split(rows, name)["label"]) for name in ("train", "validation", "test")] == [{"0", "1"}] * 3
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_splits_of_different_formats_have_the_same_labels(tmp_path):
 )
 def test_parquet_texts_and_bytes_of_every_type_are_labels(tmp_path, labels):
     pq.write_table(pa.table({"text": pa.array([b"a", b"b"]), "label": labels}), tmp_path / "a.parquet")
-    table = read_tables(TrainingConfig(data=str(tmp_path)))["train"]
-    assert table[["text", "label"]].to_numpy().tolist() == [["a", "x"], ["b", "y"]]
+    rows = read_rows(TrainingConfig(data=str(tmp_path)))
+    assert rows[["text", "label"]].to_numpy().tolist() == [["a", "x"], ["b", "y"]]
 
 
 @pytest.mark.parametrize(
@@ -239,9 +239,9 @@ def test_parquet_of_the_library_datasets_has_the_names_of_its_classes(tmp_path):
     features = datasets.Features({"text": datasets.Value("string"), "label": names, "tone": names})
     rows = {"text": ["a", "b", "c"], "label": [1, 0, -1], "tone": [0, None, 1]}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "a.parquet")
-    table = read_tables(TrainingConfig(data=str(tmp_path / "a.parquet")))["train"]
-    assert table["label"].tolist() == ["angry", "calm", "-1"]
-    assert table["slice:tone"].tolist() == ["calm", "", "angry"]
+    read = read_rows(TrainingConfig(data=str(tmp_path / "a.parquet")))
+    assert read["label"].tolist() == ["angry", "calm", "-1"]
+    assert read["slice:tone"].tolist() == ["calm", "", "angry"]
 
 
 def test_parquet_of_the_library_datasets_may_mix_numbers_and_texts(tmp_path):
@@ -287,4 +287,4 @@ def test_the_given_label_comes_before_every_rule():
 
 
 def _labels(path):
-    return read_tables(TrainingConfig(data=str(path)))["train"]["label"].tolist()
+    return read_rows(TrainingConfig(data=str(path)))["label"].tolist()

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from bert_textclassification.errors import DataError
-from bert_textclassification.training import prepare as data
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.rows import keep_slices, read_tables, tables_of_hub_splits
+from bert_textclassification.training.data import splits as splitting
+from bert_textclassification.training.data.rows import COLUMNS, join_splits, keep_slices, read_rows, rows_of_hub_dataset
 from bert_textclassification.training.data.splits import fingerprint, hold_back
 from bert_textclassification.training.data_quality.duplicates import normalise
 from bert_textclassification.training.prepare import load_splits
@@ -367,13 +367,13 @@ def test_blanks_and_byte_order_marks_around_the_names_of_columns_are_no_part_of_
 
 def test_columns_without_a_name_as_pandas_and_spreadsheets_leave_them_are_ignored(tmp_path):
     path = _written(tmp_path / "a.csv", ",text,label,,\n0,a,x,,\n1,b,y,,\n")
-    assert _table(path).columns.tolist() == ["text", "label", "source", "line"]
+    assert _table(path).columns.tolist() == COLUMNS
 
 
 def test_the_row_names_that_pandas_writes_into_parquet_are_no_slice(tmp_path):
     frame = pd.DataFrame({"text": ["a", "b"], "label": ["x", "y"]}, index=["first", "second"])
     frame.to_parquet(tmp_path / "a.parquet")
-    assert _table(tmp_path / "a.parquet").columns.tolist() == ["text", "label", "source", "line"]
+    assert _table(tmp_path / "a.parquet").columns.tolist() == COLUMNS
 
 
 def test_quoted_fields_of_a_tsv_file_may_hold_a_tab_or_a_line_break(tmp_path):
@@ -407,10 +407,10 @@ def test_a_channel_may_have_several_files_of_several_formats(tmp_path):
     _written(tmp_path / "train/a.csv", "text,label\na,x\nb,y\n")
     _written(tmp_path / "train/notes.txt", "no data")
     _written(tmp_path / "test/z.tsv", "text\tlabel\nd\ty\n")
-    tables = read_tables(TrainingConfig(data=str(tmp_path)))
-    assert {name: frame["text"].tolist() for name, frame in tables.items()} == {"train": ["a", "b", "c"], "test": ["d"]}
-    assert tables["train"]["line"].tolist() == [2, 3, 1]
-    assert tables["train"]["source"].iloc[2] == str(tmp_path / "train/b.jsonl")
+    rows = read_rows(TrainingConfig(data=str(tmp_path)))
+    assert rows.groupby("split")["text"].agg(list).to_dict() == {"train": ["a", "b", "c"], "test": ["d"]}
+    assert rows["line"].tolist() == [2, 3, 1, 2]
+    assert rows["source"].iloc[2] == str(tmp_path / "train/b.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -461,7 +461,7 @@ def test_what_is_no_data_may_lie_beside_the_splits(tmp_path, name):
     _written(tmp_path / "train/._a.csv", b"\x00\x05\x16\x07")
     _written(tmp_path / "validation.csv/notes.txt", "no data")
     _written(tmp_path / name, "other: things")
-    assert read_tables(TrainingConfig(data=str(tmp_path))).keys() == {"train"}
+    assert set(read_rows(TrainingConfig(data=str(tmp_path)))["split"]) == {"train"}
 
 
 def test_a_folder_of_other_files_is_one_unsplit_table(tmp_path):
@@ -506,22 +506,22 @@ def test_held_out_splits_are_stratified(tmp_path):
 
 def test_a_large_train_gives_rows_to_judge_on_where_validation_is_small():
     train = _frame([(f"message {n}", "yes" if n % 4 == 0 else "no") for n in range(4000)])
-    rest, held_back = hold_back(train, rows=200, seed=7)
+    rest, held_back = hold_back(train, count=200, seed=7)
     assert (len(rest), len(held_back)) == (3800, 200)
     assert not set(rest["text"]) & set(held_back["text"])
     assert (held_back["label"] == "yes").sum() == 50
 
 
-@pytest.mark.parametrize("rows", [0, -5, 201])
-def test_nothing_is_held_back_that_is_not_needed_or_that_train_would_miss(rows):
+@pytest.mark.parametrize("count", [0, -5, 201])
+def test_nothing_is_held_back_that_is_not_needed_or_that_train_would_miss(count):
     train = _frame([(f"message {n}", "yes" if n % 4 == 0 else "no") for n in range(4000)])
-    rest, held_back = hold_back(train, rows, seed=7)
+    rest, held_back = hold_back(train, count, seed=7)
     assert held_back is None
     assert rest is train
 
 
 def test_a_data_set_with_few_rows_to_validate_on_is_filled_up_to_the_rows_that_judge(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "JUDGING_ROWS", 30)
+    monkeypatch.setattr(splitting, "JUDGING_ROWS", 30)
     splits = _splits(_written(tmp_path / "a.csv", _csv(1000)), validation_fraction=0.01)
     assert _sizes(splits) == {"train": 820, "validation": 10, "test": 150, "held_back": 20}
 
@@ -654,12 +654,12 @@ def test_a_hub_split_without_any_label_is_left_out(empty):
     bare = datasets.Dataset.from_dict({"text": ["c"]})
     unlabelled = datasets.Dataset.from_dict({"text": ["d"], "label": [empty]}, features=train.features)
     found = datasets.DatasetDict(train=train, validation=bare, test=unlabelled)
-    assert list(tables_of_hub_splits(found, TrainingConfig(data="some/name"))) == ["train"]
+    assert set(rows_of_hub_dataset(found, TrainingConfig(data="some/name"))["split"]) == {"train"}
 
 
 def test_minus_one_is_a_label_where_train_has_it():
-    tables = _hub_tables({"train": [-1, 1], "test": [-1, -1]})
-    assert tables["test"]["label"].tolist() == ["-1", "-1"]
+    splits = _hub_splits({"train": [-1, 1], "test": [-1, -1]})
+    assert splits["test"]["label"].tolist() == ["-1", "-1"]
 
 
 def test_labels_of_csv_and_json_are_the_same(tmp_path):
@@ -745,8 +745,8 @@ def test_repeats_are_dropped_from_train_and_shown(tmp_path):
     splits = _splits(path)
     assert sum(_sizes(splits).values()) == 40
     assert _counts(splits) == [("repeat", 3, 3)]
-    assert splits.findings[0].message == "Texts repeat an earlier row and count twice: keep one of each."
-    assert splits.findings[0].rows.iloc[0].tolist() == ["train", str(path), 42, "yes", "MESSAGE  0", "as a.csv line 2"]
+    assert splits.issues[0].message == "Texts repeat an earlier row and count twice: keep one of each."
+    assert splits.issues[0].rows.iloc[0].tolist() == ["train", str(path), 42, "yes", "MESSAGE  0", "as a.csv line 2"]
 
 
 def test_texts_of_both_labels_are_all_dropped(tmp_path):
@@ -754,7 +754,7 @@ def test_texts_of_both_labels_are_all_dropped(tmp_path):
     texts = {normalise(text) for _, frame in splits.items() for text in frame["text"]}
     assert texts == {f"message {n}" for n in range(2, 40)}
     assert _counts(splits) == [("conflict", 4, 4)]
-    assert "decide on one" in splits.findings[0].message
+    assert "decide on one" in splits.issues[0].message
 
 
 def test_texts_that_are_evaluated_on_are_dropped_from_train_only(tmp_path):
@@ -774,7 +774,7 @@ def test_texts_of_validation_that_are_in_test_are_found_and_stay(tmp_path):
     splits = _splits(tmp_path)
     assert _sizes(splits) == {"train": 20, "validation": 20, "test": 20}
     assert _counts(splits) == [("leakage", 20, 0)]
-    assert splits.findings[0].message.endswith("take what is in test out of validation.")
+    assert splits.issues[0].message.endswith("take what is in test out of validation.")
 
 
 def test_what_is_kept_is_found_all_the_same(tmp_path):
@@ -793,14 +793,14 @@ def test_repeats_that_are_kept_do_not_leak_over_a_split_made_here(tmp_path):
     assert splits.train["text"].duplicated().any()
 
 
-def test_other_findings_are_dropped_from_train_where_that_is_set(tmp_path):
+def test_rows_of_other_issues_are_dropped_from_train_where_that_is_set(tmp_path):
     damaged = "text,label\n" + "".join(f"n{n} &amp;,{label}\n" for n in range(3) for label in ("yes",))
     _written(tmp_path / "train.csv", _csv(40) + damaged.partition("\n")[2])
     _written(tmp_path / "test.csv", _csv(8, start=50) + "m &lt;3,no\n")
     splits = _splits(tmp_path, drop=("html",), validation_fraction=0.1)
     assert not splits.train["text"].str.contains("&").any()
     assert splits.test["text"].str.contains("&").sum() == 1
-    assert splits.findings[0].dropped == splits.findings[0].rows["split"].eq("train").sum() > 0
+    assert splits.issues[0].dropped == splits.issues[0].rows["split"].eq("train").sum() > 0
 
 
 def test_train_that_is_all_duplicates_is_refused(tmp_path):
@@ -831,9 +831,10 @@ def test_columns_with_few_short_values_become_slices():
         "long": ["a", "b" * 61] * 20,
     }
     train = pd.DataFrame({f"slice:{name}": column for name, column in values.items()}).assign(text="t", label="x")
-    kept = keep_slices({"train": train, "test": train[["text", "label"]]})
-    assert [name for name in kept["train"] if name.startswith("slice:")] == ["slice:few"]
-    assert kept["test"]["slice:few"].tolist() == [""] * 40
+    train = train.assign(source="a.csv", line=range(40))
+    kept = keep_slices(join_splits({"train": train, "test": train[["text", "label", "source", "line"]]}))
+    assert [name for name in kept if name.startswith("slice:")] == ["slice:few"]
+    assert kept["slice:few"].tolist() == values["few"] + [""] * 40
 
 
 def test_slices_follow_their_texts_through_cleaning_and_splitting(tmp_path):
@@ -851,55 +852,55 @@ def test_hub_columns_become_slices_with_the_names_of_their_classes():
     features |= {"topic": datasets.ClassLabel(names=["war", "peace"]), "words": datasets.List(datasets.Value("string"))}
     rows = {"text": ["a", "b"], "label": [0, 1], "topic": [1, 0], "words": [["a"], []]}
     found = datasets.DatasetDict(train=datasets.Dataset.from_dict(rows, features=datasets.Features(features)))
-    table = keep_slices(tables_of_hub_splits(found, TrainingConfig(data="some/name")))["train"]
-    assert table["slice:topic"].tolist() == ["peace", "war"]
-    assert "slice:words" not in table
+    kept = keep_slices(rows_of_hub_dataset(found, TrainingConfig(data="some/name")))
+    assert kept["slice:topic"].tolist() == ["peace", "war"]
+    assert "slice:words" not in kept
 
 
 def test_hub_splits_have_the_names_of_their_classes():
-    tables = _hub_tables({"train": [0, 1, 1], "validation": [1, 0, 0]}, names=["calm", "angry"])
-    assert tables["train"]["label"].tolist() == ["calm", "angry", "angry"]
-    assert tables["validation"]["label"].tolist() == ["angry", "calm", "calm"]
-    assert tables["validation"][["source", "line"]].iloc[2].tolist() == ["validation", 3]
+    splits = _hub_splits({"train": [0, 1, 1], "validation": [1, 0, 0]}, names=["calm", "angry"])
+    assert splits["train"]["label"].tolist() == ["calm", "angry", "angry"]
+    assert splits["validation"]["label"].tolist() == ["angry", "calm", "calm"]
+    assert splits["validation"][["source", "line"]].iloc[2].tolist() == ["validation", 3]
 
 
 def test_a_hub_test_split_without_labels_is_left_out():
-    tables = _hub_tables({"train": [0, 1], "test": [-1, -1]}, names=["calm", "angry"])
-    assert list(tables) == ["train"]
+    splits = _hub_splits({"train": [0, 1], "test": [-1, -1]}, names=["calm", "angry"])
+    assert list(splits) == ["train"]
 
 
 def test_hub_splits_that_are_not_used_are_named(capsys):
-    _hub_tables({"dev": [0, 1], "train": [0, 1], "test": [-1, -1], "validation": [0, 1], "unsupervised": [-1, -1]})
+    _hub_splits({"dev": [0, 1], "train": [0, 1], "test": [-1, -1], "validation": [0, 1], "unsupervised": [-1, -1]})
     notes = set(capsys.readouterr().err.splitlines())
     assert notes == {f"note: the split {name} of some/name is not used" for name in ("dev", "test", "unsupervised")}
 
 
 def test_a_hub_validation_split_may_be_called_dev():
-    tables = _hub_tables({"train": [0, 1], "dev": [1, 0]})
-    assert tables["validation"]["text"].tolist() == ["dev 0", "dev 1"]
+    splits = _hub_splits({"train": [0, 1], "dev": [1, 0]})
+    assert splits["validation"]["text"].tolist() == ["dev 0", "dev 1"]
 
 
 def test_hub_splits_of_other_names_are_left_out():
-    assert list(_hub_tables({"train": [0, 1], "unsupervised": [0, 1]})) == ["train"]
+    assert list(_hub_splits({"train": [0, 1], "unsupervised": [0, 1]})) == ["train"]
 
 
 def test_a_hub_data_set_without_labelled_train_split_is_refused():
     with pytest.raises(DataError, match="some/name has no labelled train split; it has: train, extra"):
-        _hub_tables({"train": [-1, -1], "extra": [0, 1]})
+        _hub_splits({"train": [-1, -1], "extra": [0, 1]})
 
 
 def test_a_missing_hub_column_is_refused():
     message = "the split train of some/name has no column 'sentence', it has: text, label; .*set text_column"
     with pytest.raises(DataError, match=message):
-        _hub_tables({"train": [0, 1]}, text_column="sentence")
+        _hub_splits({"train": [0, 1]}, text_column="sentence")
 
 
 def test_hub_labels_that_are_numbers_and_texts_are_read():
     rows = {"text": ["a", "b", "c"], "label": [1, "spam", "1"]}
     found = datasets.Dataset.from_dict(rows, on_mixed_types="use_json")
     assert type(found.features["label"]).__name__ == "Json"
-    tables = tables_of_hub_splits(datasets.DatasetDict(train=found), TrainingConfig(data="some/name"))
-    assert tables["train"]["label"].tolist() == ["1", "spam", "1"]
+    read = rows_of_hub_dataset(datasets.DatasetDict(train=found), TrainingConfig(data="some/name"))
+    assert read["label"].tolist() == ["1", "spam", "1"]
 
 
 @pytest.mark.parametrize(
@@ -917,7 +918,7 @@ def test_hub_features_without_one_value_a_row_are_named(column, feature, kind):
     found = datasets.Dataset.from_dict({"text": [], "label": []}, features=datasets.Features(features))
     message = f"the split train of some/name: the column '{column}' is a feature of the kind {kind}; choose"
     with pytest.raises(DataError, match=message):
-        tables_of_hub_splits(datasets.DatasetDict(train=found), TrainingConfig(data="some/name"))
+        rows_of_hub_dataset(datasets.DatasetDict(train=found), TrainingConfig(data="some/name"))
 
 
 @pytest.mark.parametrize("kind", ["bool", "float64", "binary", "large_string", "uint8"])
@@ -925,8 +926,8 @@ def test_hub_labels_of_every_kind_of_value_are_read(kind):
     values = {"binary": [b"0", b"1"], "large_string": ["0", "1"], "bool": [False, True]}.get(kind, [0, 1])
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.Value(kind)})
     found = datasets.Dataset.from_dict({"text": ["a", "b"], "label": values}, features=features)
-    table = tables_of_hub_splits(datasets.DatasetDict(train=found), TrainingConfig(data="some/name"))["train"]
-    assert table["label"].tolist() == (["False", "True"] if kind == "bool" else ["0", "1"])
+    read = rows_of_hub_dataset(datasets.DatasetDict(train=found), TrainingConfig(data="some/name"))
+    assert read["label"].tolist() == (["False", "True"] if kind == "bool" else ["0", "1"])
 
 
 @pytest.mark.parametrize("name", ["nobody/has-this", "nobody/has-this:configuration", "has-this"])
@@ -960,7 +961,7 @@ def _splits(path, **settings):
 
 
 def _table(path, **settings):
-    return read_tables(TrainingConfig(data=str(path), **settings))["train"]
+    return read_rows(TrainingConfig(data=str(path), **settings))
 
 
 def _frame(rows):
@@ -972,15 +973,15 @@ def _sizes(splits):
 
 
 def _counts(splits):
-    return [(finding.kind, finding.count, finding.dropped) for finding in splits.findings]
+    return [(issue.kind, issue.count, issue.dropped) for issue in splits.issues]
 
 
-def _hub_tables(labels, names=None, **settings):
-    """The tables of a data set in memory with these labels of its splits."""
+def _hub_splits(labels, names=None, **settings):
+    """The rows by split of a data set in memory with these labels of its splits."""
     kind = datasets.ClassLabel(names=names) if names else datasets.Value("int64")
     features = datasets.Features({"text": datasets.Value("string"), "label": kind})
     found = datasets.DatasetDict()
     for name, values in labels.items():
         texts = [f"{name} {n}" for n in range(len(values))]
         found[name] = datasets.Dataset.from_dict({"text": texts, "label": values}, features=features)
-    return tables_of_hub_splits(found, TrainingConfig(data="some/name", **settings))
+    return dict(iter(rows_of_hub_dataset(found, TrainingConfig(data="some/name", **settings)).groupby("split")))

@@ -11,7 +11,8 @@ from bert_textclassification.artifact.manifest import Comparison
 from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.serving.predictor import MAX_WINDOWS, Predictor, Truncation
 from bert_textclassification.training.data.splits import Splits
-from bert_textclassification.training.data_quality.tokenization import token_lengths, windows_of
+from bert_textclassification.training.data_quality.long_texts import count_windows
+from bert_textclassification.training.data_quality.tokenization import token_lengths
 from bert_textclassification.training.evaluation.metrics import Interval, metrics_with_intervals
 from bert_textclassification.training.evaluation.significance import compare
 from bert_textclassification.training.export.timing import sample_stream, time_interleaved
@@ -69,7 +70,7 @@ def compare_long_texts(
     """
     tokenizer, seed = fine_tuned.tokenizer(), fine_tuned.config.seed
     lengths = token_lengths(splits.test, tokenizer)
-    windows = windows_of(lengths, artifact.manifest.max_length, tokenizer.num_special_tokens_to_add())
+    windows = count_windows(lengths, artifact.manifest.max_length, tokenizer.num_special_tokens_to_add())
     is_long = (windows > 1) & (windows <= MAX_WINDOWS)
     if is_long.sum() < FEWEST:
         return None

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from bert_textclassification.errors import ConfigurationError
+from bert_textclassification.training.data_checks import CHECKS
 from bert_textclassification.training.labels import label_of
 from bert_textclassification.training.settings.wrong_values import number_or_text, one_sentence
 
@@ -28,9 +29,6 @@ MAX_LENGTH = 8192  # tokens; a base model may read fewer
 _LARGEST_COST = 1e9  # of one error; sums over many rows stay numbers
 _OF_THE_PLATFORM = ("_tuning", "sagemaker_")  # begin the hyperparameters that a tuning job and the SDK add
 DEFAULT_BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-FINDINGS = (
-    "leakage", "conflict", "repeat", "near_leakage", "encoding", "html", "too_long", "language", "label_error",
-)  # fmt: skip
 
 
 class TrainingConfig(BaseModel):
@@ -54,7 +52,7 @@ class TrainingConfig(BaseModel):
     )
     drop: tuple[str, ...] = Field(
         default=("leakage", "conflict", "repeat"),
-        description=f"Findings whose rows are dropped from train, as a list or with commas: {', '.join(FINDINGS)}",
+        description=f"Issues whose rows are dropped from train, as a list or with commas: {', '.join(CHECKS)}",
     )
     base_model: str = Field(default=DEFAULT_BASE_MODEL, description="Hub id or local folder of an encoder")
     layers: int = Field(
@@ -175,16 +173,16 @@ class TrainingConfig(BaseModel):
 
     @field_validator("drop", mode="before")
     @classmethod
-    def _known_findings(cls, value: Any) -> Any:
-        asked = _listed(value) if isinstance(value, str) else value or ()
-        if not isinstance(asked, (list, tuple)):
+    def _known_issues(cls, value: Any) -> Any:
+        kinds = _listed(value) if isinstance(value, str) else value or ()
+        if not isinstance(kinds, (list, tuple)):
             raise ValueError('must be a list such as ["repeat"]')
-        for kind in asked:
-            if kind not in FINDINGS:
-                near = difflib.get_close_matches(str(kind), FINDINGS, n=1)
-                meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(FINDINGS)}"
-                raise ValueError(f"there is no finding {kind!r}, {meant}")
-        return tuple(kind for kind in FINDINGS if kind in asked)
+        for kind in kinds:
+            if kind not in CHECKS:
+                near = difflib.get_close_matches(str(kind), CHECKS, n=1)
+                remedy = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(CHECKS)}"
+                raise ValueError(f"there is no issue {kind!r}, {remedy}")
+        return tuple(kind for kind in CHECKS if kind in kinds)
 
     @field_validator("max_length", mode="before")
     @classmethod

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.issues import Finding
+from bert_textclassification.training.data.issues import Issue
 from bert_textclassification.training.data.splits import Splits, fingerprints
 from bert_textclassification.training.data_quality.audit import audit, rows_table
 from bert_textclassification.training.decisions import decisions
@@ -74,7 +74,7 @@ def train(
     hosts.require_same_data(fingerprints(splits))
     if hosts.is_first:
         print(*decisions(config, splits), sep="\n", file=log, flush=True)
-        report_findings(splits, folders.output, log)
+        report_issues(splits, folders.output, log)
     fine_tuned = _fine_tuned(config, splits, folders, hosts, callbacks)
     distributed.part()
     return _artifact(fine_tuned, splits, folders, log) if hosts.is_first else None
@@ -97,15 +97,15 @@ def _fine_tuned(
 
 def _artifact(fine_tuned: FineTuned, splits: Splits, folders: TrainingFolders, log: TextIO) -> Artifact:
     audited = audit(splits, fine_tuned.config)
-    report_findings(audited, folders.output, log, known=splits.findings)
+    report_issues(audited, folders.output, log, known=splits.issues)
     return build_artifact(fine_tuned, audited, folders.model)
 
 
-def report_findings(splits: Splits, folder: Path, log: TextIO, known: Sequence[Finding] = ()) -> None:
-    """Print each finding that is not `known` as a warning and write the rows of all to `findings.csv` in `folder`."""
-    for finding in splits.findings:
-        if finding not in known:
-            rows = f"{finding.count} found, {finding.dropped} dropped from train"
-            print(f"warning: {finding.kind} ({rows}): {finding.message}", file=log, flush=True)
+def report_issues(splits: Splits, folder: Path, log: TextIO, known: Sequence[Issue] = ()) -> None:
+    """Print each issue that is not `known` as a warning and write the rows of all to `findings.csv` in `folder`."""
+    for issue in splits.issues:
+        if issue not in known:
+            rows = f"{issue.count} found, {issue.dropped} dropped from train"
+            print(f"warning: {issue.kind} ({rows}): {issue.message}", file=log, flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     rows_table(splits).to_csv(folder / "findings.csv", index=False)

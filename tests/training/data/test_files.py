@@ -10,7 +10,7 @@ import pytest
 from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.files import find_files, unread_files
-from bert_textclassification.training.data.rows import read_tables
+from bert_textclassification.training.data.rows import read_rows
 
 LINES = '{"text":"%s a","label":0}\n{"text":"%s b","label":1}\n'
 READ = {
@@ -76,9 +76,9 @@ def test_every_format_is_read_as_a_split(tmp_path, form):
 def test_every_format_is_read_from_a_single_file_and_inside_a_folder(tmp_path, form):
     path = _written(tmp_path / f"mine/a.{form}", READ[form]("mine"))
     assert _texts(path) == _texts(tmp_path) == {"train": ["mine a", "mine b"]}
-    table = read_tables(TrainingConfig(data=str(path)))["train"]
-    assert table["source"].unique().tolist() == [str(path)]
-    assert table["line"].is_unique
+    rows = read_rows(TrainingConfig(data=str(path)))
+    assert rows["source"].unique().tolist() == [str(path)]
+    assert rows["line"].is_unique
 
 
 def test_subfolders_are_read_wherever_they_are(tmp_path):
@@ -319,4 +319,4 @@ def _written(path, content):
 
 
 def _texts(path):
-    return {name: frame["text"].tolist() for name, frame in read_tables(TrainingConfig(data=str(path))).items()}
+    return read_rows(TrainingConfig(data=str(path))).groupby("split")["text"].agg(list).to_dict()

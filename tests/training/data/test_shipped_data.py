@@ -48,7 +48,7 @@ def test_messages_have_2_to_100_words(messages):
 
 
 def test_nothing_is_doubtful(splits):
-    assert splits.findings == []
+    assert splits.issues == []
 
 
 def test_no_message_is_there_twice(messages):

@@ -1,10 +1,12 @@
-"""Duplicates: what is there twice is found, exactly and nearly, within a split and across."""
+"""Duplicates are found, exact and near ones, within a split and across splits."""
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.rows import join_splits
 from bert_textclassification.training.data_quality.duplicates import (
     conflicts,
     leakage,
@@ -13,43 +15,44 @@ from bert_textclassification.training.data_quality.duplicates import (
     repeats,
 )
 
+CONFIG = TrainingConfig(data="a.csv")
 TEN = "one two three four five six seven eight nine ten"
 
 
 def test_leakage_names_the_row_that_is_evaluated_on_with_its_label():
-    tables = {"train": _table("a:yes", "B  b:no"), "test": _table("b B:no", "c:yes", "b b:yes")}
-    assert leakage(tables).rows.to_numpy().tolist() == [
+    splits = {"train": _rows("a:yes", "B  b:no"), "test": _rows("b B:no", "c:yes", "b b:yes")}
+    assert _suspects(leakage, **splits).to_numpy().tolist() == [
         ["train", "a.csv", 3, "no", "B  b", "also in test (a.csv line 2), labelled no"]
     ]
 
 
 @pytest.mark.parametrize("split", ["validation", "held_back"])
 def test_leakage_names_the_rows_to_choose_on_that_are_in_test(split):
-    tables = {"train": _table("a:yes"), split: _table("b:no", "C:yes"), "test": _table("c:no", "d:yes")}
-    assert leakage(tables).rows.to_numpy().tolist() == [
+    splits = {"train": _rows("a:yes"), split: _rows("b:no", "C:yes"), "test": _rows("c:no", "d:yes")}
+    assert _suspects(leakage, **splits).to_numpy().tolist() == [
         [split, "a.csv", 3, "yes", "C", "also in test (a.csv line 2), labelled no"]
     ]
 
 
 def test_leakage_lists_a_text_of_all_splits_for_train_and_for_validation():
-    rows = leakage({"train": _table("a:yes"), "validation": _table("a:yes"), "test": _table("a:yes")}).rows
+    rows = _suspects(leakage, train=_rows("a:yes"), validation=_rows("a:yes"), test=_rows("a:yes"))
     assert rows["split"].tolist() == ["train", "validation"]
 
 
 def test_rows_held_back_of_train_may_be_in_validation():
-    assert leakage({"train": _table("a:yes"), "validation": _table("b:yes"), "held_back": _table("b:yes")}) is None
+    assert _suspects(leakage, train=_rows("a:yes"), validation=_rows("b:yes"), held_back=_rows("b:yes")) is None
 
 
 def test_conflicts_are_found_within_and_across_splits():
-    tables = {"train": _table("a:yes", "b:no", "b:yes", "c:no"), "test": _table("A:no", "c:no")}
-    rows = conflicts(tables).rows
+    splits = {"train": _rows("a:yes", "b:no", "b:yes", "c:no"), "test": _rows("A:no", "c:no")}
+    rows = _suspects(conflicts, **splits)
     assert rows[["split", "line"]].to_numpy().tolist() == [["train", 2], ["test", 2], ["train", 3], ["train", 4]]
     assert rows["note"].tolist() == ["labelled 1 x no, 1 x yes"] * 4
 
 
 def test_repeats_have_the_label_of_an_earlier_row_of_their_split():
-    tables = {"train": _table("a:yes", "b:no", "A:yes", "b:yes"), "test": _table("a:yes", "c:no", "c:no")}
-    rows = repeats(tables).rows
+    splits = {"train": _rows("a:yes", "b:no", "A:yes", "b:yes"), "test": _rows("a:yes", "c:no", "c:no")}
+    rows = _suspects(repeats, **splits)
     assert rows[["split", "line", "note"]].to_numpy().tolist() == [
         ["train", 4, "as a.csv line 2"],
         ["test", 4, "as a.csv line 3"],
@@ -58,15 +61,15 @@ def test_repeats_have_the_label_of_an_earlier_row_of_their_split():
 
 def test_near_leakage_is_of_train_rows_that_are_not_the_same():
     near = TEN.replace("ten", "")
-    tables = {"train": _table(f"{TEN}:yes", f"{near}:no", "else:no", "Else:no"), "test": _table(f"{TEN.upper()}:yes")}
-    rows = near_leakage(tables).rows
+    splits = {"train": _rows(f"{TEN}:yes", f"{near}:no", "else:no", "Else:no"), "test": _rows(f"{TEN.upper()}:yes")}
+    rows = _suspects(near_leakage, **splits)
     assert rows[["split", "line"]].to_numpy().tolist() == [["train", 3]]
     assert rows["note"].tolist() == [f"like test (a.csv line 2), labelled yes: {TEN.upper()}"]
 
 
-@pytest.mark.parametrize("find", [leakage, conflicts, repeats, near_leakage])
-def test_clean_data_have_no_finding(find):
-    assert find({"train": _table("a b:yes", "c d:no"), "test": _table("e f:yes", "g h:no")}) is None
+@pytest.mark.parametrize("check", [leakage, conflicts, repeats, near_leakage])
+def test_clean_data_have_no_issue(check):
+    assert _suspects(check, train=_rows("a b:yes", "c d:no"), test=_rows("e f:yes", "g h:no")) is None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,13 @@ def test_only_the_first_rows_are_compared_with_where_that_is_asked():
     assert near_duplicates(["a b", "c d", "c d", "a b"], among=1) == [(3, 0)]
 
 
-def _table(*rows):
-    """A table of `text:label` rows as if read from a.csv."""
+def _rows(*rows):
+    """Rows given as `text:label`, as if read from a.csv."""
     texts, labels = zip(*(row.rsplit(":", 1) for row in rows), strict=True)
     return pd.DataFrame({"text": texts, "label": labels, "source": "a.csv", "line": range(2, len(rows) + 2)})
+
+
+def _suspects(check, **splits):
+    """The rows that a check finds in these splits, None without any."""
+    found = check(join_splits(splits), CONFIG)
+    return None if found is None else found.rows

@@ -3,8 +3,11 @@
 import pandas as pd
 import pytest
 
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.rows import join_splits
 from bert_textclassification.training.data_quality.encoding import html_remains, markup, wrong_encoding, wrongly_decoded
 
+CONFIG = TrainingConfig(data="a.csv")
 SOUND = [
     "Grüße aus Zürich – „schön“…",
     "CAFÉ… AMANHÃ… “JÁ”, É»",
@@ -70,13 +73,14 @@ def test_what_only_looks_like_html_is_left_alone(text):
     assert markup(text) == ""
 
 
-@pytest.mark.parametrize(("find", "text"), [(wrong_encoding, "cafÃ©"), (html_remains, "a<br>b")])
-def test_damaged_rows_are_found_in_every_split(find, text):
-    table = pd.DataFrame({"text": ["sound", text], "label": "x", "source": "a.csv", "line": [2, 3]})
-    rows = find({"train": table, "test": table}).rows
+@pytest.mark.parametrize(("check", "text"), [(wrong_encoding, "cafÃ©"), (html_remains, "a<br>b")])
+def test_damaged_rows_are_found_in_every_split(check, text):
+    split = pd.DataFrame({"text": ["sound", text], "label": "x", "source": "a.csv", "line": [2, 3]})
+    rows = check(join_splits({"train": split, "test": split}), CONFIG).rows
     assert rows[["split", "line", "text"]].to_numpy().tolist() == [["train", 3, text], ["test", 3, text]]
 
 
-@pytest.mark.parametrize("find", [wrong_encoding, html_remains])
-def test_sound_data_have_no_finding(find):
-    assert find({"train": pd.DataFrame({"text": SOUND, "label": "x", "source": "a", "line": 1})}) is None
+@pytest.mark.parametrize("check", [wrong_encoding, html_remains])
+def test_sound_data_have_no_issue(check):
+    rows = pd.DataFrame({"text": SOUND, "label": "x", "source": "a", "line": 1, "split": "train"})
+    assert check(rows, CONFIG) is None

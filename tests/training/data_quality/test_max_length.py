@@ -62,7 +62,7 @@ def test_long_training_texts_are_read_whole_and_the_run_says_so(tiny_base, long_
     splits = load_splits(config)
     assert with_max_length(config, splits).max_length == 256
     assert "256 tokens are read: the shortest of 128, 256, 512" in max_length_sentence(config, splits)
-    assert "too_long" not in [finding.kind for finding in audit(splits, config).findings]
+    assert "too_long" not in [issue.kind for issue in audit(splits, config).issues]
 
 
 def test_a_length_that_is_given_stays(tiny_base, long_texts):
@@ -89,4 +89,4 @@ def test_what_is_left_without_long_texts_is_read_at_the_length_that_decided_on_t
     read = with_max_length(config, splits).max_length
     assert read == splits.max_length
     assert f"Of a text {read} tokens are read" in max_length_sentence(config, splits)
-    assert find_max_length(config, {"train": splits.train}) < read  # what would have been decided anew
+    assert find_max_length(config, splits.train) < read  # what would have been decided anew

@@ -25,7 +25,7 @@ from bert_textclassification.benchmarks.ladder.tables import LADDER, rungs_table
 from bert_textclassification.benchmarks.targets import Target
 from bert_textclassification.errors import NoisyMachineError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.rows import read_tables
+from bert_textclassification.training.data.rows import read_rows, rows_of_split
 
 TARGETS = (
     Target("int8_over_torch", "int8 over FP32 in torch, both unpadded, on one core", 5.5, is_lower_bound=True),
@@ -120,8 +120,9 @@ def run_ladder(model: Path, data: str, texts: int, rounds: int, output: Path) ->
 
 def test_texts(data: str) -> list[str]:
     """Return the texts of the test split at `data`, or of the one file it is."""
-    tables = read_tables(TrainingConfig.of({"data": data}))
-    texts: list[str] = tables.get("test", tables["train"])["text"].tolist()
+    rows = read_rows(TrainingConfig.of({"data": data}))
+    split = "test" if (rows["split"] == "test").any() else "train"
+    texts: list[str] = rows_of_split(rows, split)["text"].tolist()
     return texts
 
 

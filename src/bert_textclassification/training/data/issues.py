@@ -2,22 +2,33 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import pandas as pd
-
-from bert_textclassification.training.data.rows import Tables
 
 COLUMNS = ["split", "source", "line", "label", "text", "note"]
 
 
-@dataclass(frozen=True, eq=False)
-class Finding:
-    """Rows that have the same fault.
+class Suspects(NamedTuple):
+    """What a check finds.
 
     Attributes:
-        kind: one of `config.FINDINGS`.
         message: what is wrong and what to do, one line.
-        rows: every row found, worst first where they have an order; `note` says what is telling about each.
+        rows: the suspicious rows with COLUMNS, worst first where they have an order; `note` says why each is one.
+    """
+
+    message: str
+    rows: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Issue:
+    """What a check has found.
+
+    Attributes:
+        kind: the name of the check in `data_checks.CHECKS`.
+        message: what is wrong and what to do, one line.
+        rows: the suspicious rows with COLUMNS, worst first where they have an order; `note` says why each is one.
         dropped: how many of them were dropped from train.
     """
 
@@ -28,30 +39,24 @@ class Finding:
 
     @property
     def count(self) -> int:
-        """How many rows were found."""
+        """The number of suspicious rows."""
         return len(self.rows)
 
 
-def found(kind: str, message: str, rows: pd.DataFrame) -> Finding | None:
-    """Return the finding, or None where there are no rows."""
-    return None if rows.empty else Finding(kind, message, rows[COLUMNS].reset_index(drop=True))
+def suspects(message: str, rows: pd.DataFrame) -> Suspects | None:
+    """Return the suspects with COLUMNS alone, or None where there are no rows."""
+    return None if rows.empty else Suspects(message, rows[COLUMNS].reset_index(drop=True))
 
 
-def joined(tables: Tables) -> pd.DataFrame:
-    """Return the rows of all splits in one frame, with the column split."""
-    named = [frame.assign(split=name) for name, frame in tables.items()]
-    return pd.concat(named, ignore_index=True) if named else pd.DataFrame(columns=COLUMNS)
+def merge(issues: Iterable[Issue]) -> list[Issue]:
+    """Return one issue of each kind, with the rows of all of that kind, each once."""
+    by_kind: dict[str, Issue] = {}
+    for issue in issues:
+        earlier = by_kind.get(issue.kind)
+        by_kind[issue.kind] = issue if earlier is None else _together(earlier, issue)
+    return list(by_kind.values())
 
 
-def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """Return one finding for each kind, with the rows of all of that kind, each once."""
-    kinds: dict[str, Finding] = {}
-    for new in findings:
-        old = kinds.get(new.kind)
-        kinds[new.kind] = new if old is None else _together(old, new)
-    return list(kinds.values())
-
-
-def _together(old: Finding, new: Finding) -> Finding:
-    rows = pd.concat([old.rows, new.rows]).drop_duplicates(["split", "source", "line"])
-    return replace(old, rows=rows.reset_index(drop=True), dropped=old.dropped + new.dropped)
+def _together(first: Issue, second: Issue) -> Issue:
+    rows = pd.concat([first.rows, second.rows]).drop_duplicates(["split", "source", "line"])
+    return replace(first, rows=rows.reset_index(drop=True), dropped=first.dropped + second.dropped)

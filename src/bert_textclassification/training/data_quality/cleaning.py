@@ -1,90 +1,68 @@
-"""What may be wrong with a data set, kind by kind, and which rows leave train for it."""
+"""Check the rows and clean train: the checks of `data_checks.CHECKS`, one after the other."""
 
+import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from bert_textclassification.errors import DataError
+from bert_textclassification.training import data_quality
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.issues import Finding
-from bert_textclassification.training.data.rows import Tables
-from bert_textclassification.training.data_quality import duplicates
-from bert_textclassification.training.data_quality import encoding as text_damage
+from bert_textclassification.training.data.issues import Issue, Suspects
+from bert_textclassification.training.data_checks import CHECKS
 from bert_textclassification.training.display.progress import progress
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-BEFORE_SPLITTING = ("leakage", "conflict", "repeat")  # else copies of a text would end up in several splits
-QUICK = (*BEFORE_SPLITTING, "encoding", "html")
+CheckFunction = Callable[[pd.DataFrame, TrainingConfig], Suspects | None]
 
 
-def clean(tables: Tables, kinds: Iterable[str], config: TrainingConfig) -> tuple[Tables, list[Finding]]:
-    """Look for findings of `kinds`, in order; the rows of those in `config.drop` leave train, and no other split.
+def check_function(name: str) -> CheckFunction:
+    """Return the function of the check `name`; its module is imported now, because some take seconds."""
+    function: CheckFunction = pkgutil.resolve_name(f"{data_quality.__name__}.{CHECKS[name].function}")
+    return function
+
+
+def check_and_clean(
+    rows: pd.DataFrame, names: Iterable[str], config: TrainingConfig
+) -> tuple[pd.DataFrame, list[Issue]]:
+    """Run the checks `names` in order; the suspects of those in `config.drop` leave train, and no other split.
+
+    Each check sees the rows that the checks before it have left: a row counts as dropped once.
+
+    Args:
+        rows: the rows of all splits.
+        names: names of CHECKS.
+        config: the settings.
 
     Raises:
         DataError: no row of one label is left to train on.
     """
-    findings = []
-    for kind in progress(list(kinds), desc="auditing", unit="check", delay=3):
-        finding = _FINDERS[kind](tables, config)
-        if finding is not None and kind in config.drop:
-            tables, finding = _dropped(tables, finding)
-        findings += [] if finding is None else [finding]
-    return tables, findings
+    issues = []
+    for name in progress(list(names), desc="checking data", unit="check", delay=3):
+        suspects = check_function(name)(rows, config)
+        if suspects is None:
+            continue
+        issue = Issue(name, *suspects)
+        if name in config.drop:
+            rows, issue = _dropped(rows, issue)
+        issues.append(issue)
+    return rows, issues
 
 
-def _dropped(tables: Tables, finding: Finding) -> tuple[Tables, Finding]:
-    train, rows = tables["train"], finding.rows
-    kept = train[~_places(train).isin(_places(rows[rows["split"] == "train"]))]
-    lost = set(train["label"]) - set(kept["label"])
+def _dropped(rows: pd.DataFrame, issue: Issue) -> tuple[pd.DataFrame, Issue]:
+    """Return the rows without those of the issue in train, and the issue with their number."""
+    in_train = rows["split"] == "train"
+    suspects = issue.rows[issue.rows["split"] == "train"]
+    is_dropped = in_train & _places(rows).isin(_places(suspects))
+    kept = rows[~is_dropped].reset_index(drop=True)
+    lost = set(rows["label"][in_train]) - set(kept["label"][kept["split"] == "train"])
     if lost:
         raise DataError(
-            f"No row of train labelled {min(lost)!r} is left without {finding.kind}; check the data or take "
-            f"{finding.kind!r} out of drop."
+            f"No row of train labelled {min(lost)!r} is left without {issue.kind}; check the data or take "
+            f"{issue.kind!r} out of drop."
         )
-    return {**tables, "train": kept.reset_index(drop=True)}, replace(finding, dropped=len(train) - len(kept))
+    return kept, replace(issue, dropped=int(is_dropped.sum()))
 
 
 def _places(rows: pd.DataFrame) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(rows[["source", "line"]])
-
-
-def _too_long(tables: Tables, config: TrainingConfig) -> Finding | None:
-    from bert_textclassification.training.data_quality import tokenization
-    from bert_textclassification.training.data_quality.max_length import find_max_length
-
-    return tokenization.too_long(tables, _tokenizer(config), find_max_length(config, tables))
-
-
-def _language(tables: Tables, config: TrainingConfig) -> Finding | None:
-    from bert_textclassification.training.data_quality import tokenization
-
-    return tokenization.foreign_texts(tables, _tokenizer(config))
-
-
-def _label_error(tables: Tables, config: TrainingConfig) -> Finding | None:
-    from bert_textclassification.training.data_quality.label_errors import label_errors
-
-    return label_errors(tables, config.seed)
-
-
-def _tokenizer(config: TrainingConfig) -> "PreTrainedTokenizerBase":
-    from bert_textclassification.training.modeling.base_models import find_base_model
-
-    return find_base_model(config.base_model).tokenizer()
-
-
-_FINDERS: dict[str, Callable[[Tables, TrainingConfig], Finding | None]] = {
-    "leakage": lambda tables, config: duplicates.leakage(tables),
-    "conflict": lambda tables, config: duplicates.conflicts(tables),
-    "repeat": lambda tables, config: duplicates.repeats(tables),
-    "near_leakage": lambda tables, config: duplicates.near_leakage(tables),
-    "encoding": lambda tables, config: text_damage.wrong_encoding(tables),
-    "html": lambda tables, config: text_damage.html_remains(tables),
-    "too_long": _too_long,
-    "language": _language,
-    "label_error": _label_error,
-}

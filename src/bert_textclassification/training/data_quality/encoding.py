@@ -1,15 +1,17 @@
-"""Texts that a step before this one has damaged: wrong encodings, HTML that was never turned into text."""
+"""Texts that an earlier step has damaged: wrong encodings, HTML that was not converted to text."""
 
 import re
 from collections.abc import Callable
 from html.entities import html5
 
-from bert_textclassification.training.data.issues import Finding, found, joined
-from bert_textclassification.training.data.rows import Tables
+import pandas as pd
 
-_LATIN_1_PUNCTUATION = "\xa0»›…”’“‘–—•™"  # may well follow a capital: CAFÉ…
+from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.data.issues import Suspects, suspects
+
+_LATIN_1_PUNCTUATION = "\xa0»›…”’“‘–—•™"  # often follows a capital: CAFÉ…
 _HIGH = "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0xC0))
-_NEXT = f"[{re.escape(_HIGH)}\x80-\x9f]"  # the bytes that go on a UTF-8 sequence, as cp1252 or Latin-1 shows them
+_NEXT = f"[{re.escape(_HIGH)}\x80-\x9f]"  # continuation bytes of UTF-8, as cp1252 or Latin-1 shows them
 _AS_CP1252 = re.compile(
     rf"[ÂÃ](?:(?![{_LATIN_1_PUNCTUATION}]){_NEXT}|(?<![A-ZÀ-Þ].)[{_LATIN_1_PUNCTUATION}])"
     rf"|â{_NEXT}{{2}}|ð{_NEXT}{{3}}|(?:[ÎÏÐÑ]{_NEXT}){{2,}}|ï(?:»¿|¿½)"
@@ -25,20 +27,20 @@ _TAG = re.compile(
 )
 
 
-def wrong_encoding(tables: Tables) -> Finding | None:
-    """Return the rows with characters that no one typed: U+FFFD, U+FEFF, controls, UTF-8 read as something else."""
+def wrong_encoding(rows: pd.DataFrame, config: TrainingConfig) -> Suspects | None:
+    """Return the rows with U+FFFD, U+FEFF, control characters, or UTF-8 that was read as another encoding."""
     message = "Texts were decoded wrongly somewhere: read them from their source again as UTF-8, or mend them."
-    return _damaged("encoding", message, tables, wrongly_decoded)
+    return _damaged(message, rows, wrongly_decoded)
 
 
-def html_remains(tables: Tables) -> Finding | None:
+def html_remains(rows: pd.DataFrame, config: TrainingConfig) -> Suspects | None:
     """Return the rows with HTML entities or tags."""
     message = "Texts hold HTML: unescape entities and strip tags, here and in what is sent to the model alike."
-    return _damaged("html", message, tables, markup)
+    return _damaged(message, rows, markup)
 
 
 def wrongly_decoded(text: str) -> str:
-    """Return what in `text` shows that it was decoded wrongly, with what it should be; empty where nothing does."""
+    """Return what shows that `text` was decoded wrongly, and what it should be; empty where nothing does."""
     if "\ufffd" in text:
         return "holds U+FFFD, a character that is lost"
     for pattern, codec in ((_AS_CP1252, "cp1252"), (_AS_GBK, "gbk")):
@@ -58,21 +60,21 @@ def markup(text: str) -> str:
     return next(entities, tag[0] if tag else "")
 
 
-def _damaged(kind: str, message: str, tables: Tables, look: Callable[[str], str]) -> Finding | None:
-    rows = joined(tables)
-    rows = rows.assign(note=rows["text"].map(look))
-    return found(kind, message, rows[rows["note"] != ""])
+def _damaged(message: str, rows: pd.DataFrame, damage: Callable[[str], str]) -> Suspects | None:
+    """Return the rows whose text has some damage, with it as the note."""
+    rows = rows.assign(note=rows["text"].map(damage))
+    return suspects(message, rows[rows["note"] != ""])
 
 
 def _meant(run: str, codec: str) -> str | None:
-    """Return `run` read as UTF-8, or None where that gives no Latin text, in which such runs have no place.
+    """Return `run` read as UTF-8, or None where it is not UTF-8; what GBK gives must become Latin text.
 
-    Bytes that cp1252 leaves undefined are shown as Latin-1 does.
+    Bytes that cp1252 leaves undefined are those of Latin-1.
     """
     try:
-        raw = b"".join(one.encode("latin-1" if "\x80" <= one <= "\x9f" else codec) for one in run)
+        raw = b"".join(char.encode("latin-1" if "\x80" <= char <= "\x9f" else codec) for char in run)
         meant = raw.decode("utf-8")
     except UnicodeError:
         return None
-    readable = codec == "cp1252" or all(one < "\u0250" or "\u2000" <= one <= "\u206f" for one in meant)
+    readable = codec == "cp1252" or all(char < "\u0250" or "\u2000" <= char <= "\u206f" for char in meant)
     return meant if readable else None

@@ -7,10 +7,10 @@ print(max_length_sentence(config, splits))
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bert_textclassification.training.config import MAX_LENGTH, TrainingConfig
-from bert_textclassification.training.data.rows import Tables
 from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.data_quality.tokenization import token_lengths
 from bert_textclassification.training.modeling.base_models import find_base_model
@@ -29,8 +29,8 @@ def with_max_length(config: TrainingConfig, splits: Splits) -> TrainingConfig:
     return config.model_copy(update={"max_length": _of_splits(config, splits)})
 
 
-def find_max_length(config: TrainingConfig, tables: Tables) -> int:
-    """Return `config.max_length`, or what suits the texts of train where it is auto.
+def find_max_length(config: TrainingConfig, train: pd.DataFrame) -> int:
+    """Return `config.max_length`, or the length that suits the rows of train where it is auto.
 
     Raises:
         ConfigurationError: the base model cannot be used.
@@ -38,7 +38,7 @@ def find_max_length(config: TrainingConfig, tables: Tables) -> int:
     if config.max_length:
         return config.max_length
     base = find_base_model(config.base_model)
-    return choose_max_length(token_lengths(tables["train"], base.tokenizer()), positions(base.config()))
+    return choose_max_length(token_lengths(train, base.tokenizer()), positions(base.config()))
 
 
 def choose_max_length(lengths: NDArray[np.int64], longest: int) -> int:
@@ -67,12 +67,12 @@ def max_length_sentence(config: TrainingConfig, splits: Splits) -> str:
 
 
 def _of_splits(config: TrainingConfig, splits: Splits) -> int:
-    return config.max_length or splits.max_length or find_max_length(config, {"train": splits.train})
+    return config.max_length or splits.max_length or find_max_length(config, splits.train)
 
 
 def positions(encoder: Any) -> int:
     """Return how many tokens an encoder with this configuration reads; MAX_LENGTH where it does not say."""
-    found = getattr(encoder, "max_position_embeddings", None)
-    if not isinstance(found, int) or found <= 0:
+    embeddings = getattr(encoder, "max_position_embeddings", None)
+    if not isinstance(embeddings, int) or embeddings <= 0:
         return MAX_LENGTH
-    return found - (int(encoder.pad_token_id) + 1 if encoder.model_type in _COUNTED_FROM_PADDING else 0)
+    return embeddings - (int(encoder.pad_token_id) + 1 if encoder.model_type in _COUNTED_FROM_PADDING else 0)

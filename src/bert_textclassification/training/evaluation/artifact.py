@@ -11,7 +11,7 @@ from bert_textclassification.errors import DataError
 from bert_textclassification.serving.predictor import Prediction, Predictor
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.files import place
-from bert_textclassification.training.data.rows import read_tables
+from bert_textclassification.training.data.rows import read_rows, rows_of_split
 from bert_textclassification.training.display.progress import progress
 from bert_textclassification.training.evaluation.calibration import calibration_error, log_loss
 from bert_textclassification.training.evaluation.metrics import (
@@ -72,15 +72,16 @@ def evaluate_artifact(folder: Path, config: TrainingConfig, variant: str | None 
 
 
 def labelled_rows(config: TrainingConfig, labels: tuple[str, str]) -> pd.DataFrame:
-    """Return the rows of the test split, or of the one table that the data are.
+    """Return the rows of the test split, or all rows where the data have no splits.
 
     Raises:
         DataError: there are several splits and no test, a label is not one of `labels`, or one of them has no row.
     """
-    tables = read_tables(config)
-    if "test" not in tables and len(tables) > 1:
-        raise DataError(f"{config.data} has the splits {', '.join(tables)} and no test; give a file of its own.")
-    rows = tables.get("test", next(iter(tables.values())))
+    rows = read_rows(config)
+    splits = rows["split"].unique().tolist()
+    if "test" not in splits and len(splits) > 1:
+        raise DataError(f"{config.data} has the splits {', '.join(splits)} and no test; give a file of its own.")
+    rows = rows_of_split(rows, "test" if "test" in splits else splits[0])
     for _, row in rows[~rows["label"].isin(labels)].iterrows():
         raise DataError(
             f"{place(row['source'], row['line'])}: the model does not know the label {row['label']!r}, only "

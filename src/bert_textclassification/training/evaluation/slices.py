@@ -5,7 +5,7 @@
     slice_table(results), weak_slices(results)
 
 Texts are sliced by their length, by unknown and fragmented words, and by every further column of the data with few
-values (`reading.keep_slices`).
+values (`data.rows.keep_slices`).
 """
 
 from collections.abc import Iterator, Sequence

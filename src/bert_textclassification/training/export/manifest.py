@@ -76,8 +76,8 @@ def describe(
             for name, frame in splits.items()
         },
         findings=tuple(
-            DataFinding(kind=one.kind, count=one.count, dropped=one.dropped, message=one.message)
-            for one in splits.findings
+            DataFinding(kind=issue.kind, count=issue.count, dropped=issue.dropped, message=issue.message)
+            for issue in splits.issues
         ),
         **asdict(quality) | {"comparisons": quality.comparisons},
         seeds=fine_tuned.facts.get("seeds", {}),
