@@ -12,12 +12,13 @@ PORT ?= 8080
 NAME ?= mine
 DATA ?= local_test/test_dir/input/data
 SETTINGS ?=
+RUN ?=
 TRIALS ?= 20
 SPACE ?= src/bert_textclassification/training/tuning/search_space.yaml
 CUDA_PACKAGES := cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13 triton
 export JUPYTER_PLATFORM_DIRS := 1
 export PYTHONDONTWRITEBYTECODE :=  # else every process compiles what it imports: uv installs sources, and images often set it
-unexport IMAGE MODEL PORT NAME DATA SETTINGS TRIALS SPACE  # make would expand a $ in them
+unexport IMAGE MODEL PORT NAME DATA SETTINGS RUN TRIALS SPACE  # make would expand a $ in them
 
 # $(call given,NAME): the variable as one word of the shell, whatever characters a person has put in it.
 given = '$(subst ','\'',$(value $(1)))'
@@ -50,6 +51,12 @@ publish: .venv/installed  ## copy the results of a run to notebooks/results and 
 
 tables: .venv/installed  ## write the generated parts of README.md and docs/
 	@$(PYTHON) -m tools.documentation
+
+docs: .venv/installed-docs  ## build the documentation in build/docs, with the notebooks of a run: make docs RUN=demo
+	@$(PYTHON) -m tools.docs_site $(if $(value RUN),--run $(call given,RUN))
+
+docs-links: .venv/installed-docs  ## check the external links of the documentation
+	@$(PYTHON) -m tools.docs_site --links --output build/docs-links
 
 serve: .venv/installed system-packages  ## serve an artifact as the container does: make serve MODEL=runs/demo/model PORT=8080
 	@exec $(PYTHON) -m bert_textclassification serve --model $(call given,MODEL) --port $(call given,PORT)
@@ -161,12 +168,13 @@ compiler:  ## install a C compiler and Python's headers where they are missing (
 	$(PYTHON) tools/install.py notebooks
 	touch $@
 
-# What only the search needs; what only the tests and the linters need.
+# What only the search, the documentation, and tests and linters need.
 .venv/installed-search: EXTRAS := search
+.venv/installed-docs: EXTRAS := docs
 .venv/installed-test: EXTRAS := dev
-.venv/installed-search .venv/installed-test: .venv/installed
+.venv/installed-search .venv/installed-docs .venv/installed-test: .venv/installed
 	@echo "adding the extra $(EXTRAS) to .venv" >&2
 	$(PYTHON) tools/install.py notebooks $(EXTRAS)
 	touch $@
 
-.PHONY: coverage lines test-versions lambda-image help demo notebooks search lab publish tables serve load benchmark benchmark-training test test-all test-clouds lint image system-packages compiler constraints clean
+.PHONY: coverage lines test-versions lambda-image help demo notebooks search lab publish tables docs docs-links serve load benchmark benchmark-training test test-all test-clouds lint image system-packages compiler constraints clean

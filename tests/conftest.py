@@ -73,7 +73,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in Path(sys.prefix).iterdir():
         if not path.name.startswith("installed"):
             (folder / ".venv" / path.name).symlink_to(path)
-    for name in ("installed", "installed-search", "installed-test"):  # newer than what make would install them for
+    # newer than what make would install them for
+    for name in ("installed", "installed-search", "installed-docs", "installed-test"):
         (folder / ".venv" / name).touch()
     return folder
 

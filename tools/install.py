@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "container/constraints.txt"
-TORCH_EXTRAS = {"train", "notebooks", "search", "dev"}
+TORCH_EXTRAS = {"train", "notebooks", "search", "docs", "dev"}
 _PIP = [sys.executable, "-m", "pip"]
 # pip's option -> uv's variables. Lists are separated by blanks in pip's configuration.
 _VARIABLES = {

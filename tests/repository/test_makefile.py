@@ -35,7 +35,7 @@ def checkout(tmp_path) -> Path:
         program.chmod(0o755)
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
-    for name in ("installed", "installed-search", "installed-test"):
+    for name in ("installed", "installed-search", "installed-docs", "installed-test"):
         (tmp_path / ".venv" / name).touch()
     return tmp_path
 
@@ -137,6 +137,7 @@ def test_every_target_with_settings_takes_more_words_for_its_command(checkout, t
         ("notebooks", ["notebooks"]),
         ("serve", ["notebooks"]),
         ("search", ["notebooks", "notebooks search"]),
+        ("docs", ["notebooks", "notebooks docs"]),
         ("test", ["notebooks", "notebooks dev"]),
         ("test-all", ["notebooks", "notebooks dev"]),
         ("lint", ["notebooks", "notebooks dev"]),
