@@ -77,10 +77,12 @@ test: .venv/installed-test system-packages  ## the fast tests, two files at a ti
 test-all: .venv/installed-test system-packages  ## every test: also those marked slow, and those of images and real data where these are at hand
 	@$(PYTEST)
 
-test-clouds: .venv/installed  ## Vertex AI, Azure ML, KServe and Terraform against libraries that do not fit beside ours: in an environment of their own
-	@$(PYTHON) -m uv run --quiet --isolated --no-project --python "$(PYTHON)" --with ".[gcp,azure]" --with "kserve>=0.15,<1" \
-		--with cdktf-cdktf-provider-aws==21.22.1 --with "python-hcl2>=8,<9" --with "pytest>=8.3,<10" \
-		pytest tests/ops/test_vertex.py tests/ops/test_azure.py tests/ops/test_kserve.py tests/ops/test_terraform_schema.py
+test-clouds: .venv/installed  ## the files for Cloud Run, Vertex AI, Azure ML, KServe and Terraform against the vendors' schemas: in an environment of their own
+	@$(PYTHON) -m uv run --quiet --isolated --no-project --python "$(PYTHON)" --with . \
+		--with "google-api-python-client>=2.150,<3" --with "azure-ai-ml>=1.35,<2" --with "kserve>=0.15,<1" \
+		--with cdktf-cdktf-provider-aws==21.22.1 --with "python-hcl2>=8,<9" --with "pytest>=8.3,<10" pytest \
+		tests/ops/test_cloud_run.py tests/ops/test_vertex_ai.py tests/ops/test_azure_ml.py tests/ops/test_kserve.py \
+		tests/ops/test_terraform_schema.py
 
 coverage: .venv/installed-test system-packages  ## the fast tests with the share of lines that they reach, which has a floor
 	@rm -f .coverage .coverage.*

@@ -9,8 +9,8 @@ import botocore.exceptions as aws
 from botocore.config import Config
 from pydantic import Field
 
+from bert_textclassification.errors import UserError
 from ops.config_file import Settings
-from ops.errors import CloudError as CloudError
 
 _RETRIES = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=10, read_timeout=60)
 _REMEDIES = {
@@ -23,6 +23,10 @@ _REMEDIES = {
     "ThrottlingException": "wait a minute and run the same command again",
     "UnrecognizedClientException": "sign in again, or check the profile",
 }
+
+
+class CloudError(UserError):
+    """AWS refused a request."""
 
 
 class AwsSettings(Settings):

@@ -1,7 +1,7 @@
 variable "name" {
-  description = "Name of the endpoint, and the first part of every other name."
+  description = "Name of the endpoint and prefix of every other name; never a name that the commands of ops use."
   type        = string
-  default     = "text-classifier"
+  default     = "text-classifier-tf"
 
   validation {
     condition     = length(var.name) <= 36 && can(regex("^[a-zA-Z0-9](-*[a-zA-Z0-9])*$", var.name))

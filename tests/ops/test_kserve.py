@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from ops.kubernetes.manifests import manifests
-from ops.kubernetes.settings import KubernetesSettings
+from tests.conftest import ROOT
+from tests.ops.kustomize import build
 
 kserve = pytest.importorskip("kserve", reason="`make test-clouds` runs these")
 kubernetes = pytest.importorskip("kubernetes")
@@ -13,9 +13,8 @@ kubernetes = pytest.importorskip("kubernetes")
 
 @pytest.fixture
 def service():
-    values = {"image": {"repository": "registry.example/acme"}, "kind": "inference_service", "token_secret": "tokens"}
-    (found,) = manifests(KubernetesSettings.model_validate(values), "registry.example/acme@sha256:1")
-    return found
+    (manifest,) = build(ROOT / "ops/kubernetes/kserve")
+    return manifest
 
 
 def unknown_fields(value, kind, path=""):
@@ -23,7 +22,7 @@ def unknown_fields(value, kind, path=""):
     of_each = re.fullmatch(r"(?:list\[|dict\(str, )(.+)[\])]", kind)
     if of_each:
         each = value.items() if isinstance(value, dict) else enumerate(value)
-        return [found for key, one in each for found in unknown_fields(one, of_each[1], f"{path}.{key}")]
+        return [name for key, item in each for name in unknown_fields(item, of_each[1], f"{path}.{key}")]
     model = getattr(kserve, kind, None) or getattr(kubernetes.client, kind, None)
     if model is None:  # a string, a number
         return []
@@ -38,7 +37,7 @@ def test_kserves_library_knows_every_field(service):
     assert unknown_fields(service, "V1beta1InferenceService") == []
 
 
-def test_what_it_does_not_know_is_found(service):
+def test_an_unknown_field_is_found(service):
     service["spec"]["predictor"]["containers"][0]["readynessProbe"] = {}
     service["spec"]["predictor"]["scaleTargets"] = 60
     assert sorted(unknown_fields(service, "V1beta1InferenceService")) == [

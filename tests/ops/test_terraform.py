@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import PATIENCE_S, ROOT
 
@@ -93,3 +94,11 @@ def test_the_api_is_the_one_of_the_template():
     for same in ("python3.13", "handler.handler", "POST /invocations", "ENDPOINT_NAME", "MAX_BODY_BYTES", "29000"):
         assert same in text
         assert same in template
+
+
+def test_no_default_name_is_one_of_the_commands():
+    (name,) = re.findall(r'variable "name" \{[^}]*?default\s+= "([\w-]+)"', (MODULE / "variables.tf").read_text())
+    files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "ops/config").glob("*.yaml")]
+    commands = {str(values.get("name") or values.get("stack")) for values in files}
+    assert {"bert-textclassification", "text-classifier-api"} <= commands
+    assert not {name, f"{name}-api"} & commands

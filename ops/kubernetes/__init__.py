@@ -1,1 +1,0 @@
-"""A service on Kubernetes, from the manifests beside this file."""
