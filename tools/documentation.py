@@ -22,16 +22,16 @@ from bert_textclassification.benchmarks.fine_tuning import FINE_TUNING, fine_tun
 from bert_textclassification.benchmarks.ladder.tables import LADDER, ladder_section
 from bert_textclassification.benchmarks.load.report import TARGETS
 from bert_textclassification.errors import UserError
-from bert_textclassification.serving.config import ServingConfig
+from bert_textclassification.serving.config import RENAMED, ServingConfig
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.display.tables import markdown_table
 from bert_textclassification.training.settings.paths import RESULTS
 from tools.results_tables import (
     headline,
     long_texts_table,
-    luck_table,
     processor_kind,
     quality_table,
+    seed_variance_table,
     speed_table,
 )
 
@@ -109,9 +109,11 @@ def settings_table() -> str:
     rows = []
     for setting in ServingConfig.model_fields.values():
         alias = setting.validation_alias
-        names = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        names = [str(name) for name in (alias.choices if isinstance(alias, AliasChoices) else [alias])]
         default = "" if setting.default is None else f"`{setting.default}`"
-        rows.append([", ".join(f"`{name}`" for name in names), default, setting.description or ""])
+        rows.append(
+            [", ".join(f"`{name}`" for name in names if name not in RENAMED), default, setting.description or ""]
+        )
     return markdown_table(["variable", "default", "meaning"], rows)
 
 
@@ -154,7 +156,7 @@ def blocks() -> dict[str, tuple[Path, str]]:
     return {
         "headline": (README, headline(results)),
         "quality": (_BENCHMARKS, quality_table(results)),
-        "seeds": (_BENCHMARKS, luck_table(results)),
+        "seeds": (_BENCHMARKS, seed_variance_table(results)),
         "long-texts": (_BENCHMARKS, long_texts_table(results)),
         "results": (_BENCHMARKS, speed_table(results)),
         "ladder": (_BENCHMARKS, ladder_block()),

@@ -83,7 +83,7 @@ def _quality_row(name: str, result: dict[str, Any]) -> list[str]:
     ]
 
 
-def luck_table(results: dict[str, dict[str, Any]]) -> str:
+def seed_variance_table(results: dict[str, dict[str, Any]]) -> str:
     """Return one row for each published run with several seeds: the mean over them, and how far luck goes."""
     header = ["data", "seeds", "validation, % (mean)", "test, % (mean)", "test of each seed, %"]
     return markdown_table(

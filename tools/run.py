@@ -1,6 +1,6 @@
 """Run a command of the package with the settings that a person gave to make.
 
-    python tools/run.py 'threshold_for=precision>=0.95 "positive_label=needs an answer"' COMMAND [ARGUMENT ...]
+    python tools/run.py 'threshold_objective=precision>=0.95 "positive_label=needs an answer"' COMMAND [ARGUMENT ...]
 
 The settings are split into words as a shell does, quotes included, but nothing in them is expanded or redirected.
 """

@@ -9,6 +9,7 @@ What a command needs is imported when it runs: `predict` and `serve` work withou
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # a person needs no line of code
     try:
         status = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as problem:

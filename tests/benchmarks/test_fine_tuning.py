@@ -21,7 +21,7 @@ def test_both_run_as_many_steps_and_differ_in_what_bears_on_speed(tiny_config, t
     assert fine_tuning_table(found).count("\n") == 2 + 4 - 1
 
 
-@pytest.mark.parametrize("setting", [{"r_drop": 1.0}, {"layer_decay": 0.9}])
+@pytest.mark.parametrize("setting", [{"r_drop": 1.0}, {"layerwise_lr_decay": 0.9}])
 def test_what_the_trainer_by_itself_does_not_do_is_refused(tiny_config, tiny_splits, setting):
     with pytest.raises(ConfigurationError, match="leave both out to compare"):
         compare(tiny_config.model_copy(update=setting), tiny_splits, seeds=1)

@@ -39,7 +39,7 @@ def test_the_serve_image_answers_as_the_predictor_does(server, model):
 
 def test_the_container_that_notebook_04_measures_answers_so_too_and_ends_with_0(images, model):
     text = "smoke is coming out of the dryer"
-    with LocalContainer(f"{images}:serve", model, CACHE_TEXTS="0") as local:
+    with LocalContainer(f"{images}:serve", model, CACHE_SIZE="0") as local:
         (found,) = local.predict([text])
         assert local.stop() == 0
     (expected,) = Predictor.load(model).predict([text])

@@ -29,7 +29,7 @@ from tests.container.conftest import JSON, SCRATCH, Container, docker, readable
 
 pytestmark = pytest.mark.container
 
-ONE_WORKER = ("--env=SERVING_WORKERS=1", "--env=CACHE_TEXTS=0")  # which computes every text
+ONE_WORKER = ("--env=SERVING_WORKERS=1", "--env=CACHE_SIZE=0")  # which computes every text
 SOME_MILLISECONDS = json.dumps(["the socket in the nursery has started to crackle " * 20] * 40).encode()
 
 
@@ -349,7 +349,7 @@ def _set(clock: Path, seconds: int) -> None:
 
 def test_memory_is_flat_under_mixed_traffic(images, model):
     mounted = Path(os.environ.get("SOAK_MODEL", model)).resolve()
-    options = ("--memory=512m", "--env=CACHE_TEXTS=2000", *os.environ.get("SOAK_OPTIONS", "").split())
+    options = ("--memory=512m", "--env=CACHE_SIZE=2000", *os.environ.get("SOAK_OPTIONS", "").split())
     with Container(images, mounted, *options) as container, MixedTraffic(container.ready()) as traffic:
         memory = list(_memory_of(traffic, float(os.environ.get("SOAK_SECONDS", "24"))))
     assert [(kind, status) for kind, status in traffic.answers if not kind.startswith(str(status))] == []

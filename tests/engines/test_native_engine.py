@@ -1,12 +1,14 @@
 """The native engine: torch's answers to within int8, the same bit by bit in any company, and no way to misuse it."""
 
 import itertools
+import json
 import threading
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from bert_textclassification.engines.native import engine as native_engine
@@ -106,24 +108,34 @@ def test_buffers_of_a_wrong_size_are_refused(engine):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden": 96}, "multiple of 64"),
-        ({"heads": 0}, "multiple of 32"),
-        ({"heads": 4}, "multiple of 32"),
-        ({"layers": 1}, "must follow the last layer"),
-        ({"layers": 0}, "out of range"),
-        ({"words": 801}, "bytes where the configuration asks for"),
-        ({"positions": 1 << 20}, "out of range"),
-        ({"expanded": 192}, "bytes where the configuration asks for"),
-        ({"after": [2, 2]}, "in order"),
-        ({"after": []}, "1 to 4"),
-        ({"after": [1, 2, 3, 4, 5]}, "head_1"),
-        ({"epsilon": "small"}, "epsilon"),
+        ({"hidden_size": 96}, "multiple of 64"),
+        ({"num_attention_heads": 0}, "multiple of 32"),
+        ({"num_attention_heads": 4}, "multiple of 32"),
+        ({"num_hidden_layers": 1}, "must follow the last layer"),
+        ({"num_hidden_layers": 0}, "out of range"),
+        ({"vocab_size": 801}, "bytes where the configuration asks for"),
+        ({"max_position_embeddings": 1 << 20}, "out of range"),
+        ({"intermediate_size": 192}, "bytes where the configuration asks for"),
+        ({"exit_layers": [2, 2]}, "in order"),
+        ({"exit_layers": []}, "1 to 4"),
+        ({"exit_layers": [1, 2, 3, 4, 5]}, "head_1"),
+        ({"layer_norm_eps": "small"}, "layer_norm_eps"),
         ({"surprise": 1}, "surprise"),
     ],
 )
 def test_a_file_that_is_no_such_model_is_refused(path, tmp_path, change, message):
     with pytest.raises(ArtifactError, match=rf"(?s)cannot load .*model\.safetensors: .*{message}"):
         NativeEngine(_saved(path, tmp_path, load_file(path), **change))
+
+
+def test_a_file_with_the_field_names_of_before_the_first_release_is_read(path, tmp_path):
+    with safe_open(path, framework="numpy") as file:
+        shape = json.loads(file.metadata()[METADATA])
+    old_names = ("layers", "hidden", "heads", "expanded", "words", "positions", "epsilon", "after")
+    old_shape = dict(zip(old_names, shape.values(), strict=True))
+    save_file(load_file(path), tmp_path / "model.safetensors", metadata={METADATA: json.dumps(old_shape)})
+    old, new = NativeEngine(tmp_path / "model.safetensors"), NativeEngine(path)
+    np.testing.assert_array_equal(old.logits([[2, 5, 3]]), new.logits([[2, 5, 3]]))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 100])
@@ -147,12 +159,8 @@ def test_kernels_that_this_processor_cannot_run_are_refused_in_one_sentence(path
 
 
 def _saved(path, folder, tensors, **change):
-    from safetensors import safe_open
-
     with safe_open(path, framework="numpy") as file:
         shape = Architecture.model_validate_json(file.metadata()[METADATA])
     changed = shape.model_dump() | change
-    import json
-
     save_file(tensors, folder / "model.safetensors", metadata={METADATA: json.dumps(changed)})
     return folder / "model.safetensors"

@@ -31,7 +31,7 @@ def predictor(request, tiny_artifact, tmp_path_factory):
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["variants"][request.param] |= StoredFile.of(folder / variant.file).model_dump()
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    return Predictor(Artifact.load(folder), request.param, cache_texts=10)
+    return Predictor(Artifact.load(folder), request.param, cache_size=10)
 
 
 @pytest.fixture(scope="module")

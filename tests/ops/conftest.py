@@ -59,7 +59,12 @@ TRAINING = {
     "image": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/bert-train:abc",
     "channels": {"train": "s3://texts/train/", "validation": "s3://texts/validation/"},
     "output": "s3://texts/jobs",
-    "hyperparameters": {"epochs": 2, "learning_rate": 2e-4, "drop": ["leakage", "repeat"], "positive_label": None},
+    "hyperparameters": {
+        "epochs": 2,
+        "learning_rate": 2e-4,
+        "drop_issues": ["leakage", "repeat"],
+        "positive_label": None,
+    },
     "poll_seconds": 0.01,
 }
 

@@ -178,7 +178,7 @@ def test_a_changed_setting_is_an_update_that_alarms_take_back(aws, command, serv
 def test_an_update_keeps_the_instances_that_traffic_has_asked_for(aws, command, updates):
     scaling = {"requests_per_second": 100}
     command("--yes", autoscaling=scaling)
-    command("--yes", autoscaling=scaling, environment={"CACHE_TEXTS": "0"})
+    command("--yes", autoscaling=scaling, environment={"CACHE_SIZE": "0"})
     assert aws.request("UpdateEndpoint")["RetainAllVariantProperties"] is True
 
 
@@ -227,7 +227,7 @@ def test_an_update_that_was_rolled_back_is_an_error_and_leaves_what_served(aws, 
     before = served["tickets"].endpoint_config_name
     updates.update(endpoint_config_name=before, failure_reason="Alarm tickets-errors went off.")
     aws.clear()
-    assert command("--yes", environment={"CACHE_TEXTS": "0"}) == 1
+    assert command("--yes", environment={"CACHE_SIZE": "0"}) == 1
     assert "was rolled back: Alarm tickets-errors went off; what served before still serves" in capsys.readouterr().err
     new = aws.request("CreateEndpointConfig")["EndpointConfigName"]
     assert aws.request("DeleteEndpointConfig") == {"EndpointConfigName": new}
@@ -272,10 +272,10 @@ def test_an_interrupted_update_goes_on_and_keeps_what_it_needs(aws, command, ser
     aws.clear()
     updates.update(endpoint_status="Updating")
     monkeypatch.setattr("ops.waiting.time.sleep", interrupt)
-    assert command("--yes", environment={"CACHE_TEXTS": "0"}) == 130
+    assert command("--yes", environment={"CACHE_SIZE": "0"}) == 130
     assert not [name for name in aws.operations() if name.startswith("Delete")]
     monkeypatch.setattr("ops.waiting.time.sleep", lambda _: vars(served["tickets"]).update(endpoint_status="InService"))
-    assert command("--yes", environment={"CACHE_TEXTS": "0"}) == 0
+    assert command("--yes", environment={"CACHE_SIZE": "0"}) == 0
     assert len(aws.requests("UpdateEndpoint")) == 1
 
 
@@ -299,14 +299,14 @@ def test_when_scaling_is_refused_an_update_is_taken_back(aws, command, served, u
     before = served["tickets"].endpoint_config_name
     denied = botocore.exceptions.ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Register")
     monkeypatch.setattr("ops.hosting.autoscaling.targets", raising(denied))
-    assert command("--yes", environment={"CACHE_TEXTS": "0"}, autoscaling={"requests_per_second": 100}) == 1
+    assert command("--yes", environment={"CACHE_SIZE": "0"}, autoscaling={"requests_per_second": 100}) == 1
     assert [one["EndpointConfigName"] for one in aws.requests("UpdateEndpoint")][-1] == before
 
 
 def test_delete_removes_all_configurations_and_models_and_nobody_elses(aws, command, served, updates):
     scaling = {"requests_per_second": 100}
     command("--yes", autoscaling=scaling)
-    command("--yes", autoscaling=scaling, environment={"CACHE_TEXTS": "0"})
+    command("--yes", autoscaling=scaling, environment={"CACHE_SIZE": "0"})
     command("--yes", name="tickets-b")
     aws.clear()
     assert command("--delete", "--yes") == 0

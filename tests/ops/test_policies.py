@@ -102,7 +102,7 @@ def asked(aws, updates, tmp_path, monkeypatch):
     aws.clear()  # those that wrote the log are the test's own
     scaled = ENDPOINT | FROM_ZERO
     run(endpoint, scaled, "--yes")
-    run(endpoint, scaled | {"environment": {"CACHE_TEXTS": "0"}}, "--yes")
+    run(endpoint, scaled | {"environment": {"CACHE_SIZE": "0"}}, "--yes")
     updates.update(endpoint_status="Failed")
     run(endpoint, scaled, "--yes")
     run(endpoint, scaled, "--delete", "--yes")

@@ -63,7 +63,7 @@ def test_spot_checkpoints_hyperparameters_and_metrics_are_asked_for(aws, command
     assert sent["EnableManagedSpotTraining"] is True
     assert sent["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
     assert sent["StoppingCondition"] == {"MaxRuntimeInSeconds": 14400, "MaxWaitTimeInSeconds": 28800}
-    assert sent["HyperParameters"] == {"epochs": "2", "learning_rate": "0.0002", "drop": "leakage,repeat"}
+    assert sent["HyperParameters"] == {"epochs": "2", "learning_rate": "0.0002", "drop_issues": "leakage,repeat"}
     names = {one["Name"] for one in sent["AlgorithmSpecification"]["MetricDefinitions"]}
     assert {"train_loss", "validation_accuracy", "test_f1"} <= names
 

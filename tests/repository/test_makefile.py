@@ -58,8 +58,8 @@ def arguments(checkout: Path, *words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ("threshold_for=precision>=0.95", ["threshold_for=precision>=0.95"]),
-        ("threshold_for=cost false_negative_cost=10", ["threshold_for=cost", "false_negative_cost=10"]),
+        ("threshold_objective=precision>=0.95", ["threshold_objective=precision>=0.95"]),
+        ("threshold_objective=cost false_negative_cost=10", ["threshold_objective=cost", "false_negative_cost=10"]),
         ('positive_label="needs an answer" epochs=3', ["positive_label=needs an answer", "epochs=3"]),
         ("'positive_label=needs an answer'", ["positive_label=needs an answer"]),
         ('positive_label="it\'s"', ["positive_label=it's"]),
@@ -68,7 +68,7 @@ def arguments(checkout: Path, *words: str) -> list[str]:
         ("positive_label=${HOME", ["positive_label=${HOME"]),
         ("positive_label=$(shell touch touched)", ["positive_label=$(shell", "touch", "touched)"]),
         ("positive_label=`touch touched`", ["positive_label=`touch", "touched`"]),
-        ("drop=[repeat,html] text_column=*", ["drop=[repeat,html]", "text_column=*"]),
+        ("drop_issues=[repeat,html] text_column=*", ["drop_issues=[repeat,html]", "text_column=*"]),
         ("positive_label=a;touch touched", ["positive_label=a;touch", "touched"]),
         ("positive_label=#1 label_column=a&b|c<d", ["positive_label=#1", "label_column=a&b|c<d"]),
         ("positive_label=größer", ["positive_label=größer"]),

@@ -183,7 +183,7 @@ def test_the_first_commands_train_evaluate_and_predict(mine, tiny_base):
 
 @pytest.mark.slow
 def test_a_bound_for_precision_reaches_the_model_and_no_file_is_made_of_it(mine, tiny_base):
-    done = quickly(mine, tiny_base, only("threshold_for=precision"), notebooks=3)
+    done = quickly(mine, tiny_base, only("threshold_objective=precision"), notebooks=3)
     assert done.returncode == 0, done.stderr[-3000:]
     assert Artifact.load(mine / "runs/mine/model").manifest.decision.objective.startswith("precision of at least 0.95")
     assert not list(mine.glob("=*"))
@@ -191,7 +191,7 @@ def test_a_bound_for_precision_reaches_the_model_and_no_file_is_made_of_it(mine,
 
 @pytest.mark.slow
 def test_costs_and_several_seeds_reach_the_model(mine, tiny_base):
-    done = quickly(mine, tiny_base, only("threshold_for=cost"), notebooks=3)
+    done = quickly(mine, tiny_base, only("threshold_objective=cost"), notebooks=3)
     assert done.returncode == 0, done.stderr[-3000:]
     manifest = Artifact.load(mine / "runs/mine/model").manifest
     assert manifest.decision.objective.startswith("lowest cost")

@@ -1,4 +1,4 @@
-"""Turns for the cores: in order of arrival, none lost or given twice; who may wait, how long, and what is not done."""
+"""Cores are given in order of arrival, none is lost or given twice; the queue is bounded, and so is the wait."""
 
 import sys
 import threading
@@ -10,7 +10,7 @@ import pytest
 
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving import admission as module
-from bert_textclassification.serving.admission import Admission, ClientGone, Cores, QueueTimeout
+from bert_textclassification.serving.admission import Admission, ClientGone, CoreLimiter, QueueTimeout
 from tests.conftest import PATIENCE_S, wait_until
 
 CHANCE = SystemRandom()
@@ -88,22 +88,22 @@ def refusal(turns):
     return problem.value.code, problem.value.status
 
 
-# -- Cores
+# -- cores
 
 
 def test_as_many_pieces_of_work_are_done_at_once_as_there_are_cores():
-    cores = Cores(2)
+    cores = CoreLimiter(2)
     assert free(cores) == 2
     with held(cores):
         assert free(cores) == 1
 
 
 def test_work_that_need_not_wait_is_done_by_who_brings_it():
-    assert Cores(1).run(threading.current_thread, 0) is threading.current_thread()
+    assert CoreLimiter(1).run(threading.current_thread, 0) is threading.current_thread()
 
 
 def test_work_that_waits_is_done_by_no_more_threads_than_there_are_cores():
-    cores, threads = Cores(2), []
+    cores, threads = CoreLimiter(2), []
     with held(cores), held(cores):
         waiting = started(*[lambda: threads.append(cores.run(threading.current_thread, PATIENCE_S))] * 20)
         wait_until(lambda: len(cores._queue) == 20)
@@ -114,7 +114,7 @@ def test_work_that_waits_is_done_by_no_more_threads_than_there_are_cores():
 
 
 def test_work_is_begun_in_order_of_arrival():
-    cores, order, waiting = Cores(1), [], []
+    cores, order, waiting = CoreLimiter(1), [], []
     with held(cores):
         for number in range(8):
             waiting += started(lambda number=number: cores.run(lambda: order.append(number), PATIENCE_S))
@@ -125,7 +125,7 @@ def test_work_is_begun_in_order_of_arrival():
 
 
 def test_who_has_had_a_core_and_asks_again_stands_behind_those_who_wait():
-    cores, order, waiting = Cores(1), [], []
+    cores, order, waiting = CoreLimiter(1), [], []
 
     def begin():
         waiting.extend(started(lambda: cores.run(lambda: order.append("waited"), PATIENCE_S)))
@@ -138,7 +138,7 @@ def test_who_has_had_a_core_and_asks_again_stands_behind_those_who_wait():
 
 
 def test_what_fails_while_others_wait_fails_for_who_brought_it_and_for_no_other():
-    cores, outcomes = Cores(1), []
+    cores, outcomes = CoreLimiter(1), []
 
     def fail():
         with pytest.raises(ValueError, match="of this one"):
@@ -154,7 +154,7 @@ def test_what_fails_while_others_wait_fails_for_who_brought_it_and_for_no_other(
 
 
 def test_who_gives_up_leaves_the_queue_to_the_others():
-    cores, order = Cores(1), []
+    cores, order = CoreLimiter(1), []
     with held(cores):
         with pytest.raises(QueueTimeout):
             cores.run(lambda: order.append("given up"), 0.01)
@@ -165,7 +165,7 @@ def test_who_gives_up_leaves_the_queue_to_the_others():
 
 
 def test_work_begun_just_after_the_time_was_out_is_done_and_its_result_returned():
-    cores, got = Cores(1), []
+    cores, got = CoreLimiter(1), []
     cores._guard = threading.RLock()  # so that this thread can hold it while it takes work from the queue
     with held(cores):
         waiting = started(lambda: got.append(cores.run(lambda: "result", 1)))
@@ -182,7 +182,7 @@ def test_work_begun_just_after_the_time_was_out_is_done_and_its_result_returned(
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.usefixtures("restless")
 def test_no_core_is_lost_or_given_twice_when_many_threads_give_up(count):
-    cores, outcomes, busy, most = Cores(count), [], [], []
+    cores, outcomes, busy, most = CoreLimiter(count), [], [], []
 
     def ask():
         for number in range(200):

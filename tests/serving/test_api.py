@@ -653,7 +653,7 @@ class Blocking(Predictor):
 
     def predict(self, texts, **options):
         if list(texts) == ["wait"]:
-            options["turn"](self._wait)
+            options["scheduler"](self._wait)
         return super().predict(texts, **options)
 
     def _wait(self):
@@ -679,7 +679,7 @@ def _busy(artifact, **settings):
 
 
 def test_a_server_with_no_place_left_refuses_at_once_and_says_when_to_come_back(tiny_artifact):
-    with _busy(tiny_artifact, max_waiting=0) as (client, status):
+    with _busy(tiny_artifact, max_queue=0) as (client, status):
         for path, is_platform in (("/invocations", False), ("/v1/models/model:predict", True)):
             reply = client.post(path, json={"instances": ["hello"]})
             _error(reply, 503, "overloaded", platform=is_platform)
@@ -691,7 +691,7 @@ def test_a_server_with_no_place_left_refuses_at_once_and_says_when_to_come_back(
 
 def test_a_request_that_waits_beyond_its_deadline_is_refused(tiny_artifact, monkeypatch):
     monkeypatch.setattr(service, "BATCHES_A_CORE", 1)
-    with _busy(tiny_artifact, max_waiting=1, request_timeout_s=0.05) as (client, _):
+    with _busy(tiny_artifact, max_queue=1, request_timeout_s=0.05) as (client, _):
         reply = client.post("/invocations", json=["hello"])
         _error(reply, 503, "deadline_exceeded")
         assert int(reply.headers["Retry-After"]) >= 1
@@ -735,7 +735,7 @@ def test_any_number_of_made_up_methods_and_paths_adds_few_series(predictor):
 
 
 def test_texts_tokens_truncations_and_cache_hits_are_counted(tiny_artifact):
-    predictor = Predictor.load(tiny_artifact.folder, cache_texts=10)
+    predictor = Predictor.load(tiny_artifact.folder, cache_size=10)
     client = _client(predictor)
     for _ in range(2):
         client.post("/score", json=["hello", LONG])

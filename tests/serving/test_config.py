@@ -7,7 +7,7 @@ import pytest
 from pydantic import AliasChoices
 
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.serving.config import MEBIBYTE, ServingConfig
+from bert_textclassification.serving.config import MEBIBYTE, RENAMED, ServingConfig
 
 TOKEN = "a token that nobody may read"  # noqa: S105
 EVERY_VARIABLE = [  # name, value, field, what it means; of one field, in order of precedence
@@ -23,7 +23,7 @@ EVERY_VARIABLE = [  # name, value, field, what it means; of one field, in order 
     ("AIP_PREDICT_ROUTE", "/v1/models/m:predict", "predict_route", "/v1/models/m:predict"),
     ("SERVING_WORKERS", "2", "workers", 2),
     ("SERVING_THREADS", "3", "threads", 3),
-    ("MAX_WAITING", "0", "max_waiting", 0),
+    ("MAX_QUEUE", "0", "max_queue", 0),
     ("REQUEST_TIMEOUT_S", "5", "request_timeout_s", 5),
     ("DRAIN_TIMEOUT_S", "6", "drain_timeout_s", 6),
     ("MAX_BODY_BYTES", "7000", "max_body_bytes", 7000),
@@ -32,7 +32,7 @@ EVERY_VARIABLE = [  # name, value, field, what it means; of one field, in order 
     ("MAX_TEXT_CHARS", "300", "max_text_chars", 300),
     ("SAGEMAKER_BATCH", "true", "batch", True),
     ("SAGEMAKER_BATCH_STRATEGY", "SingleRecord", "batch_strategy", "SingleRecord"),
-    ("CACHE_TEXTS", "0", "cache_texts", 0),
+    ("CACHE_SIZE", "0", "cache_size", 0),
     ("API_TOKEN", TOKEN, "api_token", TOKEN),
     ("CSV_COLUMN", "review,2", "csv_column", "review,2"),
     ("LOG_TEXTS", "1", "log_texts", True),
@@ -55,7 +55,7 @@ def variables(field):
     return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
 
 
-VARIABLES = {name for field in ServingConfig.model_fields for name in variables(field)}
+VARIABLES = {name for field in ServingConfig.model_fields for name in variables(field)} - RENAMED.keys()
 
 
 @pytest.fixture(autouse=True)
@@ -201,14 +201,14 @@ def test_a_wrong_variable_that_loses_does_not_matter(read):
         ("SERVING_WORKERS", "0"),
         ("SERVING_WORKERS", "257"),
         ("SERVING_THREADS", "0"),
-        ("MAX_WAITING", "-1"),
-        ("MAX_WAITING", "1001"),
+        ("MAX_QUEUE", "-1"),
+        ("MAX_QUEUE", "1001"),
         ("REQUEST_TIMEOUT_S", "3601"),
         ("DRAIN_TIMEOUT_S", "0"),
         ("MAX_BODY_BYTES", "1023"),
         ("MAX_TEXTS", "many"),
         ("MAX_TEXT_CHARS", "0"),
-        ("CACHE_TEXTS", "-1"),
+        ("CACHE_SIZE", "-1"),
         ("SAGEMAKER_BATCH", "perhaps"),
         ("SAGEMAKER_BATCH_STRATEGY", "AllRecords"),
         ("LOG_TEXTS", "some"),
@@ -265,9 +265,20 @@ def test_a_variable_that_is_nearly_a_setting_is_told_with_it():
         "HOME",
         "SAGEMAKER_REGION",
     ]
-    assert ServingConfig.misspelt(names) == {
-        "CSV_COLUM": "CSV_COLUMN", "MAX_TEXT": "MAX_TEXTS", "SERVING_WORKER": "SERVING_WORKERS",
-    }  # fmt: skip
+    assert ServingConfig.doubtful_names(names) == [
+        "there is no setting CSV_COLUM; did you mean CSV_COLUMN?",
+        "there is no setting MAX_TEXT; did you mean MAX_TEXTS?",
+        "there is no setting SERVING_WORKER; did you mean SERVING_WORKERS?",
+    ]
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_still_works_with_a_warning_that_gives_the_new_one(monkeypatch, old, new):
+    monkeypatch.setenv(old, "3")
+    assert getattr(ServingConfig.from_environment(), new.lower()) == 3
+    assert ServingConfig.doubtful_names([old]) == [f"{old} is now called {new}; the old name goes away in 1.0."]
+    monkeypatch.setenv(new, "5")
+    assert getattr(ServingConfig.from_environment(), new.lower()) == 5
 
 
 @pytest.mark.parametrize("name", ["MAX_TEXTS", "MAX_BODY_BYTES", "MAX_TEXT_CHARS", "SAGEMAKER_MAX_PAYLOAD_IN_MB"])
@@ -291,8 +302,8 @@ def test_settings_given_by_name_ignore_the_environment(monkeypatch):
 
 
 def test_settings_that_follow_from_others():
-    config = ServingConfig.of(threads=3, workers=2, max_waiting=10, request_timeout_s=20, scratch_dir=Path("/scratch"))
-    assert config.request_threads > config.threads + config.max_waiting
+    config = ServingConfig.of(threads=3, workers=2, max_queue=10, request_timeout_s=20, scratch_dir=Path("/scratch"))
+    assert config.request_threads > config.threads + config.max_queue
     assert config.connections == 2 * config.request_threads
     assert config.proxy_timeout_s > config.request_timeout_s
     assert config.metrics_dir == Path("/scratch/metrics")

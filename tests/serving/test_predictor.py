@@ -451,11 +451,11 @@ def test_there_is_one_turn_for_each_batch(tiny_artifact, variant, batches):
     predictor, turns = Predictor.load(tiny_artifact.folder, variant), []
     texts = [f"text number {number}" for number in range(20)]
 
-    def turn(work):
+    def scheduler(work):
         turns.append(work)
         return work()
 
-    assert predictor.predict(texts, turn=turn) == predictor.predict(texts)
+    assert predictor.predict(texts, scheduler=scheduler) == predictor.predict(texts)
     assert len(turns) == batches
 
 
@@ -464,7 +464,7 @@ def test_there_is_one_turn_for_each_batch(tiny_artifact, variant, batches):
 
 @pytest.fixture
 def caching(tiny_artifact):
-    return Predictor.load(tiny_artifact.folder, cache_texts=100)
+    return Predictor.load(tiny_artifact.folder, cache_size=100)
 
 
 @pytest.fixture
@@ -472,9 +472,9 @@ def computed(caching, monkeypatch):
     """The ids that the engine of `caching` was given, text by text and window by window."""
     seen, run = [], caching._engine.run
 
-    def spy(token_ids, turn):
+    def spy(token_ids, scheduler):
         seen.extend(token_ids)
-        return run(token_ids, turn)
+        return run(token_ids, scheduler)
 
     monkeypatch.setattr(caching._engine, "run", spy)
     return seen
@@ -518,7 +518,7 @@ def test_equal_texts_in_one_request_are_computed_once(caching, computed):
 
 def test_equal_texts_are_computed_once_without_a_cache_too(tiny_artifact):
     turns = []
-    Predictor.load(tiny_artifact.folder).predict(["hello"] * 5, turn=lambda work: turns.append(work) or work())
+    Predictor.load(tiny_artifact.folder).predict(["hello"] * 5, scheduler=lambda work: turns.append(work) or work())
     assert len(turns) == 1
 
 
@@ -528,7 +528,7 @@ def test_without_a_cache_nothing_is_remembered(predictor):
 
 def test_a_remembered_answer_takes_no_turn(caching):
     caching.predict(["hello"])
-    assert caching.predict(["hello"], turn=lambda _: pytest.fail("nothing is to compute"))[0].cached
+    assert caching.predict(["hello"], scheduler=lambda _: pytest.fail("nothing is to compute"))[0].cached
 
 
 def test_a_threshold_decides_anew_on_a_remembered_answer(caching):
@@ -566,12 +566,12 @@ def test_a_request_that_fails_remembers_nothing(caching):
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        caching.predict(["hello"], turn=fail)
+        caching.predict(["hello"], scheduler=fail)
     assert caching.predict(["hello"])[0].cached is False
 
 
 def test_threads_that_share_a_cache_get_the_same_answers(predictor, tiny_artifact):
-    caching, expected, found = Predictor(tiny_artifact, cache_texts=3), predictor.predict(TEXTS), []
+    caching, expected, found = Predictor(tiny_artifact, cache_size=3), predictor.predict(TEXTS), []
     threads = [threading.Thread(target=lambda: found.extend(caching.predict(TEXTS) for _ in range(20))) for _ in "1234"]
     for thread in threads:
         thread.start()

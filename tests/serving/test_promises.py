@@ -44,7 +44,7 @@ pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs ngi
 @pytest.fixture(scope="module")
 def narrow_server(tiny_artifact) -> Iterator[LocalServer]:
     """One core, and one request that may wait for it; no answer is remembered."""
-    settings = {"SERVING_WORKERS": "1", "SERVING_THREADS": "1", "MAX_WAITING": "1", "CACHE_TEXTS": "0"}
+    settings = {"SERVING_WORKERS": "1", "SERVING_THREADS": "1", "MAX_QUEUE": "1", "CACHE_SIZE": "0"}
     with LocalServer(SERVE, tiny_artifact.folder, **settings) as server:
         yield server
 
@@ -61,7 +61,7 @@ def guarded_server(tiny_artifact) -> Iterator[LocalServer]:
 @pytest.fixture(scope="module")
 def two_workers(tiny_artifact) -> Iterator[LocalServer]:
     """Two worker processes; no answer is remembered, and bodies are small."""
-    settings = {"SERVING_WORKERS": "2", "CACHE_TEXTS": "0", "MAX_BODY_BYTES": "100000"}
+    settings = {"SERVING_WORKERS": "2", "CACHE_SIZE": "0", "MAX_BODY_BYTES": "100000"}
     with LocalServer(SERVE, tiny_artifact.folder, **settings) as server:
         yield server
 
@@ -153,7 +153,7 @@ def test_scores_under_load_are_those_of_each_text_alone(tiny_artifact, two_worke
         server = two_workers
         if variant != "int8":
             server = stack.enter_context(
-                LocalServer(SERVE, tiny_artifact.folder, MODEL_VARIANT=variant, CACHE_TEXTS="0")
+                LocalServer(SERVE, tiny_artifact.folder, MODEL_VARIANT=variant, CACHE_SIZE="0")
             )
         found: list[list[float]] = []
         with _threads(lambda: found.append(_scores(server, texts)), count=8, once=True):

@@ -137,7 +137,7 @@ def test_every_line_of_the_log_comes_out_whole_whatever_the_output_is(tiny_artif
         ours, theirs = [one.detach() for one in socket.socketpair()] if kind == "socket" else os.pipe()
     received = []
     reader = threading.Thread(target=lambda: received.append(read_all(ours)))
-    with running(tiny_artifact.folder, theirs, LOG_TEXTS="true", SERVING_WORKERS="2", CACHE_TEXTS="0") as port:
+    with running(tiny_artifact.folder, theirs, LOG_TEXTS="true", SERVING_WORKERS="2", CACHE_SIZE="0") as port:
         if kind != "file":
             os.close(theirs)
             reader.start()
@@ -187,7 +187,7 @@ def test_a_local_server_is_asked_directly_and_has_no_settings_of_the_shell(tiny_
     monkeypatch.delenv("NO_PROXY", raising=False)
     for name, value in elsewhere.items():
         monkeypatch.setenv(name, value)
-    with LocalServer(SERVE, tiny_artifact.folder, MAX_WAITING="7") as server:
+    with LocalServer(SERVE, tiny_artifact.folder, MAX_QUEUE="7") as server:
         assert len(server.predict(["hello", "bye"])) == 2
         assert names(server) == {"model"}
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
 from bert_textclassification.training.settings.notebook_parameters import NotebookParameters
+from bert_textclassification.training.settings.renamed import RENAMED
 from tests.conftest import ROOT
 
 LOCAL_TEST = ROOT / "local_test/test_dir"
@@ -42,7 +43,7 @@ def test_all_wrong_names_and_values_are_in_one_message():
 @pytest.mark.parametrize(
     ("name", "allowed", "refused"),
     [
-        ("layers", [0, 96], [-1, 97, 1.5]),
+        ("num_layers", [0, 96], [-1, 97, 1.5]),
         ("max_length", [0, 8, 8192], [-1, 7, 8193, 64.5, "all"]),
         ("validation_fraction", [0.01, 0.49], [0, 0.5, "nan"]),
         ("test_fraction", [0.01, 0.49], [0, 0.5]),
@@ -81,7 +82,7 @@ def test_values_outside_the_bounds_are_refused(name, allowed, refused):
     ],
 )
 def test_what_to_drop_is_a_list_in_json_or_with_commas(given, meant):
-    assert TrainingConfig.of({"data": "a.csv", "drop": given}).drop == meant
+    assert TrainingConfig.of({"data": "a.csv", "drop_issues": given}).drop_issues == meant
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_what_to_drop_is_a_list_in_json_or_with_commas(given, meant):
 )
 def test_unknown_issues_are_refused_with_the_nearest_name(given, message):
     with pytest.raises(ConfigurationError, match=message):
-        TrainingConfig.of({"data": "a.csv", "drop": given})
+        TrainingConfig.of({"data": "a.csv", "drop_issues": given})
 
 
 def test_fractions_that_leave_too_little_to_train_on_are_refused():
@@ -182,7 +183,7 @@ def test_data_as_a_hyperparameter_are_refused_for_the_channels_are_read(tmp_path
         _job(tmp_path, {"data": "elsewhere.csv"})
 
 
-@pytest.mark.parametrize("name", ["epochs", "seeds", "batch_size", "max_length"])
+@pytest.mark.parametrize("name", ["epochs", "num_seeds", "batch_size", "max_length"])
 def test_a_boolean_is_no_number(name):
     with pytest.raises(ConfigurationError, match=f"{name}=True: must be a number, and yes, no, on and off are none"):
         TrainingConfig.of({"data": "d", name: True})
@@ -201,7 +202,10 @@ def test_costs_are_finite_and_bounded(name, value):
 
 
 def test_blanks_in_a_bound_change_nothing():
-    assert TrainingConfig.of({"data": "d", "threshold_for": " precision >= 0.9 "}).threshold_for == "precision>=0.9"
+    assert (
+        TrainingConfig.of({"data": "d", "threshold_objective": " precision >= 0.9 "}).threshold_objective
+        == "precision>=0.9"
+    )
 
 
 def test_wrong_hyperparameters_are_all_in_one_message(tmp_path):
@@ -264,3 +268,31 @@ def test_a_channel_in_pipe_mode_is_refused(tmp_path):
     (tmp_path / "input/config/inputdataconfig.json").write_text('{"train": {"TrainingInputMode": "Pipe"}}')
     with pytest.raises(ConfigurationError, match="channel train is in Pipe mode; use File or FastFile"):
         SageMakerFolders(tmp_path).training_config()
+
+
+# -- old names
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [
+        ("layers", "num_layers", 3),
+        ("layer_decay", "layerwise_lr_decay", 0.9),
+        ("seeds", "num_seeds", 2),
+        ("drop", "drop_issues", ("html",)),
+        ("threshold_for", "threshold_objective", "f1"),
+        ("max_exit_loss", "early_exit_budget", 0.5),
+        ("behaviours", "behavioral_tests", "mine.yaml"),
+    ],
+)
+def test_an_old_name_still_works_with_a_warning_that_gives_the_new_one(old, new, value):
+    with pytest.warns(FutureWarning, match=f"The setting {old} is now called {new}"):
+        config = TrainingConfig.of({"data": "a.csv", old: value})
+    assert getattr(config, new) == value
+    with pytest.raises(ConfigurationError, match=f"{old} is the old name of {new}, and both are given; keep {new}"):
+        TrainingConfig.of({"data": "a.csv", old: value, new: value})
+
+
+def test_the_old_names_are_all_tested():
+    assert len(RENAMED) == 7
+    assert set(RENAMED.values()) <= TrainingConfig.model_fields.keys()

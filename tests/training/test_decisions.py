@@ -11,14 +11,14 @@ def _said(tiny_config, tiny_splits, **settings):
 
 def test_settings_that_decide_something_are_not_told(tiny_config, tiny_splits):
     assert "nothing" not in _said(tiny_config, tiny_splits)
-    assert "nothing" not in _said(tiny_config, tiny_splits, threshold_for="cost", false_negative_cost=5)
+    assert "nothing" not in _said(tiny_config, tiny_splits, threshold_objective="cost", false_negative_cost=5)
     assert "nothing" not in _said(tiny_config, tiny_splits, review_cost=0.1, false_positive_cost=5)
 
 
 @pytest.mark.parametrize("name", ["false_positive_cost", "false_negative_cost"])
 def test_costs_that_decide_nothing_are_told(tiny_config, tiny_splits, name):
     said = _said(tiny_config, tiny_splits, **{name: 5})
-    assert f"{name} changes nothing: threshold_for is accuracy and there is no review_cost; set" in said
+    assert f"{name} changes nothing: threshold_objective is accuracy and there is no review_cost; set" in said
 
 
 def test_a_review_cost_without_a_review_band_is_told(tiny_config, tiny_splits):

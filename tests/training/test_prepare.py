@@ -454,7 +454,8 @@ def test_data_beside_the_splits_are_refused_rather_than_left_out(tmp_path, name)
 
 
 @pytest.mark.parametrize(
-    "name", ["behaviours.yaml", "behaviours/a.yaml", "model/config.json", "._train.csv", ".ipynb_checkpoints/train.csv"]
+    "name",
+    ["behavioral_tests.yaml", "behaviours/a.yaml", "model/config.json", "._train.csv", ".ipynb_checkpoints/train.csv"],
 )
 def test_what_is_no_data_may_lie_beside_the_splits(tmp_path, name):
     _written(tmp_path / "train/a.csv", _csv(40))
@@ -781,13 +782,13 @@ def test_what_is_kept_is_found_all_the_same(tmp_path):
     _written(tmp_path / "train.csv", _csv(40) + "message 0,yes\nmessage 1,yes\n")
     _written(tmp_path / "validation.csv", _csv(8))
     _written(tmp_path / "test.csv", _csv(8))
-    splits = _splits(tmp_path, drop=())
+    splits = _splits(tmp_path, drop_issues=())
     assert _sizes(splits) == {"train": 42, "validation": 8, "test": 8}
     assert _counts(splits) == [("leakage", 18, 0), ("conflict", 4, 0), ("repeat", 1, 0)]  # 10 of train, 8 of validation
 
 
 def test_repeats_that_are_kept_do_not_leak_over_a_split_made_here(tmp_path):
-    splits = _splits(_written(tmp_path / "a.csv", _csv(100) + _csv(100).partition("\n")[2]), drop=("leakage",))
+    splits = _splits(_written(tmp_path / "a.csv", _csv(100) + _csv(100).partition("\n")[2]), drop_issues=("leakage",))
     held_out = {*splits.validation["text"], *splits.test["text"]}
     assert not held_out & set(splits.train["text"])
     assert splits.train["text"].duplicated().any()
@@ -797,7 +798,7 @@ def test_rows_of_other_issues_are_dropped_from_train_where_that_is_set(tmp_path)
     damaged = "text,label\n" + "".join(f"n{n} &amp;,{label}\n" for n in range(3) for label in ("yes",))
     _written(tmp_path / "train.csv", _csv(40) + damaged.partition("\n")[2])
     _written(tmp_path / "test.csv", _csv(8, start=50) + "m &lt;3,no\n")
-    splits = _splits(tmp_path, drop=("html",), validation_fraction=0.1)
+    splits = _splits(tmp_path, drop_issues=("html",), validation_fraction=0.1)
     assert not splits.train["text"].str.contains("&").any()
     assert splits.test["text"].str.contains("&").sum() == 1
     assert splits.issues[0].dropped == splits.issues[0].rows["split"].eq("train").sum() > 0

@@ -53,8 +53,10 @@ def compare(config: TrainingConfig, splits: Splits, seeds: int) -> dict[str, Any
     Raises:
         ConfigurationError: a setting asks for what the Trainer by itself does not do.
     """
-    if config.r_drop or config.layer_decay != 1:
-        raise ConfigurationError("The Trainer's defaults know no r_drop and no layer_decay; leave both out to compare.")
+    if config.r_drop or config.layerwise_lr_decay != 1:
+        raise ConfigurationError(
+            "The comparison with the Trainer's defaults has no r_drop and no layerwise_lr_decay; leave both out."
+        )
     runs = []
     for seed in range(seeds):
         own = config.model_copy(update={"seed": config.seed + seed, "early_stopping_patience": _NEVER})

@@ -59,13 +59,13 @@ def plot_accuracy_latency(table: pd.DataFrame) -> Figure:
     return finished(figure)
 
 
-def plot_ladder(rungs: Sequence[dict[str, Any]]) -> Figure:
-    """Draw the texts a second and core of each rung, with its speed-up over the first."""
-    figure, axes = plt.subplots(figsize=(10, 0.42 * len(rungs) + 1.2))
-    rates = [row["texts_per_second_per_core"] for row in rungs]
-    colours = [GREY if row["accuracy"] is None else BLUE for row in rungs]
-    bars = axes.barh([row["note"] for row in rungs], rates, color=colours)
-    speedups = [row["speedup"]["value"] for row in rungs]
+def plot_ladder(stages: Sequence[dict[str, Any]]) -> Figure:
+    """Draw the texts a second and core of each stage, with its speed-up over the first."""
+    figure, axes = plt.subplots(figsize=(10, 0.42 * len(stages) + 1.2))
+    rates = [row["texts_per_second_per_core"] for row in stages]
+    colours = [GREY if row["accuracy"] is None else BLUE for row in stages]
+    bars = axes.barh([row["note"] for row in stages], rates, color=colours)
+    speedups = [row["speedup"]["value"] for row in stages]
     axes.bar_label(bars, [f"{value:.{1 if value < 10 else 0}f}x" for value in speedups], padding=4)
     axes.invert_yaxis()
     axes.set_xscale("log")

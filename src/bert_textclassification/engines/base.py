@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Result = TypeVar("Result")
 
 
-class Turn(Protocol):
+class Scheduler(Protocol):
     """What does a piece of work when it may be done: a server's waits for a free core."""
 
     def __call__(self, work: Callable[[], Result]) -> Result:
@@ -18,7 +18,7 @@ class Turn(Protocol):
         ...
 
 
-def at_once(work: Callable[[], Result]) -> Result:
+def run_inline(work: Callable[[], Result]) -> Result:
     """Do the work without waiting."""
     return work()
 
@@ -41,12 +41,12 @@ class Engine(ABC):
     """A loaded model. Calls from several threads run side by side, each on its own core."""
 
     @abstractmethod
-    def run(self, token_ids: Sequence[Sequence[int]], turn: Turn = at_once) -> Outputs:
+    def run(self, token_ids: Sequence[Sequence[int]], scheduler: Scheduler = run_inline) -> Outputs:
         """Return what the model says of each text.
 
         Args:
             token_ids: the ids of each text, special ones included.
-            turn: what does the work of each batch.
+            scheduler: what does the work of each batch.
         """
 
     def logits(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from bert_textclassification.engines.base import Engine, Outputs, Turn, at_once
+from bert_textclassification.engines.base import Engine, Outputs, Scheduler, run_inline
 from bert_textclassification.errors import ArtifactError
 
 
@@ -41,14 +41,14 @@ class OnnxEngine(Engine):
         except Exception as problem:  # ONNX Runtime's exception classes share no public base
             raise ArtifactError(f"ONNX Runtime cannot load {path}: {problem}") from problem
 
-    def run(self, token_ids: Sequence[Sequence[int]], turn: Turn = at_once) -> Outputs:
+    def run(self, token_ids: Sequence[Sequence[int]], scheduler: Scheduler = run_inline) -> Outputs:
         """Return what every engine does.
 
         Texts run in batches with others of about their length, padded to the longest of their own batch only.
         """
         result = np.empty((len(token_ids), 2), dtype=np.float32)
         for batch in batches_by_length(token_ids, self._batch_size):
-            result[batch] = turn(partial(self._run, [token_ids[index] for index in batch]))
+            result[batch] = scheduler(partial(self._run, [token_ids[index] for index in batch]))
         return Outputs(result)
 
     def _run(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:

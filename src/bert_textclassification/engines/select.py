@@ -21,7 +21,7 @@ def load_engine(path: Path, variant: Variant, threads: int = 1) -> Engine:
     if variant.engine == "native":
         from bert_textclassification.engines.native.engine import NativeEngine
 
-        return NativeEngine(path, threads, margins=variant.exit_margins)
+        return NativeEngine(path, threads, exit_thresholds=variant.exit_margins)
     from bert_textclassification.engines.onnx import OnnxEngine  # its import alone takes 0.1 s
 
     return OnnxEngine(path, variant.batch_size, threads)

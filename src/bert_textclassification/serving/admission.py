@@ -27,7 +27,7 @@ class QueueTimeout(Exception):
     """No core got free in time."""
 
 
-class Cores:
+class CoreLimiter:
     """Does up to `count` pieces of work at a time, in order of arrival.
 
     The thread that brings work does it if it need not wait. Work that has to wait is done by a few threads kept for
@@ -111,14 +111,14 @@ class _Job:
         self.is_done.release()
 
 
-class Turns:
+class RequestScheduler:
     """The turns of one admitted request: call it with the work of one batch.
 
     Attributes:
         waited_s: seconds spent waiting for a core so far.
     """
 
-    def __init__(self, cores: Cores, timeout_s: float, is_client_gone: Callable[[], bool]) -> None:
+    def __init__(self, cores: CoreLimiter, timeout_s: float, is_client_gone: Callable[[], bool]) -> None:
         self._cores = cores
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
@@ -164,14 +164,14 @@ class Admission:
 
     def __init__(self, cores: int, waiting: int, timeout_s: float, batches_a_core: int = 1) -> None:
         self.cores = cores
-        self._cores = Cores(cores * batches_a_core)
+        self._cores = CoreLimiter(cores * batches_a_core)
         self._timeout_s = timeout_s
         self._places = cores + waiting
         self._guard = threading.Lock()
         self.inside = 0
 
     @contextmanager
-    def enter(self, is_client_gone: Callable[[], bool] = lambda: False) -> Iterator[Turns]:
+    def enter(self, is_client_gone: Callable[[], bool] = lambda: False) -> Iterator[RequestScheduler]:
         """Admit a request and yield its turns.
 
         Raises:
@@ -182,7 +182,7 @@ class Admission:
                 raise RequestError("overloaded", "Too many requests are waiting; try again in a second.", status=503)
             self.inside += 1
         try:
-            yield Turns(self._cores, self._timeout_s, is_client_gone)
+            yield RequestScheduler(self._cores, self._timeout_s, is_client_gone)
         finally:
             with self._guard:
                 self.inside -= 1

@@ -37,7 +37,7 @@ def create_app(config: ServingConfig, predictor: Predictor | None = None) -> Fla
     Raises:
         ArtifactError: the artifact cannot be served.
     """
-    predictor = predictor or Predictor.load(config.model_source, config.variant, cache_texts=config.cache_texts)
+    predictor = predictor or Predictor.load(config.model_source, config.variant, cache_size=config.cache_size)
     predictor.predict(["warm up"])
     for warning in predictor.artifact.manifest.warnings:
         log.warning("the model: %s", warning)

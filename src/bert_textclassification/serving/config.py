@@ -16,6 +16,7 @@ MEBIBYTE = 1024 * 1024
 LARGEST_PAYLOAD_MB = 100  # of batch transform
 LARGEST_BODY_BYTES = 1024 * MEBIBYTE  # it is held in memory, more than once
 SPARE_THREADS = 4
+RENAMED = {"MAX_WAITING": "MAX_QUEUE", "CACHE_TEXTS": "CACHE_SIZE"}  # the old names work until 1.0
 BATCH_DEFAULTS = {"MAX_TEXTS": 1_000_000, "REQUEST_TIMEOUT_S": 590}  # batch transform gives up after 600 s
 
 
@@ -77,11 +78,11 @@ class ServingConfig(BaseSettings):
         validation_alias="SERVING_THREADS",
         description="Texts that one worker computes at a time, one core each; from the CPU quota when unset.",
     )
-    max_waiting: int = Field(
+    max_queue: int = Field(
         default=64,
         ge=0,
         le=1000,
-        validation_alias="MAX_WAITING",
+        validation_alias=AliasChoices("MAX_QUEUE", "MAX_WAITING"),
         description="Requests of one worker that may wait for a core; more are refused with 503 and Retry-After.",
     )
     request_timeout_s: int = Field(
@@ -137,11 +138,11 @@ class ServingConfig(BaseSettings):
         validation_alias="SAGEMAKER_BATCH_STRATEGY",
         description="What `/execution-parameters` recommends to batch transform.",
     )
-    cache_texts: int = Field(
+    cache_size: int = Field(
         default=20_000,
         ge=0,
         le=10_000_000,
-        validation_alias="CACHE_TEXTS",
+        validation_alias=AliasChoices("CACHE_SIZE", "CACHE_TEXTS"),
         description="Texts of which one worker remembers the answer, about 0.4 kB each; 0 turns the cache off.",
     )
     api_token: SecretStr | None = Field(
@@ -169,7 +170,7 @@ class ServingConfig(BaseSettings):
     @property
     def request_threads(self) -> int:
         """Threads of one worker: for each request that may be inside, and a few that refuse and tell of health."""
-        return (self.threads or 1) + self.max_waiting + SPARE_THREADS
+        return (self.threads or 1) + self.max_queue + SPARE_THREADS
 
     @property
     def connections(self) -> int:
@@ -271,11 +272,18 @@ class ServingConfig(BaseSettings):
         }
 
     @classmethod
-    def misspelt(cls, names: Iterable[str]) -> dict[str, str]:
-        """Return those of `names` that are most likely a setting's with a mistake, each with that setting's."""
-        known = [name for name in cls.variables() if len(name) > len("PORT")]  # many variables end with a short one
-        near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.9) for name in {*names} - cls.variables()}
-        return {name: found[0] for name, found in sorted(near.items()) if found}
+    def doubtful_names(cls, names: Iterable[str]) -> list[str]:
+        """Return a sentence for each of `names` that is the old name of a setting or probably a misspelt one."""
+        given, known = {*names}, cls.variables()
+        old = [
+            f"{name} is now called {RENAMED[name]}; the old name goes away in 1.0."
+            for name in sorted(RENAMED.keys() & given)
+        ]
+        long = [
+            name for name in known - RENAMED.keys() if len(name) > len("PORT")
+        ]  # many variables end with a short one
+        nearest = {name: difflib.get_close_matches(name, long, n=1, cutoff=0.9) for name in sorted(given - known)}
+        return old + [f"there is no setting {name}; did you mean {near[0]}?" for name, near in nearest.items() if near]
 
     @classmethod
     def _variable_set(cls, first: str) -> str:

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from bert_textclassification.artifact.manifest import TruncationSide
 from bert_textclassification.artifact.store import Artifact
-from bert_textclassification.engines.base import Turn, at_once
+from bert_textclassification.engines.base import Scheduler, run_inline
 from bert_textclassification.engines.select import load_engine
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.cache import AnswerCache
@@ -90,7 +90,7 @@ class Predictor:
     To add business rules, subclass and override `decide`.
     """
 
-    def __init__(self, artifact: Artifact, variant: str | None = None, threads: int = 1, cache_texts: int = 0) -> None:
+    def __init__(self, artifact: Artifact, variant: str | None = None, threads: int = 1, cache_size: int = 0) -> None:
         self.artifact, manifest = artifact, artifact.manifest
         self.variant_name, self.variant = artifact.variant(variant_for_this_machine(artifact, variant))
         self._scales = manifest.exit_scales(self.variant_name)
@@ -99,11 +99,11 @@ class Predictor:
         self._engine = load_engine(artifact.model_path(self.variant_name), self.variant, threads)
         self._tokenizer = load_tokenizer(path, longest, truncation_side=side)
         self._window_tokenizer = load_tokenizer(path, longest, longest // 4, side)
-        self._cache: AnswerCache[Answer] = AnswerCache(cache_texts)
+        self._cache: AnswerCache[Answer] = AnswerCache(cache_size)
 
     @classmethod
     def load(
-        cls, model_dir: str | Path, variant: str | None = None, threads: int = 1, cache_texts: int = 0
+        cls, model_dir: str | Path, variant: str | None = None, threads: int = 1, cache_size: int = 0
     ) -> "Predictor":
         """Load the artifact in `model_dir`.
 
@@ -111,12 +111,12 @@ class Predictor:
             model_dir: the artifact's folder.
             variant: which form of the model; the artifact's default when None.
             threads: cores that one call may use.
-            cache_texts: texts whose answers are remembered.
+            cache_size: texts whose answers are remembered.
 
         Raises:
             ArtifactError: the artifact is missing, damaged, from another schema, or lacks the variant.
         """
-        return cls(Artifact.load(model_dir), variant, threads, cache_texts)
+        return cls(Artifact.load(model_dir), variant, threads, cache_size)
 
     def predict(
         self,
@@ -124,7 +124,7 @@ class Predictor:
         *,
         truncation: Truncation = "truncate",
         threshold: float | None = None,
-        turn: Turn = at_once,
+        scheduler: Scheduler = run_inline,
     ) -> list[Prediction]:
         """Classify `texts`, in order.
 
@@ -135,7 +135,7 @@ class Predictor:
                 mean of their calibrated log-odds weighted by their tokens, or refuse.
             threshold: positive-class score from which the positive label is given, in (0, 1); the artifact's own when
                 None.
-            turn: what does the work of each batch, and of tokenising all but the first texts of many.
+            scheduler: what does the work of each batch, and of tokenising all but the first texts of many.
 
         Raises:
             RequestError: a text is empty or not valid Unicode, or too long for what `truncation` asks; a parameter has
@@ -143,7 +143,7 @@ class Predictor:
         """
         check_parameters(truncation, threshold)
         texts = listed(texts)
-        answers = self._answers(texts, truncation, turn)
+        answers = self._answers(texts, truncation, scheduler)
         return [
             self.decide(text, self._predicted(answer, threshold, cached))
             for text, (answer, cached) in zip(texts, answers, strict=True)
@@ -153,7 +153,9 @@ class Predictor:
         """Return the final prediction for `text`: the hook for business rules, none by default."""
         return prediction
 
-    def tokenise(self, texts: Iterable[str], windows: bool = False, turn: Turn = at_once) -> list[TokenisedText]:
+    def tokenise(
+        self, texts: Iterable[str], windows: bool = False, scheduler: Scheduler = run_inline
+    ) -> list[TokenisedText]:
         """Tokenise `texts` without padding, the beginning of each or all of it in overlapping windows.
 
         Raises:
@@ -163,33 +165,33 @@ class Predictor:
         check_texts(texts)
         tokenizer = self._window_tokenizer if windows else self._tokenizer
         # The first chunk waits for nobody: a request of few texts would wait twice otherwise.
-        turns = chain([at_once], repeat(turn))
-        chunks = zip(_chunks(texts), turns, strict=False)
+        schedulers = chain([run_inline], repeat(scheduler))
+        chunks = zip(_chunks(texts), schedulers, strict=False)
         encoded = (item for some, do in chunks for item in do(partial(tokenizer.encode_batch_fast, some)))
         if windows:
             pieces = ([item.ids, *(piece.ids for piece in item.overflowing)] for item in encoded)
             return [TokenisedText(ids, truncated=False) for ids in pieces]
         return [TokenisedText([item.ids], truncated=bool(item.overflowing)) for item in encoded]
 
-    def _answers(self, texts: Sequence[str], truncation: Truncation, turn: Turn) -> list[tuple[Answer, bool]]:
+    def _answers(self, texts: Sequence[str], truncation: Truncation, scheduler: Scheduler) -> list[tuple[Answer, bool]]:
         """Return the answer to each text and whether it was remembered; equal texts are computed once."""
         check_texts(texts)
         windows = truncation == "windows"
         keys = [self._cache.key(text, windows) for text in texts]
         known = {key: answer for key in keys if (answer := self._cache.get(key)) is not None}
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        tokenised = dict(zip(new, self.tokenise(list(new.values()), windows, turn), strict=True))
+        tokenised = dict(zip(new, self.tokenise(list(new.values()), windows, scheduler), strict=True))
         _refuse_too_many_windows([len(tokenised[key].windows) if key in tokenised else 1 for key in keys])
         if truncation == "error":
             self._refuse_truncated([(known.get(key) or tokenised[key]).truncated for key in keys])
-        computed = dict(zip(new, self._compute(list(tokenised.values()), turn), strict=True))
+        computed = dict(zip(new, self._compute(list(tokenised.values()), scheduler), strict=True))
         _refuse_not_finite([key in computed and not _is_finite(computed[key]) for key in keys])
         for key, answer in computed.items():
             self._cache.put(key, answer)
         return [(known[key], True) if key in known else (computed[key], False) for key in keys]
 
-    def _compute(self, tokenised: Sequence[TokenisedText], turn: Turn) -> Iterator[Answer]:
-        outputs = self._engine.run([ids for text in tokenised for ids in text.windows], turn)
+    def _compute(self, tokenised: Sequence[TokenisedText], scheduler: Scheduler) -> Iterator[Answer]:
+        outputs = self._engine.run([ids for text in tokenised for ids in text.windows], scheduler)
         log_odds = calibrated_log_odds(outputs, self._scales)
         rows = iter(np.column_stack([outputs.logits, log_odds]).tolist())
         depths = None if outputs.layers is None else iter(outputs.layers.tolist())

@@ -97,7 +97,7 @@ def milliseconds(artifact: Artifact, name: str) -> float | None:
 
 def _share_of_layers(path: Path, variant: Variant) -> float:
     layers = variant.mean_layers.get("validation")
-    return 1.0 if layers is None else layers / read_architecture(path).layers
+    return 1.0 if layers is None else layers / read_architecture(path).num_hidden_layers
 
 
 def _seconds(engine: Engine, longest: int) -> float:

@@ -8,6 +8,7 @@ import yaml
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.settings.notebook_parameters import NotebookParameters
+from bert_textclassification.training.settings.renamed import current_name
 from bert_textclassification.training.settings.yaml_text import read_yaml
 
 OPTIONS = {"data": "--data", "run_dir": "--name", "settings": "settings of their own"}  # which give these
@@ -28,9 +29,10 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
     """
     parsed: dict[str, Any] = {}
     for pair in pairs:
-        name, equals, value = pair.partition("=")
+        given_name, equals, value = pair.partition("=")
         if not equals:
             raise ConfigurationError(f"{pair!r} is not a setting; write name=value.")
+        name = current_name(given_name)
         if name in OPTIONS:
             raise ConfigurationError(f"{name} is no setting; give it as {OPTIONS[name]}.")
         if name in parsed:

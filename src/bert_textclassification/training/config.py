@@ -21,6 +21,7 @@ from pydantic import (
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.data_checks import CHECKS
 from bert_textclassification.training.labels import label_of
+from bert_textclassification.training.settings.renamed import with_new_names
 from bert_textclassification.training.settings.wrong_values import number_or_text, one_sentence
 
 _ROOM_BYTES = 1_000_000
@@ -50,12 +51,12 @@ class TrainingConfig(BaseModel):
     test_fraction: float = Field(
         default=0.15, gt=0, lt=0.5, description="Share of rows held out when there is no test split"
     )
-    drop: tuple[str, ...] = Field(
+    drop_issues: tuple[str, ...] = Field(
         default=("leakage", "conflict", "repeat"),
         description=f"Issues whose rows are dropped from train, as a list or with commas: {', '.join(CHECKS)}",
     )
     base_model: str = Field(default=DEFAULT_BASE_MODEL, description="Hub id or local folder of an encoder")
-    layers: int = Field(
+    num_layers: int = Field(
         default=0, ge=0, le=96, description="Layers kept of the base model, evenly spaced with the last; 0 for all"
     )
     max_length: int = Field(
@@ -69,7 +70,7 @@ class TrainingConfig(BaseModel):
     epochs: float = Field(default=4, gt=0, le=100, description="Passes over train, at most")
     batch_size: int = Field(default=32, ge=1, le=1024, description="Texts in a training step")
     learning_rate: float = Field(default=1e-4, gt=0, lt=1, description="Peak learning rate of AdamW")
-    layer_decay: float = Field(
+    layerwise_lr_decay: float = Field(
         default=1, gt=0, le=1, description="Learning rate of a layer as a share of that of the layer above"
     )
     r_drop: float = Field(
@@ -122,7 +123,7 @@ class TrainingConfig(BaseModel):
         pattern=r"^(auto|none|\d{1,2}(,\d{1,2}){0,2})$",
         description="Layers behind which a text that is clear is answered, as 2,4; auto: half-way",
     )
-    max_exit_loss: float = Field(
+    early_exit_budget: float = Field(
         default=0.3,
         ge=0,
         le=100,
@@ -131,7 +132,7 @@ class TrainingConfig(BaseModel):
     student_layers: int = Field(
         default=0, ge=0, le=96, description="Layers of the student that is distilled from the model; 0 for no student"
     )
-    threshold_for: str = Field(
+    threshold_objective: str = Field(
         default="accuracy",
         pattern=r"^(none|accuracy|f1|cost|(precision|recall)>=0?\.\d+)$",
         description="What the threshold is chosen for: accuracy, f1, cost, precision>=0.9, recall>=0.9; none for 0.5",
@@ -148,13 +149,18 @@ class TrainingConfig(BaseModel):
         le=_LARGEST_COST,
         description="Cost of a person looking at a text; 0: no text is left to a person",
     )
-    seeds: int = Field(default=1, ge=1, le=20, description="Models to train, seed after seed; the best one is kept")
-    behaviours: str | None = Field(
+    num_seeds: int = Field(default=1, ge=1, le=20, description="Models to train, seed after seed; the best one is kept")
+    behavioral_tests: str | None = Field(
         default=None,
         description="YAML file of behavioural tests beside the built-in ones, in a job relative to its channels; "
-        "behaviours.yaml in the data folder or a folder in it, if there is one, when not given",
+        "behavioral_tests.yaml in the data folder or a folder in it, if there is one, when not given",
     )
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of the splits, the head and the order")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names(cls, values: Any) -> Any:
+        return with_new_names(values) if isinstance(values, Mapping) else values
 
     @field_validator("*", mode="before")
     @classmethod
@@ -171,7 +177,7 @@ class TrainingConfig(BaseModel):
     def _label_as_in_the_data(cls, value: Any) -> Any:
         return None if value is None else label_of(value)
 
-    @field_validator("drop", mode="before")
+    @field_validator("drop_issues", mode="before")
     @classmethod
     def _known_issues(cls, value: Any) -> Any:
         kinds = _listed(value) if isinstance(value, str) else value or ()
@@ -196,7 +202,7 @@ class TrainingConfig(BaseModel):
             raise ValueError(f"must be at least {FEWEST_TOKENS}, or auto")
         return value
 
-    @field_validator("threshold_for", mode="before")
+    @field_validator("threshold_objective", mode="before")
     @classmethod
     def _bound_without_blanks(cls, value: Any) -> Any:
         return "".join(value.split()) if isinstance(value, str) else value  # precision >= 0.9
@@ -258,11 +264,13 @@ class SageMakerFolders:
         """
         self._refuse_pipes()
         content = _read_object(self.hyperparameters, '{"epochs": "3"}')
-        own = {name: _unquoted(value) for name, value in content.items() if not name.startswith(_OF_THE_PLATFORM)}
+        own = with_new_names(
+            {name: _unquoted(value) for name, value in content.items() if not name.startswith(_OF_THE_PLATFORM)}
+        )
         if "data" in own:
             raise ConfigurationError("data is no hyperparameter: a job reads its channels; give the data as a channel.")
-        if own.get("behaviours"):
-            own["behaviours"] = str(self.data / str(own["behaviours"]))  # in a channel, unless it is absolute
+        if own.get("behavioral_tests"):
+            own["behavioral_tests"] = str(self.data / str(own["behavioral_tests"]))  # below a channel
         return TrainingConfig.of({**own, "data": str(self.data)})
 
     def are_full(self) -> bool:

@@ -27,7 +27,7 @@ def _without_effect(config: TrainingConfig) -> list[str]:
             "expect, or more, so that no text is left to one; lower it, or raise the costs of errors."
         ]
     costs = [name for name in ("false_positive_cost", "false_negative_cost") if config.is_changed(name)]
-    if not costs or config.threshold_for == "cost" or config.review_cost:
+    if not costs or config.threshold_objective == "cost" or config.review_cost:
         return []
-    why = f"threshold_for is {config.threshold_for} and there is no review_cost; set threshold_for to cost"
+    why = f"threshold_objective is {config.threshold_objective}, not cost, and there is no review_cost"
     return [f"{name} changes nothing: {why}." for name in costs]

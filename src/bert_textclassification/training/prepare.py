@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.files import find_files, own_file, unread_files
+from bert_textclassification.training.data.files import behavioral_tests_file, find_files, unread_files
 from bert_textclassification.training.data.issues import merge
 from bert_textclassification.training.data.rows import (
     MOST_SLICES,
@@ -56,17 +56,17 @@ def load_splits(config: TrainingConfig) -> Splits:
 
 
 def _checks_before_split(config: TrainingConfig) -> list[str]:
-    return [name for name, check in CHECKS.items() if check.before_split and name in config.drop]
+    return [name for name, check in CHECKS.items() if check.before_split and name in config.drop_issues]
 
 
 def _checks_after_split(config: TrainingConfig) -> list[str]:
     """Return the quick checks, those of copies again for copies between the splits, and slow ones that drop rows."""
-    return [name for name, check in CHECKS.items() if not check.is_slow or name in config.drop]
+    return [name for name, check in CHECKS.items() if not check.is_slow or name in config.drop_issues]
 
 
 def _with_settled_length(config: TrainingConfig, rows: pd.DataFrame) -> tuple[TrainingConfig, int | None]:
     """Decide max_length before longer texts leave train: the remaining rows alone would give a smaller one."""
-    if "too_long" not in config.drop:
+    if "too_long" not in config.drop_issues:
         return config, None
     from bert_textclassification.training.data_quality.max_length import find_max_length  # takes a second: transformers
 
@@ -79,7 +79,7 @@ def _notes_on_files(config: TrainingConfig) -> list[str]:
     folder = Path(config.data)
     if not folder.is_dir():
         return []
-    train, behaviors = find_files(folder)["train"], own_file(config)
+    train, behaviors = find_files(folder)["train"], behavioral_tests_file(config)
     unread = [file for file in unread_files(folder) if behaviors is None or file.resolve() != behaviors.resolve()]
     several = [f"Read as one table, train: {_listed(train, folder)}."] if len(train) > 1 else []
     return [*several, *([f"Not read as labelled texts: {_listed(unread, folder)}."] if unread else [])]

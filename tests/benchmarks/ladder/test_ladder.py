@@ -1,4 +1,4 @@
-"""The ladder: what its rungs are and cost, when it refuses to compare, and what it publishes."""
+"""The ladder: what its stages are and cost, when it refuses to compare, and what it publishes."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 from bert_textclassification import cli
 from bert_textclassification.benchmarks.ladder import run as ladder
 from bert_textclassification.benchmarks.ladder import serving_gains
-from bert_textclassification.benchmarks.ladder import stages as rungs
+from bert_textclassification.benchmarks.ladder import stages as stages
 from bert_textclassification.benchmarks.ladder.stages import ALL_CORES, CACHED, PADDED_BASE, REFERENCE, TORCH
 from bert_textclassification.benchmarks.ladder.tables import ladder_section, rungs_frame
 from bert_textclassification.engines.native import engine as native_engine
@@ -27,44 +27,53 @@ TEXTS = ["my boiler is leaking gas", "where is your shop?", "my mother is stuck 
 
 @pytest.fixture(scope="module")
 def steps(tiny_artifact):
-    return {rung.name: rung for rung in rungs.rungs(tiny_artifact, cores=2)}
+    return {stage.name: stage for stage in stages.stages(tiny_artifact, cores=2)}
 
 
 @pytest.fixture
 def short_steps(monkeypatch):
-    """Only rungs that load in no time; the first is the padded one, which the others are compared with."""
-    whole = rungs.rungs
+    """Only stages that load in no time; the first is the padded one, which the others are compared with."""
+    whole = stages.stages
 
     def few(artifact, cores):
-        kept = {rung.name: rung for rung in whole(artifact, cores) if rung.name in (TORCH, "int8", ALL_CORES, CACHED)}
-        first = rungs.replace(kept[TORCH], name=PADDED_BASE, variant=None, padded=128)
+        kept = {
+            stage.name: stage for stage in whole(artifact, cores) if stage.name in (TORCH, "int8", ALL_CORES, CACHED)
+        }
+        first = stages.replace(kept[TORCH], name=PADDED_BASE, variant=None, padded=128)
         return [first, *kept.values()]
 
-    monkeypatch.setattr(ladder, "rungs", few)
+    monkeypatch.setattr(ladder, "stages", few)
 
 
 def test_the_rungs_go_from_bert_base_to_the_cache(steps, tiny_artifact):
     assert list(steps) == [
         PADDED_BASE, "torch base", "torch distil", TORCH, "fp32", "int8_onnx", "int8", ALL_CORES, CACHED
     ]  # fmt: skip
-    assert (steps["torch base"].shape.layers, steps["torch base"].shape.hidden) == (12, 768)
+    assert (steps["torch base"].shape.num_hidden_layers, steps["torch base"].shape.hidden_size) == (12, 768)
     assert steps[TORCH].shape == read_architecture(tiny_artifact.model_path("int8"))
-    assert {rung.variant for rung in steps.values()} == {None, "fp32", "int8_onnx", "int8"}
+    assert {stage.variant for stage in steps.values()} == {None, "fp32", "int8_onnx", "int8"}
 
 
 def test_sizes_and_operations_are_those_that_torch_counts():
     shape = native_engine.Architecture(
-        layers=2, hidden=64, heads=2, expanded=128, words=100, positions=32, epsilon=1e-12, after=(2,)
+        num_hidden_layers=2,
+        hidden_size=64,
+        num_attention_heads=2,
+        intermediate_size=128,
+        vocab_size=100,
+        max_position_embeddings=32,
+        layer_norm_eps=1e-12,
+        exit_layers=(2,),
     )
     config = BertConfig(
         vocab_size=100, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128,
         max_position_embeddings=32, attn_implementation="eager",
     )  # fmt: skip
     model = BertModel(config, add_pooling_layer=False).eval()
-    assert rungs.parameters(shape) == sum(weights.numel() for weights in model.parameters())
+    assert stages.parameters(shape) == sum(weights.numel() for weights in model.parameters())
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(torch.ones((1, 11), dtype=torch.int64))
-    assert rungs.operations(shape, 11) == counter.get_total_flops()
+    assert stages.operations(shape, 11) == counter.get_total_flops()
 
 
 def test_a_padded_model_reads_as_many_tokens_whatever_the_text(tiny_artifact, steps, monkeypatch):
@@ -73,7 +82,7 @@ def test_a_padded_model_reads_as_many_tokens_whatever_the_text(tiny_artifact, st
     monkeypatch.setattr(
         BertModel, "forward", lambda self, **given: read.append(given["input_ids"].shape) or forward(self, **given)
     )
-    padded, plain = (rungs.torch_answer(tiny_artifact, steps[TORCH].shape, padded) for padded in (64, 0))
+    padded, plain = (stages.torch_answer(tiny_artifact, steps[TORCH].shape, padded) for padded in (64, 0))
     assert float(padded(TEXTS[0]).sum()) == pytest.approx(1)
     plain(TEXTS[0])
     assert read[0] == (1, 64)
@@ -89,7 +98,7 @@ def test_a_served_rung_is_the_predictor(tiny_artifact, steps):
 def test_an_artifact_without_the_native_variant_is_refused_with_the_reason(tiny_artifact):
     manifest = tiny_artifact.manifest.model_copy(update={"variants": {}, "not_built": {"int8": "It is too round."}})
     with pytest.raises(ArtifactError, match=r"has no variant int8 for the native engine. It is too round."):
-        rungs.rungs(type(tiny_artifact)(tiny_artifact.folder, manifest, "0"), cores=1)
+        stages.stages(type(tiny_artifact)(tiny_artifact.folder, manifest, "0"), cores=1)
 
 
 def test_the_peak_is_more_than_the_engine_reaches(tiny_artifact):
@@ -98,7 +107,7 @@ def test_the_peak_is_more_than_the_engine_reaches(tiny_artifact):
     engine = native_engine.NativeEngine(tiny_artifact.model_path("int8"))
     ids = [[2, *range(20, 80), 3]] * 20
     _, seconds = serving_gains.timed(lambda: engine.logits(ids))
-    work = 20 * rungs.operations(read_architecture(tiny_artifact.model_path("int8")), 62)
+    work = 20 * stages.operations(read_architecture(tiny_artifact.model_path("int8")), 62)
     assert work / seconds < peak
 
 
@@ -152,7 +161,7 @@ def test_a_ladder_is_measured_judged_and_published(tiny_artifact, tiny_data, tmp
     assert cli.main(["benchmark", "ladder", *asked, "--output", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "ladder.json").read_text())
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == found
-    rows = {row["name"]: row for row in found["rungs"]}
+    rows = {row["name"]: row for row in found["stages"]}
     assert rows[PADDED_BASE]["speedup"] == {"value": 1, "low": 1, "high": 1}
     assert rows[PADDED_BASE]["accuracy"] is None
     assert rows["int8"]["accuracy"] == tiny_artifact.manifest.variants["int8"].accuracy["test"]
@@ -161,7 +170,7 @@ def test_a_ladder_is_measured_judged_and_published(tiny_artifact, tiny_data, tmp
     assert 0 < found["cache"]["hit_share"] < 1
     assert {one["verdict"] for one in found["targets"]} <= {"reached", "MISSED"}
     section = ladder_section(found)
-    assert all(row["note"] in section for row in found["rungs"])
+    assert all(row["note"] in section for row in found["stages"])
     assert (tmp_path / "ladder.png").stat().st_size > 10_000
 
 
@@ -173,7 +182,7 @@ def test_a_notebook_shows_the_rungs_with_their_spread_where_it_is_too_large(tiny
     found = ladder.climb(tiny_artifact, TEXTS, sample=2, rounds=2)
     assert "too noisy to compare" in found["noise"]
     frame = rungs_frame(found)
-    assert frame.index.to_list() == [row["note"] for row in found["rungs"]]
+    assert frame.index.to_list() == [row["note"] for row in found["stages"]]
     assert frame.columns[:4].to_list() == ["speedup", "speedup_low", "speedup_high", "spread"]
     assert (frame["spread"] >= 0).all()
 

@@ -23,7 +23,16 @@ READ = {
 }
 READ |= {f"{form}.gz": lambda name, form=form: gzip.compress(READ[form](name)) for form in list(READ)}
 COMPANIONS = [
-    *("README", "README.md", "LICENSE", "DATASHEET.md", "behaviours.yaml", "behaviours/mine.yml", "notes.txt", "a.pdf"),
+    *(
+        "README",
+        "README.md",
+        "LICENSE",
+        "DATASHEET.md",
+        "behavioral_tests.yaml",
+        "behaviours/mine.yml",
+        "notes.txt",
+        "a.pdf",
+    ),
     *(
         ".DS_Store",
         ".git/config",
@@ -168,7 +177,7 @@ def test_the_shipped_folder_has_three_splits():
     from tests.conftest import SHIPPED_DATA
 
     assert list(find_files(SHIPPED_DATA)) == ["train", "validation", "test"]
-    assert [path.name for path in unread_files(SHIPPED_DATA)] == ["DATASHEET.md", "behaviours.yaml"]
+    assert [path.name for path in unread_files(SHIPPED_DATA)] == ["DATASHEET.md", "behavioral_tests.yaml"]
 
 
 def test_files_that_are_not_read_are_told(tmp_path):

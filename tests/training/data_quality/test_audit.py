@@ -51,7 +51,7 @@ def test_what_was_dropped_is_not_looked_for_again(tmp_path, tiny_base):
     rows = [f"item {n} {'help ' * (n % 20)},{'yes' if n % 2 else 'no'}" for n in range(200)]
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))
     config = TrainingConfig.of(
-        {"data": str(tmp_path), "base_model": str(tiny_base), "max_length": 16, "drop": "too_long"}
+        {"data": str(tmp_path), "base_model": str(tiny_base), "max_length": 16, "drop_issues": "too_long"}
     )
     splits = audit(load_splits(config), config)
     (issue,) = [issue for issue in splits.issues if issue.kind == "too_long"]

@@ -15,8 +15,8 @@ from tests.conftest import ROOT
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_registered_check_is_a_setting_and_documented(name):
     assert callable(check_function(name))
-    assert TrainingConfig(data="a.csv", drop=(name,)).drop == (name,)
-    assert name in (TrainingConfig.model_fields["drop"].description or "")
+    assert TrainingConfig(data="a.csv", drop_issues=(name,)).drop_issues == (name,)
+    assert name in (TrainingConfig.model_fields["drop_issues"].description or "")
     assert name in (ROOT / "docs/reference/training-settings.md").read_text()
 
 
@@ -25,10 +25,10 @@ def test_one_line_adds_a_check(monkeypatch):
     monkeypatch.setattr(encoding, "shouting", _shouting, raising=False)
     rows = pd.DataFrame({"text": ["HELP", "help", "HI", "hi"], "label": ["yes", "yes", "no", "no"]})
     rows = rows.assign(source="a.csv", line=range(4), split=["train", "train", "train", "test"])
-    kept, issues = check_and_clean(rows, CHECKS, TrainingConfig(data="a.csv", drop=()))
+    kept, issues = check_and_clean(rows, CHECKS, TrainingConfig(data="a.csv", drop_issues=()))
     assert "shouting" in [issue.kind for issue in issues]
     assert len(kept) == len(rows)
-    config = TrainingConfig(data="a.csv", drop=("shouting",))
+    config = TrainingConfig(data="a.csv", drop_issues=("shouting",))
     with pytest.raises(DataError, match="No row of train labelled 'no' is left without shouting"):
         check_and_clean(rows, ["shouting"], config)
 

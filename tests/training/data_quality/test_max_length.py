@@ -84,7 +84,7 @@ def test_what_is_left_without_long_texts_is_read_at_the_length_that_decided_on_t
         frame = pd.read_csv(tiny_data / f"{split}.csv")
         longer = [text + " and so on" * (300 if row % 8 == 0 else 0) for row, text in enumerate(frame["text"])]
         frame.assign(text=longer).to_csv(tmp_path / f"{split}.csv", index=False)
-    config = TrainingConfig(data=str(tmp_path), base_model=str(tiny_base), drop=("too_long",))
+    config = TrainingConfig(data=str(tmp_path), base_model=str(tiny_base), drop_issues=("too_long",))
     splits = load_splits(config)
     read = with_max_length(config, splits).max_length
     assert read == splits.max_length

@@ -21,7 +21,7 @@ def test_texts_without_words_have_a_baseline_of_symbols(tmp_path):
         f"{'😀' if n % 3 else '😡'}{'🙂' * (n % 7)}{'🙃' * (n // 7)},{'ham' if n % 3 else 'spam'}" for n in range(60)
     ]
     (tmp_path / "a.csv").write_text("text,label\n" + "\n".join(rows), encoding="utf-8")
-    splits = load_splits(TrainingConfig(data=str(tmp_path / "a.csv"), drop=("label_error",)))
+    splits = load_splits(TrainingConfig(data=str(tmp_path / "a.csv"), drop_issues=("label_error",)))
     scores = baseline_scores(fit_baseline(splits, seed=0), ["😡🙂", "😀🙂"])
     assert scores[0] > 0.5 > scores[1]
 

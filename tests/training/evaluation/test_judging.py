@@ -101,7 +101,7 @@ def config(tiny_config):
 @pytest.fixture(scope="module")
 def seeds_of_rare(config, rare, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rare") / "model"
-    return fine_tune_seeds(config.model_copy(update={"seeds": 2}), rare, folder)
+    return fine_tune_seeds(config.model_copy(update={"num_seeds": 2}), rare, folder)
 
 
 @pytest.mark.slow

@@ -63,12 +63,12 @@ def test_the_front_of_a_search_is_named_without_overlaps():
 
 
 def test_the_ladder_shows_whole_words():
-    rungs = [
-        {"note": f"rung {number}", "texts_per_second_per_core": 3.0 * 6**number, "accuracy": number or None}
+    stages = [
+        {"note": f"stage {number}", "texts_per_second_per_core": 3.0 * 6**number, "accuracy": number or None}
         | {"speedup": {"value": 6.0**number}}
         for number in range(5)
     ]
-    figure = plots.plot_ladder(rungs)
+    figure = plots.plot_ladder(stages)
     figure.canvas.draw()
     frame, whole = figure.axes[0].bbox, figure.bbox
     assert all(box.x1 < frame.x1 for box in boxes(figure).values())

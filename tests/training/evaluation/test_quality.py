@@ -123,7 +123,7 @@ def test_a_bound_that_test_does_not_keep_is_warned_of():
 @pytest.fixture(scope="module")
 def decided(tiny_fine_tuned, tiny_splits, tmp_path_factory):
     """An artifact with a threshold, a temperature and a review band of its own."""
-    settings = {"threshold_for": "recall>=0.99", "review_cost": 0.2, "false_negative_cost": 3}
+    settings = {"threshold_objective": "recall>=0.99", "review_cost": 0.2, "false_negative_cost": 3}
     config = tiny_fine_tuned.config.model_copy(update=settings)
     fine_tuned: FineTuned = dataclasses.replace(tiny_fine_tuned, config=config)
     return build_artifact(fine_tuned, tiny_splits, tmp_path_factory.mktemp("decided"))

@@ -33,7 +33,7 @@ def rare(rows=4000, share=0.1, skill=2.0, seed=0):
 
 def yields(objective, **others):
     targets, scores = rare()
-    threshold, met = choose_threshold(config(threshold_for=objective, **others), targets, scores)
+    threshold, met = choose_threshold(config(threshold_objective=objective, **others), targets, scores)
     return threshold, met, binary_metrics(targets, scores, threshold), binary_metrics(targets, scores, 0.5)
 
 
@@ -60,7 +60,7 @@ def test_a_bound_is_kept_with_the_most_of_the_other_number(objective, kept, othe
 @pytest.mark.slow
 def test_a_rare_label_among_many_rows_has_thresholds_enough(objective):
     targets, scores = rare(rows=100_000, share=0.002, skill=3.0)
-    threshold, _ = choose_threshold(config(threshold_for=objective), targets, scores)
+    threshold, _ = choose_threshold(config(threshold_objective=objective), targets, scores)
     found = binary_metrics(targets, scores, threshold)
     every = [binary_metrics(targets, scores, one) for one in np.sort(scores)[-400::2]]
     if objective == "f1":
@@ -72,7 +72,7 @@ def test_a_rare_label_among_many_rows_has_thresholds_enough(objective):
 
 def test_a_bound_that_nothing_reaches_is_said_to_be_missed():
     targets, scores = [0, 1, 0, 0], [0.9, 0.5, 0.8, 0.1]
-    decision = choose_decision(config(threshold_for="precision>=0.99"), targets, np.array(scores), "validation")
+    decision = choose_decision(config(threshold_objective="precision>=0.99"), targets, np.array(scores), "validation")
     assert "which no threshold reached" in decision.objective
 
 
@@ -88,7 +88,7 @@ def test_where_luck_decides_the_threshold_stays_at_a_half():
 
 
 def test_without_an_objective_the_threshold_is_a_half():
-    assert choose_threshold(config(threshold_for="none"), [0, 1], [0.9, 0.1]) == (0.5, True)
+    assert choose_threshold(config(threshold_objective="none"), [0, 1], [0.9, 0.1]) == (0.5, True)
 
 
 @settings(max_examples=50, deadline=None)
@@ -98,14 +98,14 @@ def test_without_an_objective_the_threshold_is_a_half():
 )
 def test_every_threshold_can_be_stored(rows, objective):
     targets, scores = zip(*rows, strict=True)
-    threshold, _ = choose_threshold(config(threshold_for=objective), targets, scores)
+    threshold, _ = choose_threshold(config(threshold_objective=objective), targets, scores)
     assert 0 < Decision(threshold=threshold).threshold < 1
 
 
 @pytest.mark.parametrize("objective", ["recal>=0.9", "precision", "precision>=1.2", "best"])
 def test_an_objective_that_does_not_exist_is_refused(objective):
-    with pytest.raises(ConfigurationError, match="threshold_for"):
-        config(threshold_for=objective)
+    with pytest.raises(ConfigurationError, match="threshold_objective"):
+        config(threshold_objective=objective)
 
 
 def test_the_review_band_is_where_looking_costs_less_than_the_expected_error():
@@ -138,7 +138,7 @@ def test_the_label_is_that_of_the_larger_logit():
 @pytest.mark.parametrize("lowest", [0, 1])
 def test_every_positive_can_be_found_whichever_row_has_the_lowest_score(lowest):
     decision = choose_decision(
-        config(threshold_for="recall>=0.999"), [lowest, 0, 1, 1], np.array([0.1, 0.2, 0.3, 0.4]), "v"
+        config(threshold_objective="recall>=0.999"), [lowest, 0, 1, 1], np.array([0.1, 0.2, 0.3, 0.4]), "v"
     )
     assert "which no threshold reached" not in decision.objective
     assert decision.threshold == pytest.approx(0.05 if lowest else 0.25)
@@ -147,6 +147,6 @@ def test_every_positive_can_be_found_whichever_row_has_the_lowest_score(lowest):
 @pytest.mark.parametrize("bound", ["precision>=0.95", "recall>=0.95", "precision>=0.999", "recall>=0.999"])
 def test_of_thresholds_that_keep_a_bound_equally_the_one_nearest_to_a_half_is_chosen(bound):
     targets, scores = [0] * 20 + [1] * 20, [0.01] * 19 + [0.05] + [0.95] * 20
-    threshold, kept = choose_threshold(config(threshold_for=bound), targets, scores)
+    threshold, kept = choose_threshold(config(threshold_objective=bound), targets, scores)
     assert kept
     assert threshold == 0.5

@@ -22,7 +22,7 @@ from bert_textclassification.training.evaluation.inference import evaluate_split
 from bert_textclassification.training.export import build as quantization
 from bert_textclassification.training.export import variants
 from bert_textclassification.training.export.build import build_artifact, measure_variant
-from bert_textclassification.training.export.gate import Yardstick, judges
+from bert_textclassification.training.export.gate import ReferenceDecision, judges
 from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.modeling.onnx import export_onnx
@@ -56,7 +56,10 @@ def test_measurements_are_those_of_the_engine_that_serves(tiny_artifact, tiny_fi
     logits = load_engine(tiny_artifact.model_path(name), variant).logits(test.token_ids)
     (scale,) = tiny_artifact.manifest.exit_scales(name)
     scores = probabilities(np.array([scale.log_odds(margin) for margin in logits[:, 1] - logits[:, 0]]))
-    thresholds = Yardstick.of(tiny_fine_tuned.config, evaluated).threshold, tiny_artifact.manifest.decision.threshold
+    thresholds = (
+        ReferenceDecision.of(tiny_fine_tuned.config, evaluated).threshold,
+        tiny_artifact.manifest.decision.threshold,
+    )
     expected = [np.mean((scores >= threshold) == np.array(test.targets)) for threshold in thresholds]
     assert variant.accuracy["test"] == pytest.approx(expected[0])
     assert tiny_artifact.manifest.metrics["test"]["accuracy"]["value"] == pytest.approx(expected[1])
@@ -103,9 +106,9 @@ def test_gate_refuses_a_broken_int8_model(tiny_config, tiny_splits, tmp_path, mo
 def test_rows_held_back_from_train_judge_too(tiny_fine_tuned, tiny_splits):
     held_back = dataclasses.replace(tiny_splits, held_back=tiny_splits.train.head(40))
     evaluated = evaluate_splits(tiny_fine_tuned, tiny_fine_tuned.model(), held_back)
-    jury = judges(evaluated)
-    assert len(jury.targets) == len(jury.token_ids) == len(jury.reference) == 60 + 40
-    assert jury.targets[60:] == tiny_splits.targets(held_back.held_back)
+    selection_set = judges(evaluated)
+    assert len(selection_set.targets) == len(selection_set.token_ids) == len(selection_set.reference) == 60 + 40
+    assert selection_set.targets[60:] == tiny_splits.targets(held_back.held_back)
 
 
 def test_gate_accepts_int8_within_the_allowance(tiny_artifact):

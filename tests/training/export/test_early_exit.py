@@ -31,8 +31,8 @@ from bert_textclassification.training.export.early_exit import (
     choose_exits,
     exits_taken,
     fit_scales,
-    raised_margins,
-    smallest_margins,
+    raised_thresholds,
+    smallest_thresholds,
 )
 from bert_textclassification.training.export.gate import average_precision_loss, keeps_within, log_loss_increase
 from bert_textclassification.training.fine_tuning.run import fine_tune
@@ -49,7 +49,7 @@ def logits(margins):
 def margins_of(targets, early, last, max_loss):
     """Return the margins of exits whose logits are calibrated already."""
     labels = [one[:, 1] >= 0 for one in (*early, last)]
-    return smallest_margins(targets, [np.abs(one[:, 1]) for one in early], labels, max_loss)
+    return smallest_thresholds(targets, [np.abs(one[:, 1]) for one in early], labels, max_loss)
 
 
 def smallest_margin(targets, early, last, max_loss):
@@ -151,7 +151,7 @@ def test_one_exit_may_be_a_number(tiny_config):
 
 @pytest.fixture(scope="module")
 def early_fine_tuned(tiny_config, tiny_splits, tmp_path_factory):
-    config = tiny_config.model_copy(update={"exit_layers": "1", "max_exit_loss": 5.0})
+    config = tiny_config.model_copy(update={"exit_layers": "1", "early_exit_budget": 5.0})
     return fine_tune(config, tiny_splits, tmp_path_factory.mktemp("early-fine-tuned"))
 
 
@@ -177,12 +177,12 @@ def test_an_exit_behind_the_last_layer_is_refused(tiny_base):
 def test_a_text_is_answered_by_the_exit_or_by_the_last_layer(early_artifact, early_fine_tuned):
     path, model = early_artifact.model_path("int8_early"), early_fine_tuned.model()
     texts = [[2, *range(10, 10 + length), 3] for length in range(1, 50)]
-    early, last = NativeEngine(path, margins=(0.0,)).run(texts), NativeEngine(path).run(texts)
+    early, last = NativeEngine(path, exit_thresholds=(0.0,)).run(texts), NativeEngine(path).run(texts)
     assert set(early.layers) == {1}
     assert last.layers is None
     np.testing.assert_allclose(last.logits, torch_logits(model, texts), atol=0.2)
     margin = float(np.median(np.abs(early.logits[:, 1] - early.logits[:, 0])))
-    some = NativeEngine(path, margins=(margin,)).run(texts)
+    some = NativeEngine(path, exit_thresholds=(margin,)).run(texts)
     expected = np.abs(early.logits[:, 1] - early.logits[:, 0]) >= np.float32(margin)
     np.testing.assert_array_equal(some.layers == 1, expected)
     np.testing.assert_array_equal(some.logits, np.where(expected[:, None], early.logits, last.logits))
@@ -190,7 +190,7 @@ def test_a_text_is_answered_by_the_exit_or_by_the_last_layer(early_artifact, ear
 
 @needs_kernels
 def test_a_text_leaves_at_the_same_layer_alone_and_in_any_company(early_artifact):
-    engine = NativeEngine(early_artifact.model_path("int8_early"), margins=(0.5,))
+    engine = NativeEngine(early_artifact.model_path("int8_early"), exit_thresholds=(0.5,))
     texts = [[2, *range(10, 10 + length), 3] for length in range(1, 50)]
     together = engine.run(texts)
     for index, text in enumerate(texts):
@@ -201,7 +201,7 @@ def test_a_text_leaves_at_the_same_layer_alone_and_in_any_company(early_artifact
 
 @needs_kernels
 def test_on_all_cores_texts_leave_where_they_do_one_after_another(early_artifact):
-    engine = NativeEngine(early_artifact.model_path("int8_early"), margins=(0.5,))
+    engine = NativeEngine(early_artifact.model_path("int8_early"), exit_thresholds=(0.5,))
     texts = [[2, *range(10, 10 + length), 3] for length in range(1, 50)]
     for one, other in zip(run_on_all_cores(engine, texts), engine.run(texts), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -213,7 +213,9 @@ def test_the_manifest_says_how_deep_texts_went_and_keeps_the_budget(early_artifa
     # Whether any of so few texts may leave early depends on luck; what is said of them does not.
     texts = tiny_splits.validation["text"].tolist()
     token_ids = encode(early_fine_tuned.tokenizer(), texts, early_fine_tuned.config.max_length)
-    layers = NativeEngine(early_artifact.model_path("int8_early"), margins=early.exit_margins).run(token_ids).layers
+    layers = (
+        NativeEngine(early_artifact.model_path("int8_early"), exit_thresholds=early.exit_margins).run(token_ids).layers
+    )
     assert early.mean_layers["validation"] == pytest.approx(np.mean(layers))
     assert whole.mean_layers == {}
     assert early.accuracy["validation"] >= whole.accuracy["validation"] - 0.05
@@ -252,7 +254,7 @@ def test_texts_are_calibrated_wherever_they_left():
     (targets, found), (fresh, fresh_found) = two_exits(), two_exits(seed=1)
     exits = chosen(targets, found)
     raw = [one[:, 1].astype(float) for one in fresh_found]
-    left = exits_taken([np.abs(raw[0])], exits.margins)
+    left = exits_taken([np.abs(raw[0])], exits.exit_thresholds)
     for number, scale in enumerate(exits.scales):
         rows = left == number
         assert rows.mean() > 0.1
@@ -273,7 +275,7 @@ def test_more_texts_leave_as_long_as_what_must_be_kept_is_kept():
     sureness, asked = np.abs(found[0][:, 1]), []
 
     def share(exits):
-        return np.mean(sureness >= exits.margins[0])
+        return np.mean(sureness >= exits.exit_thresholds[0])
 
     def fails_once(log_odds):
         asked.append(log_odds)
@@ -291,8 +293,8 @@ def test_an_exit_that_ranks_its_clear_texts_wrongly_may_not_answer_as_many():
     reference = fit_scale(targets, found[1][:, 1].astype(float)).log_odds(found[1][:, 1].astype(float))
     config = TrainingConfig.of({"data": "x"})
     kept = chosen(targets, found, lambda log_odds: keeps_within(targets, reference, log_odds, config))
-    assert kept.margins[0] > chosen(targets, found).margins[0]
-    left = exits_taken([np.abs(found[0][:, 1])], kept.margins)
+    assert kept.exit_thresholds[0] > chosen(targets, found).exit_thresholds[0]
+    left = exits_taken([np.abs(found[0][:, 1])], kept.exit_thresholds)
     served = np.choose(left, [scale.log_odds(one[:, 1]) for scale, one in zip(kept.scales, found, strict=True)])
     assert average_precision_loss(targets, reference, served).value <= config.max_average_precision_loss
     assert log_loss_increase(targets, reference, served).value <= config.max_log_loss_increase
@@ -311,9 +313,9 @@ def test_several_exits_share_the_rows():
     sureness = [np.array([5.0, 1, 1, 1]), np.array([9.0, 5, 0.5, 1])]
     assert exits_taken(sureness, (2, 1)).tolist() == [0, 1, 2, 1]
     assert exits_taken(sureness, (math.inf, math.inf)).tolist() == [2, 2, 2, 2]
-    assert raised_margins(sureness, (2, 1), 1.0) == (2, 1)
-    assert raised_margins(sureness, (2, 1), 0) == (math.inf, math.inf)
-    assert raised_margins(sureness, (math.inf, 1), 0.5)[0] == math.inf
+    assert raised_thresholds(sureness, (2, 1), 1.0) == (2, 1)
+    assert raised_thresholds(sureness, (2, 1), 0) == (math.inf, math.inf)
+    assert raised_thresholds(sureness, (math.inf, 1), 0.5)[0] == math.inf
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +325,7 @@ def scaled_artifact(early_artifact, tmp_path_factory):
     shutil.copytree(early_artifact.folder, folder)
     predictor = Predictor(early_artifact, "int8_early")
     token_ids = [text.ids for text in predictor.tokenise(TEXTS)]
-    early = NativeEngine(early_artifact.model_path("int8_early"), margins=(0.0,)).logits(token_ids)
+    early = NativeEngine(early_artifact.model_path("int8_early"), exit_thresholds=(0.0,)).logits(token_ids)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["variants"]["int8_early"] |= {
         "exit_margins": [float(np.median(np.abs(early[:, 1] - early[:, 0])))],
@@ -372,7 +374,7 @@ def test_windows_that_leave_at_different_exits_are_pooled_on_the_calibrated_scal
     expected = 1 / (1 + np.exp(-np.average(log_odds, weights=lengths)))
     assert found.scores[positive] == pytest.approx(expected, abs=1e-9)
     np.testing.assert_allclose(found.logits, np.average(outputs.logits, axis=0, weights=lengths), atol=1e-6)
-    (again,) = Predictor(scaled_artifact, "int8_early", cache_texts=9).predict([text], truncation="windows")
+    (again,) = Predictor(scaled_artifact, "int8_early", cache_size=9).predict([text], truncation="windows")
     assert again == found
 
 
@@ -415,7 +417,7 @@ def test_the_manifest_has_ranking_and_calibration_of_every_variant_beside_those_
 def test_an_early_exit_counts_for_the_layers_that_validation_took(early_artifact, monkeypatch):
     monkeypatch.setattr(variant_choice, "_seconds", lambda engine, longest: 0.004)
     variant = early_artifact.manifest.variants["int8_early"]
-    layers = read_architecture(early_artifact.model_path("int8_early")).layers
+    layers = read_architecture(early_artifact.model_path("int8_early")).num_hidden_layers
     share = variant.mean_layers["validation"] / layers
     assert 0 < share <= 1
     assert variant_choice.milliseconds(early_artifact, "int8") == pytest.approx(1.0)

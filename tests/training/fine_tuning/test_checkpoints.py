@@ -201,12 +201,12 @@ def test_a_finished_run_is_not_trained_again(config, tiny_splits, tmp_path):
     short = config.model_copy(update={"epochs": 0.5})
     first = resumed(short, tiny_splits, tmp_path)
     shutil.rmtree(tmp_path / "model")
-    decided = short.model_copy(update={"threshold_for": "f1"})
+    decided = short.model_copy(update={"threshold_objective": "f1"})
     again = fine_tune(
         decided, tiny_splits, tmp_path / "model", checkpoints=tmp_path / "checkpoints", callbacks=[KillAt(1)]
     )
     assert again.facts == first.facts
-    assert again.config.threshold_for == "f1"
+    assert again.config.threshold_objective == "f1"
     assert not list(only_folder(tmp_path).glob("checkpoint-*"))
 
 
@@ -216,7 +216,12 @@ def what_it_is(config, splits):
 
 
 def test_a_choice_of_a_later_stage_trains_nothing_again(config, tiny_splits):
-    for later in ({"threshold_for": "f1"}, {"review_cost": 0.1}, {"student_layers": 1}, {"behaviours": "a.yaml"}):
+    for later in (
+        {"threshold_objective": "f1"},
+        {"review_cost": 0.1},
+        {"student_layers": 1},
+        {"behavioral_tests": "a.yaml"},
+    ):
         assert what_it_is(config.model_copy(update=later), tiny_splits) == what_it_is(config, tiny_splits)
     assert what_it_is(config.model_copy(update={"epochs": 7}), tiny_splits) != what_it_is(config, tiny_splits)
 

@@ -13,7 +13,7 @@ from bert_textclassification.training.evaluation.inference import evaluate_split
 from bert_textclassification.training.evaluation.metrics import agreement
 from bert_textclassification.training.evaluation.thresholds import labels_of
 from bert_textclassification.training.export.build import build_artifact, judged
-from bert_textclassification.training.export.gate import Yardstick
+from bert_textclassification.training.export.gate import ReferenceDecision
 from bert_textclassification.training.fine_tuning.distillation import distil, hidden_loss, score_loss, smaller
 from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.modeling.classifier import kept_layers
@@ -106,11 +106,11 @@ def test_a_student_is_a_variant_and_is_judged_against_the_teacher(teacher, stude
     artifact = build_artifact(teacher, tiny_splits, tmp_path)
     variant = artifact.manifest.variants["int8_student"]
     evaluated = evaluate_splits(teacher, teacher.model(), tiny_splits)
-    yardstick = Yardstick.of(teacher.config, evaluated)
+    reference_decision = ReferenceDecision.of(teacher.config, evaluated)
     served = Predictor(artifact, "int8_student").predict(tiny_splits.test["text"].tolist())
     logits = np.array([one.logits for one in served])
-    labels = yardstick.labels(variant.exit_scales[0].log_odds(margins(logits)))
-    theirs = yardstick.labels(yardstick.log_odds["test"])
+    labels = reference_decision.labels(variant.exit_scales[0].log_odds(margins(logits)))
+    theirs = reference_decision.labels(reference_decision.log_odds["test"])
     assert variant.agreement["test"] == pytest.approx(np.mean(labels == theirs))
     assert variant.size_bytes < artifact.manifest.variants["int8"].size_bytes
     np.testing.assert_allclose(logits, torch_logits(student.model(), evaluated["test"].token_ids), atol=0.1)

@@ -21,7 +21,7 @@ def rates(model, found):
 
 
 def test_each_layer_learns_slower_than_the_one_above(model):
-    found = rates(model, groups(model, 1.0, 0.01, layer_decay=0.5))
+    found = rates(model, groups(model, 1.0, 0.01, layerwise_lr_decay=0.5))
     assert found.keys() == {name for name, _ in model.named_parameters()}
     assert found["head.weight"] == found["early_heads.0.weight"] == 1
     assert found["encoder.encoder.layer.1.output.dense.weight"] == 0.5
@@ -32,13 +32,13 @@ def test_each_layer_learns_slower_than_the_one_above(model):
 def test_what_decays_is_what_decays_in_the_trainer(model, tmp_path):
     trainer = Trainer(model, TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[]))
     names = {parameter: name for name, parameter in model.named_parameters()}
-    decaying = [group["params"] for group in groups(model, 1.0, 0.01, layer_decay=0.5) if group["weight_decay"]]
+    decaying = [group["params"] for group in groups(model, 1.0, 0.01, layerwise_lr_decay=0.5) if group["weight_decay"]]
     assert sorted(names[one] for group in decaying for one in group) == sorted(trainer.get_decay_parameter_names(model))
 
 
 @pytest.mark.slow
 def test_the_lowest_layers_hardly_move_where_the_decay_is_strong(tiny_config, tiny_splits, tiny_base, tmp_path):
-    fine_tune(tiny_config.model_copy(update={"layer_decay": 0.01}), tiny_splits, tmp_path)
+    fine_tune(tiny_config.model_copy(update={"layerwise_lr_decay": 0.01}), tiny_splits, tmp_path)
     before, after = load_file(tiny_base / "model.safetensors"), load_file(tmp_path / "model.safetensors")
 
     def moved(name):

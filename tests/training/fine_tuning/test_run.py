@@ -112,7 +112,7 @@ def test_fewer_layers_are_those_of_the_base_model_with_an_exit_half_way(tiny_bas
 
 
 def test_fine_tuning_keeps_as_many_layers_as_asked(tiny_config, tiny_splits, tmp_path):
-    config = tiny_config.model_copy(update={"layers": 1, "epochs": 0.2})
+    config = tiny_config.model_copy(update={"num_layers": 1, "epochs": 0.2})
     assert fine_tune(config, tiny_splits, tmp_path).facts["layers"] == 1
 
 

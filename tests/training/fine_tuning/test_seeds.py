@@ -7,14 +7,14 @@ from safetensors.torch import load_file
 from bert_textclassification.training.export.build import build_artifact
 from bert_textclassification.training.fine_tuning.seeds import fine_tune_seeds, mean_with_interval, seeds_table
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
-from tools.results_tables import luck_table
+from tools.results_tables import seed_variance_table
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def best(tiny_config, tiny_splits, tmp_path_factory):
-    config = tiny_config.model_copy(update={"seeds": 3, "epochs": 2, "seed": 7})
+    config = tiny_config.model_copy(update={"num_seeds": 3, "epochs": 2, "seed": 7})
     return fine_tune_seeds(config, tiny_splits, tmp_path_factory.mktemp("seeds") / "model")
 
 
@@ -47,7 +47,7 @@ def test_the_interval_is_that_of_students_t():
 def test_a_published_run_with_several_seeds_has_a_row():
     accuracies = [{"validation": 0.9, "test": 0.91}, {"validation": 0.88, "test": 0.89}]
     facts = {"seeds": seeds_table(accuracies), "accuracies": accuracies}
-    found = luck_table({"lucky": {"fine_tuning": {"facts": facts}}, "once": {"fine_tuning": {"facts": {}}}})
+    found = seed_variance_table({"lucky": {"fine_tuning": {"facts": facts}}, "once": {"fine_tuning": {"facts": {}}}})
     (row,) = found.splitlines()[2:]
     assert row.startswith("| lucky | 2 | 89.00 (")
     assert row.endswith("| 91.00, 89.00 |")

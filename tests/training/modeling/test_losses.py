@@ -5,7 +5,7 @@ import torch
 
 from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.modeling.base_models import find_base_model
-from bert_textclassification.training.modeling.classifier import Answers
+from bert_textclassification.training.modeling.classifier import ClassifierOutput
 from bert_textclassification.training.modeling.losses import ExitLoss
 
 LABELS = torch.tensor([0, 1, 1])
@@ -20,29 +20,33 @@ def model(tiny_base):
 
 
 def test_it_is_the_cross_entropy(model):
-    assert ExitLoss(model, None, r_drop=0)(Answers(logits=FIRST), LABELS) == pytest.approx(cross_entropy(FIRST, LABELS))
+    assert ExitLoss(model, None, r_drop=0)(ClassifierOutput(logits=FIRST), LABELS) == pytest.approx(
+        cross_entropy(FIRST, LABELS)
+    )
 
 
 def test_classes_are_weighed(model):
     wanted = cross_entropy(FIRST, LABELS, weight=torch.tensor([1.0, 5.0]), reduction="sum") / 3
-    assert ExitLoss(model, [1.0, 5.0], r_drop=0)(Answers(logits=FIRST), LABELS) == pytest.approx(wanted)
+    assert ExitLoss(model, [1.0, 5.0], r_drop=0)(ClassifierOutput(logits=FIRST), LABELS) == pytest.approx(wanted)
 
 
 def test_deeper_exits_weigh_more(tiny_base):
     model = find_base_model(str(tiny_base)).classifier(0.1, "1")
     wanted = (cross_entropy(SECOND, LABELS) + 2 * cross_entropy(FIRST, LABELS)) / 3
-    loss = ExitLoss(model, None, r_drop=0)(Answers(logits=FIRST, early=SECOND[:, None]), LABELS)
+    loss = ExitLoss(model, None, r_drop=0)(ClassifierOutput(logits=FIRST, early=SECOND[:, None]), LABELS)
     assert loss == pytest.approx(wanted)
 
 
 def test_an_odd_rest_on_one_host_counts_by_its_rows(model):
     loss = ExitLoss(model, None, r_drop=0)
-    parts = loss(Answers(logits=FIRST[:1]), LABELS[:1], 3) + loss(Answers(logits=FIRST[1:]), LABELS[1:], 3)
-    assert parts == pytest.approx(loss(Answers(logits=FIRST), LABELS))
+    parts = loss(ClassifierOutput(logits=FIRST[:1]), LABELS[:1], 3) + loss(
+        ClassifierOutput(logits=FIRST[1:]), LABELS[1:], 3
+    )
+    assert parts == pytest.approx(loss(ClassifierOutput(logits=FIRST), LABELS))
 
 
 def test_two_readings_that_agree_cost_what_one_does(model):
-    loss = ExitLoss(model.train(), None, r_drop=3)(Answers(logits=FIRST.repeat(2, 1)), LABELS.repeat(2), 3)
+    loss = ExitLoss(model.train(), None, r_drop=3)(ClassifierOutput(logits=FIRST.repeat(2, 1)), LABELS.repeat(2), 3)
     assert loss == pytest.approx(cross_entropy(FIRST, LABELS))
 
 
@@ -50,12 +54,14 @@ def test_two_readings_cost_how_far_they_are_apart(model):
     distributions = [torch.distributions.Categorical(logits=logits) for logits in (FIRST, SECOND)]
     apart = sum(torch.distributions.kl_divergence(p, q).mean() for p, q in (distributions, distributions[::-1])) / 2
     entropies = (cross_entropy(FIRST, LABELS) + cross_entropy(SECOND, LABELS)) / 2
-    loss = ExitLoss(model.train(), None, r_drop=3)(Answers(logits=torch.cat([FIRST, SECOND])), LABELS.repeat(2))
+    loss = ExitLoss(model.train(), None, r_drop=3)(
+        ClassifierOutput(logits=torch.cat([FIRST, SECOND])), LABELS.repeat(2)
+    )
     assert loss == pytest.approx(entropies + 3 * apart)
 
 
 def test_what_is_evaluated_is_read_once(model):
-    loss = ExitLoss(model.eval(), None, r_drop=3)(Answers(logits=FIRST), LABELS)
+    loss = ExitLoss(model.eval(), None, r_drop=3)(ClassifierOutput(logits=FIRST), LABELS)
     assert loss == pytest.approx(cross_entropy(FIRST, LABELS))
 
 

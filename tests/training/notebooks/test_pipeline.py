@@ -38,7 +38,7 @@ def _somewhere_else(tmp_path, monkeypatch):
         (["epochs=2", "epochs=3"], "epochs is given twice"),
         (["data=other.csv"], "data is no setting; give it as --data"),
         (["run_dir=other"], "run_dir is no setting; give it as --name"),
-        (["drop=[repeat"], "drop='[repeat' cannot be read"),
+        (["drop_issues=[repeat"], "drop_issues='[repeat' cannot be read"),
         (["requests=many"], "requests='many': Input should be a valid integer"),
         (["rounds=0"], "rounds=0: Input should be greater than or equal to 1"),
         (["utilisation=60"], "utilisation=60: Input should be less than 1"),
@@ -71,11 +71,19 @@ def test_a_setting_that_is_a_text_is_taken_as_it_is_written(label):
 
 
 def test_other_settings_and_parameters_of_notebooks_have_the_type_they_are_written_in():
-    pairs = ["epochs=2", "dropout=0.2", "drop=[repeat]", "class_weights=none", "requests=9", "serve_with=x", "flag=yes"]
+    pairs = [
+        "epochs=2",
+        "dropout=0.2",
+        "drop_issues=[repeat]",
+        "class_weights=none",
+        "requests=9",
+        "serve_with=x",
+        "flag=yes",
+    ]
     assert parse_settings([*pairs, "learning_rate=1e-4", "seed=010", "target=1"]) == {
         "epochs": 2,
         "dropout": 0.2,
-        "drop": ["repeat"],
+        "drop_issues": ["repeat"],
         "class_weights": "none",
         "requests": 9,
         "serve_with": "x",
@@ -94,8 +102,8 @@ def test_away_from_the_repository_it_says_where_to_run_it(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("written", ["precision>=0.95", "recall>=.9", "cost"])
 def test_an_objective_of_the_threshold_arrives_whole(written):
-    given = parse_settings([f"threshold_for={written}"])
-    assert TrainingConfig.of({"data": "d"} | given).threshold_for == written
+    given = parse_settings([f"threshold_objective={written}"])
+    assert TrainingConfig.of({"data": "d"} | given).threshold_objective == written
 
 
 def test_parameters_of_the_notebooks_have_the_type_of_their_default():
@@ -121,11 +129,11 @@ def test_paths_are_relative_to_where_the_user_stands(tmp_path):
     (tmp_path / "models/mybert").mkdir(parents=True)
     (tmp_path / "mine.csv").touch()
     (tmp_path / "prices.yaml").write_text((ROOT / "ops/config/prices.yaml").read_text())
-    given = {"base_model": "models/mybert", "prices": "prices.yaml", "behaviours": "tests.yaml"}
+    given = {"base_model": "models/mybert", "prices": "prices.yaml", "behavioral_tests": "tests.yaml"}
     values = pipeline.notebook_values("mine.csv", given)
     assert values["base_model"] == str(tmp_path / "models/mybert")
     assert (values["data"], values["prices"]) == (str(tmp_path / "mine.csv"), str(tmp_path / "prices.yaml"))
-    assert values["behaviours"] == str(tmp_path / "tests.yaml")
+    assert values["behavioral_tests"] == str(tmp_path / "tests.yaml")
     assert values["serve_with"] == str(ROOT / "container/serve")
 
 
@@ -134,14 +142,16 @@ def test_a_failed_stage_stops_the_run_and_leaves_the_annotated_notebook(tmp_path
     data = tmp_path / "reviews.csv"
     data.write_text("text,label\nfine,good\n,bad\n")
     assert (
-        cli.main(["notebooks", "--name", "x", "--data", "reviews.csv", "--last", "3", "threshold_for=precision>=0.9"])
+        cli.main(
+            ["notebooks", "--name", "x", "--data", "reviews.csv", "--last", "3", "threshold_objective=precision>=0.9"]
+        )
         == 1
     )
     captured = capsys.readouterr()
     assert "reviews.csv line 3: the text is empty" in captured.err
     assert "The annotated copy is runs/x/01_exploration.ipynb." in captured.err
     again = ["notebooks", "--name", "x", "--data", "reviews.csv", "--first", "1", "--last", "3"]
-    assert shlex.split(captured.err.splitlines()[-1])[1:] == [*again, "threshold_for=precision>=0.9"]
+    assert shlex.split(captured.err.splitlines()[-1])[1:] == [*again, "threshold_objective=precision>=0.9"]
     assert captured.out == ""
     annotated = json.loads((tmp_path / "runs/x/01_exploration.ipynb").read_text())
     assert "An Exception was encountered" in json.dumps(annotated)
@@ -210,8 +220,8 @@ def trained(tmp_path, tiny_data):
     ("arguments", "says"),
     [
         (
-            ["threshold_for=precision>=0.95"],
-            "threshold_for is 'precision>=0.95', but the fine-tuned",
+            ["threshold_objective=precision>=0.95"],
+            "threshold_objective is 'precision>=0.95', but the fine-tuned",
         ),
         (["epochs=2"], "epochs is 2.0, but the fine-tuned model has 1.0; notebook 02 applies it: use --first 2."),
         (["epochs=1", "positive_label=spam"], "positive_label is 'spam', but the fine-tuned model has None"),

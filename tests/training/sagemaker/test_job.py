@@ -50,7 +50,7 @@ def test_metrics_are_one_a_line_for_regular_expressions(base_dir, tiny_base):
 def test_findings_are_warned_of_and_left_with_their_rows(base_dir, tiny_base):
     with (base_dir / "input/data/train/part-0.csv").open("a") as file:
         file.write("smoke &amp; sparks,escalate\n")
-    done = run_job(base_dir, {**TINY, "base_model": str(tiny_base), "drop": '["repeat", "html"]'})
+    done = run_job(base_dir, {**TINY, "base_model": str(tiny_base), "drop_issues": '["repeat", "html"]'})
     warning = "warning: html (1 found, 1 dropped from train): Texts hold HTML"
     assert done.stdout.count(warning) == 1
     assert done.stdout.index("Models are judged by accuracy: the rarer label") < done.stdout.index(warning)

@@ -14,7 +14,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["data", "base_model", "serve_with", "behaviours", "prices"])
+@pytest.mark.parametrize("name", ["data", "base_model", "serve_with", "behavioral_tests", "prices"])
 @pytest.mark.parametrize("written", ["models/mybert", "./models/../models/mybert", "~/models/mybert"])
 def test_what_is_there_is_absolute(name, written, here):
     found = absolute_paths({name: written})[name]
@@ -29,8 +29,8 @@ def test_what_is_there_is_absolute(name, written, here):
         ("base_model", "sentence-transformers/all-MiniLM-L6-v2"),
         ("serve_with", "registry.example:5000/mine/serve:1.0"),
         ("text_column", "models"),
-        ("threshold_for", "models/mybert"),
-        ("behaviours", ""),
+        ("threshold_objective", "models/mybert"),
+        ("behavioral_tests", ""),
         ("target", "image --config prices.yaml"),
     ],
 )
@@ -38,7 +38,7 @@ def test_a_name_of_another_place_stays_as_it_is(name, elsewhere):
     assert absolute_paths({name: elsewhere}) == {name: elsewhere}
 
 
-@pytest.mark.parametrize("name", ["behaviours", "prices"])
+@pytest.mark.parametrize("name", ["behavioral_tests", "prices"])
 def test_a_file_that_is_not_there_is_looked_for_where_the_user_stands(name, here):
     assert absolute_paths({name: "nowhere.yaml"}) == {name: str(here / "nowhere.yaml")}
 
@@ -49,8 +49,8 @@ def test_a_folder_with_the_name_of_a_model_of_the_hub_goes_first(here):
 
 
 def test_what_is_no_text_stays_as_it_is():
-    assert absolute_paths({"epochs": 2, "behaviours": None, "drop": ["repeat"]}) == {
+    assert absolute_paths({"epochs": 2, "behavioral_tests": None, "drop_issues": ["repeat"]}) == {
         "epochs": 2,
-        "behaviours": None,
-        "drop": ["repeat"],
+        "behavioral_tests": None,
+        "drop_issues": ["repeat"],
     }

@@ -42,5 +42,5 @@ def test_anchors_merges_and_everything_else_are_read_as_before():
 
 
 def test_a_value_of_a_command_line_is_read_strictly():
-    with pytest.raises(ConfigurationError, match=r"drop=.* cannot be read"):
-        parse_settings(["drop={a: 1, a: 2}"])
+    with pytest.raises(ConfigurationError, match=r"drop_issues=.* cannot be read"):
+        parse_settings(["drop_issues={a: 1, a: 2}"])

@@ -19,7 +19,13 @@ def written(tmp_path, content):
 
 
 def test_the_packaged_space_has_what_a_search_is_for():
-    assert set(read_space(DEFAULT_SPACE).names()) == {"learning_rate", "epochs", "batch_size", "layers", "max_length"}
+    assert set(read_space(DEFAULT_SPACE).names()) == {
+        "learning_rate",
+        "epochs",
+        "batch_size",
+        "num_layers",
+        "max_length",
+    }
 
 
 def test_every_setting_of_training_is_searched_or_there_is_a_reason():
@@ -39,14 +45,14 @@ def test_the_ranges_of_sagemaker_are_strings_in_its_three_kinds(tmp_path):
     path = written(
         tmp_path,
         "continuous: {learning_rate: {low: 2e-5, high: 0.0005, log: true}}\n"
-        "integer: {layers: {low: 2, high: 6}}\n"
+        "integer: {num_layers: {low: 2, high: 6}}\n"
         "categorical: {batch_size: [16, 32], class_weights: [auto, none]}\n",
     )
     assert sagemaker_ranges(read_space(path)) == {
         "ContinuousParameterRanges": [
             {"Name": "learning_rate", "MinValue": "2e-05", "MaxValue": "0.0005", "ScalingType": "Logarithmic"}
         ],
-        "IntegerParameterRanges": [{"Name": "layers", "MinValue": "2", "MaxValue": "6", "ScalingType": "Linear"}],
+        "IntegerParameterRanges": [{"Name": "num_layers", "MinValue": "2", "MaxValue": "6", "ScalingType": "Linear"}],
         "CategoricalParameterRanges": [
             {"Name": "batch_size", "Values": ["16", "32"]},
             {"Name": "class_weights", "Values": ["auto", "none"]},
@@ -63,7 +69,7 @@ def test_every_end_of_the_ranges_is_a_hyperparameter_of_the_training_job(tmp_pat
         chosen = {one["Name"]: one[end] for one in numbers}
         chosen |= {one["Name"]: one["Values"][-1] for one in ranges["CategoricalParameterRanges"]}
         folders.hyperparameters.write_text(json.dumps(chosen | {"_tuning_objective_metric": "validation_accuracy"}))
-        assert folders.training_config().layers == int(chosen["layers"])
+        assert folders.training_config().num_layers == int(chosen["num_layers"])
 
 
 @pytest.mark.parametrize(
@@ -72,15 +78,18 @@ def test_every_end_of_the_ranges_is_a_hyperparameter_of_the_training_job(tmp_pat
         ("integer: {epoch: {low: 1, high: 3}}", "there is no 'epoch', did you mean 'epochs'"),
         ("continuous: {learning_rate: {low: 0.1, high: 3}}", "learning_rate=3.0: Input should be less than 1"),
         ("continuous: {batch_size: {low: 8, high: 16}}", "batch_size takes whole numbers; put it under integer"),
-        ("integer: {layers: {low: 6, high: 2}}", "integer.layers={'low': 6, 'high': 2}: low must lie below high"),
-        ("integer: {layers: {low: 0, high: 2, log: true}}", "low must be above 0 with log"),
-        ("integer: {layers: {low: 1, high: 2, step: 2}}", "there is no 'integer.layers.step'"),
+        (
+            "integer: {num_layers: {low: 6, high: 2}}",
+            "integer.num_layers={'low': 6, 'high': 2}: low must lie below high",
+        ),
+        ("integer: {num_layers: {low: 0, high: 2, log: true}}", "low must be above 0 with log"),
+        ("integer: {num_layers: {low: 1, high: 2, step: 2}}", "there is no 'integer.num_layers.step'"),
         ("integer: {seed: {low: 1, high: 9}}", "seed must be the same in all trials"),
-        ("categorical: {drop: [html, repeat]}", "drop must be the same in all trials"),
-        ("integer: {seeds: {low: 1, high: 3}}", "seeds changes neither the score nor the speed of a trial"),
+        ("categorical: {drop_issues: [html, repeat]}", "drop_issues must be the same in all trials"),
+        ("integer: {num_seeds: {low: 1, high: 3}}", "num_seeds changes neither the score nor the speed of a trial"),
         ("integer: {student_layers: {low: 1, high: 3}}", "student_layers changes neither"),
-        ("categorical: {threshold_for: [f1, cost]}", "threshold_for changes neither"),
-        ("continuous: {max_exit_loss: {low: 0, high: 1}}", "max_exit_loss changes neither"),
+        ("categorical: {threshold_objective: [f1, cost]}", "threshold_objective changes neither"),
+        ("continuous: {early_exit_budget: {low: 0, high: 1}}", "early_exit_budget changes neither"),
         ("categorical: {duplicates: [keep, drop]}", "there is no 'duplicates'"),
         ("categorical: {batch_size: []}", "at least 1 item"),
         ("categorical: {batch_size: [8]}\ninteger: {batch_size: {low: 1, high: 2}}", "batch_size is there twice"),
@@ -88,7 +97,7 @@ def test_every_end_of_the_ranges_is_a_hyperparameter_of_the_training_job(tmp_pat
         ("", "it names no setting"),
         ("- layers", "valid dictionary"),
         ("a: [", "cannot be read"),
-        ("integer: {layers: {low: 1, high: 2}}\ninteger: {epochs: {low: 1, high: 2}}", "'integer' is there twice"),
+        ("integer: {num_layers: {low: 1, high: 2}}\ninteger: {epochs: {low: 1, high: 2}}", "'integer' is there twice"),
         ("integer: {max_length: {low: 0, high: 12}}", "max_length must be a number of tokens, from 8 on"),
         ("categorical: {max_length: [auto, 32]}", "max_length must be a number of tokens"),
     ],

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 SPACE = SearchSpace.model_validate(
     {
         "continuous": {"learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}},
-        "integer": {"layers": {"low": 1, "high": 2}},
+        "integer": {"num_layers": {"low": 1, "high": 2}},
         "categorical": {"max_length": [8, 64]},
     }
 )
@@ -31,7 +31,7 @@ SPACE = SearchSpace.model_validate(
 
 @pytest.fixture(scope="module")
 def config(tiny_config):
-    return tiny_config.model_copy(update={"epochs": 2, "layers": 2})
+    return tiny_config.model_copy(update={"epochs": 2, "num_layers": 2})
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +59,13 @@ def test_a_search_runs_as_many_trials_as_asked_and_none_when_asked_again(study, 
 
 
 def test_the_first_trial_has_the_settings_without_a_search(study, config):
-    assert study.trials[0].params == {"learning_rate": config.learning_rate, "layers": 2, "max_length": 64}
+    assert study.trials[0].params == {"learning_rate": config.learning_rate, "num_layers": 2, "max_length": 64}
 
 
 def test_trials_of_one_shape_are_equally_fast(study):
-    found = {(trial.params["layers"], trial.params["max_length"]): set() for trial in study.trials}
+    found = {(trial.params["num_layers"], trial.params["max_length"]): set() for trial in study.trials}
     for trial in study.trials:
-        found[(trial.params["layers"], trial.params["max_length"])].add(trial.user_attrs["milliseconds"])
+        found[(trial.params["num_layers"], trial.params["max_length"])].add(trial.user_attrs["milliseconds"])
     assert all(len(milliseconds) == 1 for milliseconds in found.values())
 
 
@@ -175,7 +175,7 @@ def test_a_second_process_is_refused(config, tiny_splits, tmp_path):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"layers": 1}, "layers cannot be given and be searched"),
+        ({"num_layers": 1}, "layers cannot be given and be searched"),
         ({"exit_layers": "1"}, "exit_layers '1' must be layers in order, before the last of the 1"),
         ({"epoch": 1}, "did you mean 'epochs'"),
     ],
@@ -190,7 +190,7 @@ def test_settings_that_do_not_go_with_the_space_are_refused_at_once(tiny_base, g
     [
         ({"integer": {"max_length": {"low": 8, "high": 4096}}}, r"has max_length 4096, but .* reads only \d+ tokens"),
         (
-            {"categorical": {"exit_layers": ["1", "none"]}, "integer": {"layers": {"low": 1, "high": 2}}},
+            {"categorical": {"exit_layers": ["1", "none"]}, "integer": {"num_layers": {"low": 1, "high": 2}}},
             "exit_layers '1' must be layers in order",
         ),
     ],
@@ -209,9 +209,9 @@ def test_a_trial_whose_settings_were_refused_is_not_queued_again():
 
 
 def test_a_refusal_is_noted_in_the_trial(config, tiny_splits, tmp_path):
-    space = SearchSpace.model_validate({"integer": {"layers": {"low": 3, "high": 4}}})
+    space = SearchSpace.model_validate({"integer": {"num_layers": {"low": 3, "high": 4}}})
     for _ in range(2):  # the second start is not stuck with the trial of the first
-        with pytest.raises(ConfigurationError, match="layers"):
+        with pytest.raises(ConfigurationError, match="num_layers"):
             search(config, tiny_splits, space, 1, tmp_path)
     trials = command.open_study(
         with_max_length(command.with_chosen_metric(config, tiny_splits), tiny_splits), tiny_splits, space, tmp_path
@@ -232,7 +232,7 @@ def test_an_interruption_says_how_to_go_on(tiny_base, tiny_data, tmp_path, monke
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bert_textclassification.training.tuning.study.load_splits", interrupted)
-    (tmp_path / "space.yaml").write_text("integer: {layers: {low: 1, high: 2}}")
+    (tmp_path / "space.yaml").write_text("integer: {num_layers: {low: 1, high: 2}}")
     data = ["--data", str(tiny_data), "--space", "space.yaml"]
     asked = ["--name", "x", *data, f"base_model={tiny_base}", "positive_label=very bad"]
     assert cli.main(["search", *asked]) == 130
@@ -245,14 +245,14 @@ def test_an_interruption_says_how_to_go_on(tiny_base, tiny_data, tmp_path, monke
 
 
 def test_more_layers_than_there_are_is_refused_at_once(tiny_base):
-    space = SearchSpace.model_validate({"integer": {"layers": {"low": 1, "high": 3}}})
-    with pytest.raises(ConfigurationError, match=r"has layers 3, but .* has only 2"):
+    space = SearchSpace.model_validate({"integer": {"num_layers": {"low": 1, "high": 3}}})
+    with pytest.raises(ConfigurationError, match=r"has num_layers 3, but .* has only 2"):
         settings_of("", {"base_model": str(tiny_base)}, space)
 
 
 def test_the_command_writes_table_pictures_and_best_settings(tiny_base, tiny_data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "space.yaml").write_text("integer: {layers: {low: 1, high: 2}, epochs: {low: 1, high: 2}}")
+    (tmp_path / "space.yaml").write_text("integer: {num_layers: {low: 1, high: 2}, epochs: {low: 1, high: 2}}")
     settings = [f"base_model={tiny_base}", "precision=fp32"]
     asked = ["--name", "x", "--data", str(tiny_data), "--trials", "3", "--space", "space.yaml", *settings]
     assert cli.main(["search", *asked]) == 0
@@ -260,11 +260,13 @@ def test_the_command_writes_table_pictures_and_best_settings(tiny_base, tiny_dat
     best = json.loads((tmp_path / "runs/x/search/best.json").read_text())
     assert json.loads(lines[-1]) == best
     assert lines[-2] == training_command("x", str(tiny_data), best["settings"])
-    assert best["settings"].keys() == {"base_model", "precision", "layers", "epochs"}
+    assert best["settings"].keys() == {"base_model", "precision", "num_layers", "epochs"}
     written = {path.name for path in (tmp_path / "runs/x/search").iterdir()}
     assert {"study.db", "trials.csv", "history.png", "front.png", "best.json"} <= written
 
 
 def test_the_command_that_trains_can_be_pasted():
-    printed = training_command("mine", "my data.csv", {"layers": 3, "positive_label": "very bad"})
-    assert printed == """make notebooks NAME=mine DATA='my data.csv' SETTINGS="layers=3 'positive_label=very bad'\""""
+    printed = training_command("mine", "my data.csv", {"num_layers": 3, "positive_label": "very bad"})
+    assert (
+        printed == """make notebooks NAME=mine DATA='my data.csv' SETTINGS="num_layers=3 'positive_label=very bad'\""""
+    )

@@ -29,7 +29,7 @@ def plan_for_model(model: Path, data: Path, traffic: planning.Traffic, prices: P
     """
     table = read_prices(prices)
     texts = sample_stream(read_texts(data), _REQUESTS, seed=0)
-    with LocalServer(SERVE, model, CACHE_TEXTS="0") as server:  # no answer is remembered: all are computed
+    with LocalServer(SERVE, model, CACHE_SIZE="0") as server:  # no answer is remembered: all are computed
         alone = time_requests(server.port, texts)
         print(f"measuring under load, 4 x {seconds:g} s", file=sys.stderr, flush=True)
         service, waiting = planning.under_load(server.port, texts, alone["samples"], seconds)

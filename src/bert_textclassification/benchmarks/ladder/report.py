@@ -3,7 +3,7 @@
     bert-textclassification benchmark ladder --model runs/sst2/model --data test.csv
 
 Writes `notebooks/results/ladder.json` and its picture and brings the README up to date; the last line of stdout is the
-same as one JSON object. Where the machine is too noisy for a comparison it says so below the table of the rungs, with
+same as one JSON object. Where the machine is too noisy for a comparison it says so below the table of the stages, with
 status 1, and writes nothing.
 """
 
@@ -49,7 +49,7 @@ def measure(artifact: Artifact, texts: list[str], sample: int, rounds: int) -> d
 
     Raises:
         ArtifactError: the artifact lacks the native variant.
-        NoisyMachineError: the rounds differ too much to compare the rungs, whose table is printed all the same.
+        NoisyMachineError: the rounds differ too much to compare the stages, whose table is printed all the same.
     """
     ladder = climb(artifact, texts, sample, rounds)
     print(rungs_table(ladder))
@@ -77,7 +77,7 @@ def judged(ladder: dict[str, Any], artifact: Artifact) -> list[dict[str, Any]]:
 
 def figures(ladder: dict[str, Any], artifact: Artifact) -> dict[str, dict[str, float]]:
     """Return the figures of the targets: value, and low and high where there are rounds."""
-    rows = {row["name"]: row for row in ladder["rungs"]}
+    rows = {row["name"]: row for row in ladder["stages"]}
     variants = artifact.manifest.variants
     test = {name: variant.accuracy["test"] for name, variant in variants.items()}
     found = {
@@ -129,5 +129,5 @@ def test_texts(data: str) -> list[str]:
 def publish(ladder: dict[str, Any], folder: Path) -> None:
     """Write the results and their picture to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    plots.plot_ladder(ladder["rungs"]).savefig(folder / "ladder.png", dpi=120)
+    plots.plot_ladder(ladder["stages"]).savefig(folder / "ladder.png", dpi=120)
     (folder / LADDER).write_text(json.dumps(ladder, indent=2) + "\n", encoding="utf-8")

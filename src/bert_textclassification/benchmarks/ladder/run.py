@@ -2,7 +2,7 @@
 
     ladder = climb(artifact, texts, sample=100, rounds=5)
 
-Rounds are interleaved; every rung has one core unless it says otherwise; a text goes in and scores come out.
+Rounds are interleaved; every stage has one core unless it says otherwise; a text goes in and scores come out.
 """
 
 import math
@@ -27,9 +27,9 @@ from bert_textclassification.benchmarks.ladder.stages import (
     PADDED_BASE,
     TORCH,
     Answer,
-    Rung,
+    Stage,
     operations,
-    rungs,
+    stages,
 )
 from bert_textclassification.benchmarks.latency import torch_threads
 from bert_textclassification.engines.native.engine import measure_peak
@@ -40,7 +40,7 @@ from bert_textclassification.training.export.timing import machine, median_with_
 DOLLARS_PER_CORE_HOUR = 0.05
 LARGEST_SPREAD = 0.1  # of a speed-up: half the distance between its quartiles over its median
 WARM_UP = 5
-SHORTEST_ROUND_S = 0.2  # of a rung
+SHORTEST_ROUND_S = 0.2  # of a stage
 ZIPF_REPEATS = 20  # requests to the answer cache for each text of the sample
 
 Samples = dict[str, NDArray[np.float64]]
@@ -49,23 +49,23 @@ Samples = dict[str, NDArray[np.float64]]
 def climb(
     artifact: Artifact, texts: Sequence[str], sample: int, rounds: int, with_memory: bool = True
 ) -> dict[str, Any]:
-    """Measure every rung on `sample` of the texts and return the results.
+    """Measure every stage on `sample` of the texts and return the results.
 
-    `noise` says why the rungs cannot be compared, or is None; the figures are there in both cases. The resident memory
-    takes a process for each rung, which loads what that rung needs.
+    `noise` says why the stages cannot be compared, or is None; the figures are there in both cases. The resident memory
+    takes a process for each stage, which loads what that stage needs.
 
     Raises:
         ArtifactError: the artifact lacks the native variant.
     """
     cores = len(os.sched_getaffinity(0))
-    steps = rungs(artifact, cores)
+    steps = stages(artifact, cores)
     stream = sample_stream(texts, sample, seed=0)
     with torch_threads(1):
         peak = measure_peak()
         milliseconds, rates = measure(steps, stream, zipf_stream(texts, ZIPF_REPEATS * sample, seed=0), rounds)
         peak = max(peak, measure_peak())
     measured = steps if with_memory else []
-    memory = {rung.name: resident_megabytes(artifact, rung.name, stream[:WARM_UP]) for rung in measured}
+    memory = {stage.name: resident_megabytes(artifact, stage.name, stream[:WARM_UP]) for stage in measured}
     tokenizer = load_tokenizer(artifact.tokenizer_path(), artifact.manifest.max_length)
     tokens = [len(tokenizer.encode(text)) for text in stream]
     return {
@@ -78,33 +78,33 @@ def climb(
         "int8_peak_gops_per_core": peak / 1e9,
         "noise": noise(rates),
         "default_variant": artifact.manifest.default_variant,
-        "rungs": [_row(rung, artifact, milliseconds, rates, memory, tokens, peak) for rung in steps],
+        "stages": [_row(stage, artifact, milliseconds, rates, memory, tokens, peak) for stage in steps],
     }
 
 
-def measure(steps: Sequence[Rung], stream: list[str], repeated: list[str], rounds: int) -> tuple[Samples, Samples]:
-    """Return milliseconds a text, [rounds, texts], and texts a second and core, [rounds], of each rung.
+def measure(steps: Sequence[Stage], stream: list[str], repeated: list[str], rounds: int) -> tuple[Samples, Samples]:
+    """Return milliseconds a text, [rounds, texts], and texts a second and core, [rounds], of each stage.
 
-    A fast rung answers the stream several times in a round: what takes no time shows nothing but noise. The answer
+    A fast stage answers the stream several times in a round: what takes no time shows nothing but noise. The answer
     cache gets `repeated`, a stream with repetitions, and starts each round empty.
     """
-    answers = {rung.name: rung.load() for rung in steps}
+    answers = {stage.name: stage.load() for stage in steps}
     streams = {}
-    for rung in steps:
-        fastest_s = min(run(answers[rung.name], stream[:WARM_UP], threads=1)) / 1000
+    for stage in steps:
+        fastest_s = min(run(answers[stage.name], stream[:WARM_UP], threads=1)) / 1000
         passes = math.ceil(SHORTEST_ROUND_S / (fastest_s * len(stream)))
-        streams[rung.name] = repeated if rung.name == CACHED else stream * rung.threads * passes
+        streams[stage.name] = repeated if stage.name == CACHED else stream * stage.threads * passes
     milliseconds = {name: np.empty((rounds, len(one))) for name, one in streams.items()}
-    rates = {rung.name: np.empty(rounds) for rung in steps}
+    rates = {stage.name: np.empty(rounds) for stage in steps}
     with progress(total=rounds * len(steps), desc="ladder", unit="pass") as bar:
         for number in range(rounds):
-            for rung in steps:
-                name = rung.name
-                answer = rung.load() if name == CACHED else answers[name]
+            for stage in steps:
+                name = stage.name
+                answer = stage.load() if name == CACHED else answers[name]
                 start = time.perf_counter()
-                milliseconds[name][number] = run(answer, streams[name], rung.threads)
+                milliseconds[name][number] = run(answer, streams[name], stage.threads)
                 seconds = time.perf_counter() - start
-                rates[name][number] = len(streams[name]) / seconds / rung.threads
+                rates[name][number] = len(streams[name]) / seconds / stage.threads
                 bar.update()
     return milliseconds, rates
 
@@ -124,7 +124,7 @@ def run(answer: Answer, texts: Sequence[str], threads: int) -> list[float]:
 
 
 def noise(rates: Samples) -> str | None:
-    """Return why the machine is too noisy to compare the rungs, with the spread of the worst, or None if it is not."""
+    """Return why the machine is too noisy to compare the stages, with the spread of the worst, or None if it is not."""
     spread = {name: _spread(rates, name) for name in rates}
     worst = max(spread, key=lambda name: spread[name])
     if spread[worst] <= LARGEST_SPREAD:
@@ -137,7 +137,7 @@ def noise(rates: Samples) -> str | None:
 
 
 def resident_megabytes(artifact: Artifact, name: str, texts: Sequence[str]) -> float:
-    """Return the resident memory of a process of its own that has answered `texts` with a rung."""
+    """Return the resident memory of a process of its own that has answered `texts` with a stage."""
     command = [sys.executable, "-m", "bert_textclassification.benchmarks.ladder.stages", str(artifact.folder), name]
     lines = "\n".join(" ".join(text.split()) for text in texts)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -146,7 +146,7 @@ def resident_megabytes(artifact: Artifact, name: str, texts: Sequence[str]) -> f
 
 
 def _row(
-    rung: Rung,
+    stage: Stage,
     artifact: Artifact,
     milliseconds: Samples,
     rates: Samples,
@@ -154,29 +154,29 @@ def _row(
     tokens: Sequence[int],
     peak: float,
 ) -> dict[str, Any]:
-    own, rate = milliseconds[rung.name], float(np.median(rates[rung.name]))
-    variant = artifact.manifest.variants[rung.variant] if rung.variant else None
-    work = statistics.mean(operations(rung.shape, rung.padded or length) for length in tokens)
+    own, rate = milliseconds[stage.name], float(np.median(rates[stage.name]))
+    variant = artifact.manifest.variants[stage.variant] if stage.variant else None
+    work = statistics.mean(operations(stage.shape, stage.padded or length) for length in tokens)
     return {
-        "name": rung.name,
-        "note": rung.note,
-        "threads": rung.threads,
+        "name": stage.name,
+        "note": stage.note,
+        "threads": stage.threads,
         **{f"p{share}_ms": float(np.percentile(own, share)) for share in (50, 95, 99)},
         "texts_per_second_per_core": rate,
-        "speedup": median_with_range(rates[rung.name] / rates[PADDED_BASE]),
-        "spread": _spread(rates, rung.name),
-        "speedup_over_torch": median_with_range(rates[rung.name] / rates[TORCH]),
-        "speedup_over_int8": median_with_range(rates[rung.name] / rates[INT8]),
-        "resident_mb": memory.get(rung.name),
-        "disk_mb": rung.disk_bytes / 1e6,
+        "speedup": median_with_range(rates[stage.name] / rates[PADDED_BASE]),
+        "spread": _spread(rates, stage.name),
+        "speedup_over_torch": median_with_range(rates[stage.name] / rates[TORCH]),
+        "speedup_over_int8": median_with_range(rates[stage.name] / rates[INT8]),
+        "resident_mb": memory.get(stage.name),
+        "disk_mb": stage.disk_bytes / 1e6,
         "accuracy": None if variant is None else variant.accuracy["test"],
         "agreement": None if variant is None else variant.agreement["test"],
-        "share_of_int8_peak": None if rung.name in (EARLY, CACHED) else rate * work / peak,
+        "share_of_int8_peak": None if stage.name in (EARLY, CACHED) else rate * work / peak,
         "dollars_per_million": DOLLARS_PER_CORE_HOUR / 3600 / rate * 1e6,
     }
 
 
 def _spread(rates: Samples, name: str) -> float:
-    """Return half the distance between the quartiles of a rung's speed-up, over its median."""
+    """Return half the distance between the quartiles of a stage's speed-up, over its median."""
     first, median, third = np.percentile(rates[name] / rates[PADDED_BASE], [25, 50, 75])
     return float((third - first) / 2 / median)

@@ -44,7 +44,7 @@ def bulk_gain_over_http(artifact: Artifact, texts: Sequence[str]) -> dict[str, f
     """Return how much faster a text is in one request with many than in a request of its own, on one connection."""
     many = different_texts(texts, BULK_TEXTS, seed=0)
     gains = []
-    with LocalServer(SERVE, artifact.folder, CACHE_TEXTS="0", REQUEST_TIMEOUT_S="55") as server:
+    with LocalServer(SERVE, artifact.folder, CACHE_SIZE="0", REQUEST_TIMEOUT_S="55") as server:
         for part in progress(range(HTTP_ROUNDS), desc="bulk over HTTP", unit="round"):
             alone = statistics.mean(time_requests(server.port, many[part::BULK_PARTS])["samples"]) / 1000
             _, together = timed(partial(server.predict, many))
@@ -71,7 +71,7 @@ def cache_gain(artifact: Artifact, texts: Sequence[str], rounds: int) -> dict[st
     gains, hits = [], 0
     plain = Predictor(artifact)
     for _ in range(rounds):
-        cached = Predictor(artifact, cache_texts=len(stream))
+        cached = Predictor(artifact, cache_size=len(stream))
         _, without = timed(partial(one_by_one, plain, stream))
         found, seconds = timed(partial(one_by_one, cached, stream))
         gains.append(without / seconds)

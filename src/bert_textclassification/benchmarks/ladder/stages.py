@@ -1,6 +1,6 @@
-"""The rungs of the ladder: ways to answer texts, from BERT-base in FP32 padded to 128 tokens to what is served.
+"""The stages of the ladder: ways to answer texts, from BERT-base in FP32 padded to 128 tokens to what is served.
 
-A rung imports what it needs when it is loaded, because its resident memory is measured in a process of its own:
+A stage imports what it needs when it is loaded, because its resident memory is measured in a process of its own:
 
     echo "a joy" | python -m bert_textclassification.benchmarks.ladder.stages runs/sst2/model int8    # bytes
 """
@@ -29,12 +29,12 @@ SERVED = {
     STUDENT: "int8 in the native engine, a distilled student",
 }
 PADDED_TO = 128  # tokens, as in the recipe of 2020
-CACHE_TEXTS = 100_000
+CACHE_SIZE = 100_000
 _WORDS, _POSITIONS = 30_522, 512  # of BERT's vocabulary and table
 
 
 @dataclass(frozen=True)
-class Rung:
+class Stage:
     """One way to answer texts.
 
     Attributes:
@@ -58,8 +58,8 @@ class Rung:
     threads: int = 1
 
 
-def rungs(artifact: Artifact, cores: int) -> list[Rung]:
-    """Return the rungs that this artifact has, from the slowest on.
+def stages(artifact: Artifact, cores: int) -> list[Stage]:
+    """Return the stages that this artifact has, from the slowest on.
 
     Raises:
         ArtifactError: it lacks the native variant.
@@ -70,43 +70,49 @@ def rungs(artifact: Artifact, cores: int) -> list[Rung]:
     own = read_architecture(artifact.model_path("int8"))
     found = [*_torch_rungs(artifact, own), *_served_rungs(artifact, own, cores)]
     default = artifact.manifest.default_variant
-    plain = next(rung for rung in found if rung.name == default)
+    plain = next(stage for stage in found if stage.name == default)
     note = f"{default}, the default, with the answer cache, on a Zipf-distributed stream"
-    load = served_answer(artifact, default, CACHE_TEXTS)
+    load = served_answer(artifact, default, CACHE_SIZE)
     return [*found, replace(plain, name=CACHED, note=note, load=load)]
 
 
-def _torch_rungs(artifact: Artifact, own: Architecture) -> list[Rung]:
+def _torch_rungs(artifact: Artifact, own: Architecture) -> list[Stage]:
     base, distil = _bert(12, own), _bert(6, own)
     kinds: list[tuple[str, str, Architecture, str | None, int]] = [
         (PADDED_BASE, f"BERT-base size, FP32 in torch, padded to {PADDED_TO}", base, None, PADDED_TO),
         ("torch base", "BERT-base size, FP32 in torch, not padded", base, None, 0),
         ("torch distil", "DistilBERT size, FP32 in torch, not padded", distil, None, 0),
-        (TORCH, f"this model's size ({own.layers} x {own.hidden}), FP32 in torch, not padded", own, REFERENCE, 0),
+        (
+            TORCH,
+            f"this model's size ({own.num_hidden_layers} x {own.hidden_size}), FP32 in torch, not padded",
+            own,
+            REFERENCE,
+            0,
+        ),
     ]
     return [
-        Rung(name, note, partial(torch_answer, artifact, shape, padded), shape, 4 * parameters(shape), variant, padded)
+        Stage(name, note, partial(torch_answer, artifact, shape, padded), shape, 4 * parameters(shape), variant, padded)
         for name, note, shape, variant, padded in kinds
     ]
 
 
-def _served_rungs(artifact: Artifact, own: Architecture, cores: int) -> Iterator[Rung]:
+def _served_rungs(artifact: Artifact, own: Architecture, cores: int) -> Iterator[Stage]:
     for name, note in SERVED.items():
         if name not in artifact.manifest.variants:
             continue
         size = artifact.manifest.variants[name].size_bytes
         shape = read_architecture(artifact.model_path(name)) if name == STUDENT else own
-        rung = Rung(name, note, served_answer(artifact, name), shape, size, name)
-        yield rung
+        stage = Stage(name, note, served_answer(artifact, name), shape, size, name)
+        yield stage
         if name == INT8:
-            yield replace(rung, name=ALL_CORES, note=f"int8 in the native engine, {cores} threads", threads=cores)
+            yield replace(stage, name=ALL_CORES, note=f"int8 in the native engine, {cores} threads", threads=cores)
 
 
-def served_answer(artifact: Artifact, variant: str, cache_texts: int = 0) -> Callable[[], Answer]:
+def served_answer(artifact: Artifact, variant: str, cache_size: int = 0) -> Callable[[], Answer]:
     """Return what loads a variant as the server does: text in, prediction out."""
 
     def load() -> Answer:
-        predictor = Predictor(artifact, variant, cache_texts=cache_texts)
+        predictor = Predictor(artifact, variant, cache_size=cache_size)
         return lambda text: predictor.predict([text])
 
     return load
@@ -120,12 +126,12 @@ def torch_answer(artifact: Artifact, shape: Architecture, padded: int = 0) -> An
     from bert_textclassification.training.modeling.classifier import TextClassifier
 
     config = BertConfig(
-        vocab_size=shape.words,
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.expanded,
-        max_position_embeddings=shape.positions,
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.num_hidden_layers,
+        num_attention_heads=shape.num_attention_heads,
+        intermediate_size=shape.intermediate_size,
+        max_position_embeddings=shape.max_position_embeddings,
     )
     model = TextClassifier(BertModel(config, add_pooling_layer=False), dropout=0.0).eval()
     tokenizer = load_tokenizer(artifact.tokenizer_path(), padded or artifact.manifest.max_length)
@@ -142,14 +148,19 @@ def torch_answer(artifact: Artifact, shape: Architecture, padded: int = 0) -> An
 
 def operations(shape: Architecture, tokens: int) -> int:
     """Return the additions and multiplications of a text in the products of weights and of attention."""
-    weights = 4 * shape.hidden**2 + 2 * shape.hidden * shape.expanded
-    return 2 * shape.layers * tokens * (weights + 2 * tokens * shape.hidden)
+    weights = 4 * shape.hidden_size**2 + 2 * shape.hidden_size * shape.intermediate_size
+    return 2 * shape.num_hidden_layers * tokens * (weights + 2 * tokens * shape.hidden_size)
 
 
 def parameters(shape: Architecture) -> int:
     """Return how many numbers the encoder has."""
-    layer = 4 * shape.hidden**2 + 2 * shape.hidden * shape.expanded + 9 * shape.hidden + shape.expanded
-    return (shape.words + shape.positions + 4) * shape.hidden + shape.layers * layer
+    layer = (
+        4 * shape.hidden_size**2
+        + 2 * shape.hidden_size * shape.intermediate_size
+        + 9 * shape.hidden_size
+        + shape.intermediate_size
+    )
+    return (shape.vocab_size + shape.max_position_embeddings + 4) * shape.hidden_size + shape.num_hidden_layers * layer
 
 
 def resident_bytes() -> int:
@@ -158,16 +169,27 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def _size(shape: Architecture) -> str:
+    return f"{shape.num_hidden_layers} x {shape.hidden_size}"
+
+
 def _bert(layers: int, own: Architecture) -> Architecture:
     return own.model_copy(
-        update={"layers": layers, "hidden": 768, "heads": 12, "expanded": 3072, "words": max(_WORDS, own.words)}
-        | {"positions": max(_POSITIONS, own.positions), "after": (layers,)}
+        update={
+            "num_hidden_layers": layers,
+            "hidden_size": 768,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+            "vocab_size": max(_WORDS, own.vocab_size),
+            "max_position_embeddings": max(_POSITIONS, own.max_position_embeddings),
+            "exit_layers": (layers,),
+        }
     )
 
 
 def main(folder: str, name: str) -> None:
-    """Load a rung, answer the texts on standard input, and print the resident memory in bytes."""
-    answer = next(rung for rung in rungs(Artifact.load(folder), cores=1) if rung.name == name).load()
+    """Load a stage, answer the texts on standard input, and print the resident memory in bytes."""
+    answer = next(stage for stage in stages(Artifact.load(folder), cores=1) if stage.name == name).load()
     for line in sys.stdin:
         answer(line.rstrip("\n"))
     print(resident_bytes())

@@ -16,17 +16,17 @@ PUBLISHED = """Two published ladders to read this beside, each on its own hardwa
 
 
 def rungs_table(ladder: dict[str, Any]) -> str:
-    """Return one row for each rung."""
+    """Return one row for each stage."""
     header = [
-        "rung", "p50, ms", "p95, ms", "p99, ms", "texts/s a core", "speed-up (min–max)", "resident, MB", "file, MB",
+        "stage", "p50, ms", "p95, ms", "p99, ms", "texts/s a core", "speed-up (min–max)", "resident, MB", "file, MB",
         "test accuracy, %", "agreement, %", "of int8 peak, %", "$ per million",
     ]  # fmt: skip
-    return markdown_table(header, [_cells(row) for row in ladder["rungs"]])
+    return markdown_table(header, [_cells(row) for row in ladder["stages"]])
 
 
 def rungs_frame(ladder: dict[str, Any]) -> pd.DataFrame:
-    """Return the rungs as a table for a notebook: the speed-up with its range and spread between rounds comes first."""
-    rows = pd.DataFrame(ladder["rungs"]).set_index("note")
+    """Return the stages as a table for a notebook; the speed-up comes first, with its range and spread over rounds."""
+    rows = pd.DataFrame(ladder["stages"]).set_index("note")
     speedup = pd.DataFrame(rows["speedup"].tolist(), rows.index)
     speedup = speedup.rename(columns={"value": "speedup", "low": "speedup_low", "high": "speedup_high"})
     others = rows.drop(columns=["name", "speedup", "speedup_over_torch", "speedup_over_int8", "spread"])
@@ -44,7 +44,7 @@ def ladder_section(ladder: dict[str, Any]) -> str:
     """Return the README's section: on what it was measured, both tables, and the published figures beside them."""
     cache, bulk, machine = ladder["cache"], ladder["bulk"], ladder["machine"]
     return f"""{machine["processor"]}, {ladder["cores"]} cores, {ladder["texts"]} texts of
-{ladder["mean_tokens"]:.1f} tokens on average, answered one at a time on one core unless the rung says otherwise, in
+{ladder["mean_tokens"]:.1f} tokens on average, answered one at a time on one core unless the stage says otherwise, in
 {ladder["rounds"]} interleaved rounds: medians, and the smallest and largest of the rounds. A text goes in and scores
 come out, tokenising included. Models of BERT's and DistilBERT's size have random weights: their speed is real, accuracy
 they have none. One core does {ladder["int8_peak_gops_per_core"]:.0f} billion int8 operations a second at best, measured

@@ -18,7 +18,7 @@ HALF_RATE = "half of the in-process rate"
 NO_CACHE = "repeats, cache off"
 CACHE = "repeats, cache on"
 HITS = "only repeats, cache on"
-CACHE_TEXTS = ServingConfig.of().cache_texts
+CACHE_SIZE = ServingConfig.of().cache_size
 
 RATE = {"requests_per_second": "requests/s"}
 LATENCIES = {"p50_ms": "p50 ms", "p95_ms": "p95 ms", "p99_ms": "p99 ms", "failed": "failed"}
@@ -102,7 +102,7 @@ def text(points: Sequence[dict[str, Any]], figures: dict[str, Any]) -> str:
         _table(frame, (CLOSED,), "connections", CLOSED_COLUMNS),
         "\nOver HTTP, answer cache off, on a fixed schedule",
         _table(frame, (HALF_RATE,), "case", HALF_RATE_COLUMNS),
-        f"\nThe answer cache ({CACHE_TEXTS:,} texts) where {REPEATS:.0%} of the texts come again",
+        f"\nThe answer cache ({CACHE_SIZE:,} texts) where {REPEATS:.0%} of the texts come again",
         _table(frame, (NO_CACHE, CACHE, HITS), "case", CACHE_COLUMNS),
         f"\n{figures['requests']} requests answered, {figures['server_requests']} by the server's own count, "
         f"{figures['failed']} failed. Other programs used {figures['other_programs_cores']:.2f} cores meanwhile.",

@@ -96,7 +96,7 @@ def measure(settings: Settings) -> list[dict[str, Any]]:
     texts = sample_stream(read_texts(settings.data), MOST_TEXTS, SEED)
     new = load_generator.new_to_a_cache(texts)
     points = []
-    with _server(settings, cache_texts=0) as plain, _server(settings, load_report.CACHE_TEXTS) as caching:
+    with _server(settings, cache_size=0) as plain, _server(settings, load_report.CACHE_SIZE) as caching:
         for server in (plain, caching):  # warm up
             over_http(server, "closed_loop", texts, settings.seconds, connections=max(settings.connections))
         with progress(total=settings.rounds * (len(settings.connections) + 5), desc="load test", unit="load") as bar:
@@ -261,5 +261,5 @@ def read_texts(path: Path) -> list[str]:
     return texts
 
 
-def _server(settings: Settings, cache_texts: int) -> LocalServer:
-    return LocalServer(SERVE, settings.model, CACHE_TEXTS=str(cache_texts), MODEL_VARIANT=settings.variant or "")
+def _server(settings: Settings, cache_size: int) -> LocalServer:
+    return LocalServer(SERVE, settings.model, CACHE_SIZE=str(cache_size), MODEL_VARIANT=settings.variant or "")

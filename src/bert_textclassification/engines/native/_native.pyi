@@ -10,18 +10,20 @@ class Encoder:
 
     def __init__(
         self,
-        layers: int,
-        hidden: int,
-        heads: int,
-        expanded: int,
-        words: int,
-        positions: int,
-        epsilon: float,
-        after: Sequence[int],
+        num_hidden_layers: int,
+        hidden_size: int,
+        num_attention_heads: int,
+        intermediate_size: int,
+        vocab_size: int,
+        max_position_embeddings: int,
+        layer_norm_eps: float,
+        exit_layers: Sequence[int],
         tensors: Sequence[Buffer],
         instructions: str,
     ) -> None: ...
-    def run(self, ids: Buffer, lengths: Buffer, margins: Buffer, logits: Buffer, left_at: Buffer, /) -> None: ...
+    def run(
+        self, ids: Buffer, lengths: Buffer, exit_thresholds: Buffer, logits: Buffer, exit_index: Buffer, /
+    ) -> None: ...
 
 def instructions() -> list[str]: ...
 def multiply(instructions: str, times: int, /) -> int: ...

@@ -12,11 +12,11 @@ enum { MAX_EXITS = 4 };
  *
  * `packed` holds panels of PANEL outputs: [outputs / PANEL][inputs / 4][PANEL][4], the order in which the dot-product
  * instructions read. An activation is x = scale * q + low with q in 0..255, so that
- * y = (weight_scale * scale) * sum(q w) + low * (weight_scale * sum(w)) + b; `row_sum` is the last bracket. */
+ * y = (weight_scale * scale) * sum(q w) + low * (weight_scale * sum(w)) + b; `weight_sum` is the last bracket. */
 typedef struct {
     int inputs, outputs;
     int8_t *packed;
-    float *scale, *row_sum, *bias;
+    float *scale, *weight_sum, *bias;
 } Linear;
 
 typedef struct {
@@ -28,32 +28,32 @@ typedef struct {
     Norm attention_norm, output_norm;
 } Layer;
 
-/* A classification layer over the mean of the tokens behind layer number `after` (1 is the first). */
+/* A classification layer over the mean of the tokens behind layer number `exit_layer` (1 is the first). */
 typedef struct {
-    int after;
-    const float *weight, *bias; /* [2, hidden], [2] */
+    int exit_layer;
+    const float *weight, *bias; /* [2, hidden_size], [2] */
 } Head;
 
 typedef struct {
-    int layers, hidden, heads, expanded, words, positions;
-    float epsilon;
-    const int8_t *word;      /* [words, hidden] */
-    const float *word_scale; /* [words] */
-    const float *position;   /* [positions, hidden], the token type added */
+    int num_hidden_layers, hidden_size, num_attention_heads, intermediate_size, vocab_size, max_position_embeddings;
+    float layer_norm_eps;
+    const int8_t *word;      /* [vocab_size, hidden_size] */
+    const float *word_scale; /* [vocab_size] */
+    const float *position;   /* [max_position_embeddings, hidden_size], the token type added */
     Norm embedding_norm;
     Layer *layer;
-    int exits; /* heads[exits - 1] is the one behind the last layer */
+    int exits; /* head[exits - 1] follows the last layer */
     Head head[MAX_EXITS];
 } Encoder;
 
 /* Rows of all texts one after the other; nothing is padded. */
 typedef struct {
     int texts, rows, longest;
-    const int32_t *ids;     /* [rows] */
-    const int32_t *lengths; /* [texts] */
-    const float *margins;   /* [exits - 1]: a text leaves where its logits are at least this far apart */
-    float *logits;          /* [texts, 2] */
-    int32_t *left_at;       /* [texts]: the number of the head that answered */
+    const int32_t *ids;           /* [rows] */
+    const int32_t *lengths;       /* [texts] */
+    const float *exit_thresholds; /* [exits - 1]: a text exits where its logits differ by at least this much */
+    float *logits;                /* [texts, 2] */
+    int32_t *exit_index;          /* [texts]: the number of the head that answered */
 } Batch;
 
 /* Fill the logits and exits of every text of the batch, in a workspace of encoder_workspace() bytes. */

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from bert_textclassification.engines.base import Engine, Outputs, Turn, at_once
+from bert_textclassification.engines.base import Engine, Outputs, Scheduler, run_inline
 from bert_textclassification.errors import ArtifactError, EngineUnavailableError
 
 try:
@@ -30,35 +30,35 @@ METADATA = "architecture"
 
 
 class Architecture(BaseModel):
-    """The shape of an encoder.
+    """The shape of an encoder, with the names of BERT's configuration.
 
     Attributes:
-        layers, hidden, heads, expanded, words, positions, epsilon: as in BERT's configuration.
-        after: behind which layers there is a classification layer; the last one is behind the last layer.
+        exit_layers: layers that a classification layer follows, counted from 1; the last layer is always one of them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    layers: int
-    hidden: int
-    heads: int
-    expanded: int
-    words: int
-    positions: int
-    epsilon: float
-    after: tuple[int, ...]
+    # The second name of each is the one in files of before the first release.
+    num_hidden_layers: int = Field(validation_alias=AliasChoices("num_hidden_layers", "layers"))
+    hidden_size: int = Field(validation_alias=AliasChoices("hidden_size", "hidden"))
+    num_attention_heads: int = Field(validation_alias=AliasChoices("num_attention_heads", "heads"))
+    intermediate_size: int = Field(validation_alias=AliasChoices("intermediate_size", "expanded"))
+    vocab_size: int = Field(validation_alias=AliasChoices("vocab_size", "words"))
+    max_position_embeddings: int = Field(validation_alias=AliasChoices("max_position_embeddings", "positions"))
+    layer_norm_eps: float = Field(validation_alias=AliasChoices("layer_norm_eps", "epsilon"))
+    exit_layers: tuple[int, ...] = Field(validation_alias=AliasChoices("exit_layers", "after"))
 
     def tensors(self) -> Iterator[str]:
         """Yield the names of the tensors in the order in which the kernels take them."""
         yield from ("word", "word_scale", "position", *_norm("embedding_norm"))
-        for layer in range(self.layers):
+        for layer in range(self.num_hidden_layers):
             yield from _linear(f"{layer}.query_key_value")
             yield from _linear(f"{layer}.attention_output")
             yield from _norm(f"{layer}.attention_norm")
             yield from _linear(f"{layer}.expand")
             yield from _linear(f"{layer}.contract")
             yield from _norm(f"{layer}.output_norm")
-        for layer in self.after:
+        for layer in self.exit_layers:
             yield from _norm(f"head_{layer}")
 
 
@@ -111,7 +111,7 @@ class NativeEngine(Engine):
     """An encoder in the compiled kernels."""
 
     def __init__(
-        self, path: Path, threads: int = 1, instruction_set: str | None = None, margins: Sequence[float] = ()
+        self, path: Path, threads: int = 1, instruction_set: str | None = None, exit_thresholds: Sequence[float] = ()
     ) -> None:
         """Load the model at `path`.
 
@@ -119,8 +119,8 @@ class NativeEngine(Engine):
             path: a safetensors file as described above.
             threads: cores that one call may use.
             instruction_set: one of `instructions()`; the fastest when None.
-            margins: one for each classification layer but the last: a text whose logits are at least this far apart
-                there goes no further. Without any, every text goes to the end.
+            exit_thresholds: one for each classification layer but the last. A text exits at the first where its two
+                logits differ by at least the threshold. When empty, every text runs through all layers.
 
         Raises:
             ArtifactError: the file is not such a model.
@@ -144,35 +144,37 @@ class NativeEngine(Engine):
             )
         except (SafetensorError, ValueError) as problem:
             raise ArtifactError(f"The native engine cannot load {path}: {problem}") from None
-        if margins and len(margins) != len(shape.after) - 1:
-            raise ArtifactError(f"{path} has {len(shape.after) - 1} early exits and not {len(margins)}; copy it again.")
-        self._after = np.array(shape.after, dtype=np.int32)
-        self._exits_early = bool(margins)
-        self._margins = np.array(margins or [np.inf] * (len(shape.after) - 1), dtype=np.float32)
+        if exit_thresholds and len(exit_thresholds) != len(shape.exit_layers) - 1:
+            raise ArtifactError(
+                f"{path} has {len(shape.exit_layers) - 1} early exits and not {len(exit_thresholds)}; copy it again."
+            )
+        self._exit_layers = np.array(shape.exit_layers, dtype=np.int32)
+        self._exits_early = bool(exit_thresholds)
+        self._exit_thresholds = np.array(exit_thresholds or [np.inf] * (len(shape.exit_layers) - 1), dtype=np.float32)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
-    def run(self, token_ids: Sequence[Sequence[int]], turn: Turn = at_once) -> Outputs:
-        """Return what every engine does."""
+    def run(self, token_ids: Sequence[Sequence[int]], scheduler: Scheduler = run_inline) -> Outputs:
+        """Run the model; see `Engine.run`."""
         logits = np.empty((len(token_ids), 2), dtype=np.float32)
-        left_at = np.empty(len(token_ids), dtype=np.int32)
-        run = partial(self._run_batch, token_ids, logits, left_at, turn)
+        exit_index = np.empty(len(token_ids), dtype=np.int32)
+        run = partial(self._run_batch, token_ids, logits, exit_index, scheduler)
         batches = batches_by_tokens(token_ids)
         for _ in self._pool.map(run, batches) if self._pool else map(run, batches):
             pass
-        return Outputs(logits, self._after[left_at], left_at) if self._exits_early else Outputs(logits)
+        return Outputs(logits, self._exit_layers[exit_index], exit_index) if self._exits_early else Outputs(logits)
 
     def _run_batch(
         self,
         token_ids: Sequence[Sequence[int]],
         logits: NDArray[np.float32],
-        left_at: NDArray[np.int32],
-        turn: Turn,
+        exit_index: NDArray[np.int32],
+        scheduler: Scheduler,
         batch: slice,
     ) -> None:
         texts = token_ids[batch]
         ids = np.array([one for text in texts for one in text], dtype=np.int32)
         lengths = np.array([len(text) for text in texts], dtype=np.int32)
-        turn(partial(self._encoder.run, ids, lengths, self._margins, logits[batch], left_at[batch]))
+        scheduler(partial(self._encoder.run, ids, lengths, self._exit_thresholds, logits[batch], exit_index[batch]))
 
 
 def batches_by_tokens(token_ids: Sequence[Sequence[int]]) -> Iterator[slice]:

@@ -28,8 +28,10 @@ typedef struct {
 } Object;
 
 size_t encoder_workspace(const Encoder *e, int rows, int texts, int longest) {
-    size_t widest = e->expanded > 3 * e->hidden ? e->expanded : 3 * e->hidden, padded = (longest + 15) / 16 * 16;
-    size_t floats = rows * (2 * (size_t)e->hidden + widest) + padded * (e->hidden / e->heads + 4) + 2 * (size_t)rows;
+    size_t widest = e->intermediate_size > 3 * e->hidden_size ? e->intermediate_size : 3 * e->hidden_size,
+           padded = (longest + 15) / 16 * 16;
+    size_t floats = rows * (2 * (size_t)e->hidden_size + widest) +
+                    padded * (e->hidden_size / e->num_attention_heads + 4) + 2 * (size_t)rows;
     return 4 * (floats + 2 * (size_t)texts) + rows * widest;
 }
 
@@ -53,12 +55,13 @@ static size_t linear_bytes(size_t outputs, size_t inputs) {
 }
 
 static size_t weight_bytes(const Encoder *e) {
-    size_t hidden = e->hidden, expanded = e->expanded, norm = 2 * rounded(4 * hidden);
+    size_t hidden = e->hidden_size, expanded = e->intermediate_size, norm = 2 * rounded(4 * hidden);
     size_t layer = linear_bytes(3 * hidden, hidden) + linear_bytes(hidden, hidden) + linear_bytes(expanded, hidden) +
                    linear_bytes(hidden, expanded) + 2 * norm;
-    size_t embeddings = rounded(e->words * hidden) + rounded(4 * e->words) + rounded(4 * e->positions * hidden) + norm;
-    return embeddings + e->layers * layer + e->exits * (rounded(8 * hidden) + rounded(8)) +
-           2 * rounded(e->layers * sizeof(Layer));
+    size_t embeddings = rounded(e->vocab_size * hidden) + rounded(4 * e->vocab_size) +
+                        rounded(4 * e->max_position_embeddings * hidden) + norm;
+    return embeddings + e->num_hidden_layers * layer + e->exits * (rounded(8 * hidden) + rounded(8)) +
+           2 * rounded(e->num_hidden_layers * sizeof(Layer));
 }
 
 static int allocate(Object *self, size_t bytes) {
@@ -95,7 +98,7 @@ static void *copied(Object *self, PyObject *buffers, Py_ssize_t index, size_t by
 }
 
 static int read_norm(Object *self, PyObject *buffers, Py_ssize_t *next, Norm *norm) {
-    size_t bytes = 4 * (size_t)self->encoder.hidden;
+    size_t bytes = 4 * (size_t)self->encoder.hidden_size;
     if ((norm->weight = copied(self, buffers, (*next)++, bytes)) == NULL) return -1;
     return (norm->bias = copied(self, buffers, (*next)++, bytes)) == NULL ? -1 : 0;
 }
@@ -118,8 +121,8 @@ static int read_linear(Object *self, PyObject *buffers, Py_ssize_t *next, int ou
     w->outputs = outputs;
     w->inputs = inputs;
     w->packed = take(self, (size_t)outputs * inputs);
-    w->row_sum = take(self, 4 * (size_t)outputs);
-    if (w->packed == NULL || w->row_sum == NULL) {
+    w->weight_sum = take(self, 4 * (size_t)outputs);
+    if (w->packed == NULL || w->weight_sum == NULL) {
         PyBuffer_Release(&view);
         return -1;
     }
@@ -129,31 +132,31 @@ static int read_linear(Object *self, PyObject *buffers, Py_ssize_t *next, int ou
         int32_t sum = 0;
         for (int k = 0; k < inputs; k += 4, to += PANEL * 4) memcpy(to, from + k, 4);
         for (int k = 0; k < inputs; k++) sum += from[k];
-        w->row_sum[row] = (float)sum;
+        w->weight_sum[row] = (float)sum;
     }
     PyBuffer_Release(&view);
     if ((w->scale = copied(self, buffers, (*next)++, 4 * (size_t)outputs)) == NULL) return -1;
     if ((w->bias = copied(self, buffers, (*next)++, 4 * (size_t)outputs)) == NULL) return -1;
-    for (int row = 0; row < outputs; row++) w->row_sum[row] *= w->scale[row];
+    for (int row = 0; row < outputs; row++) w->weight_sum[row] *= w->scale[row];
     return 0;
 }
 
 static int read_weights(Object *self, PyObject *buffers) {
     Encoder *e = &self->encoder;
-    size_t hidden = e->hidden, words = e->words;
+    size_t hidden = e->hidden_size, words = e->vocab_size;
     Py_ssize_t next = 0;
     if ((e->word = copied(self, buffers, next++, words * hidden)) == NULL) return -1;
     if ((e->word_scale = copied(self, buffers, next++, 4 * words)) == NULL) return -1;
-    if ((e->position = copied(self, buffers, next++, 4 * e->positions * hidden)) == NULL) return -1;
+    if ((e->position = copied(self, buffers, next++, 4 * e->max_position_embeddings * hidden)) == NULL) return -1;
     if (read_norm(self, buffers, &next, &e->embedding_norm)) return -1;
-    if ((e->layer = take(self, e->layers * sizeof(Layer))) == NULL) return -1;
-    for (int i = 0; i < e->layers; i++) {
+    if ((e->layer = take(self, e->num_hidden_layers * sizeof(Layer))) == NULL) return -1;
+    for (int i = 0; i < e->num_hidden_layers; i++) {
         Layer *layer = &e->layer[i];
-        if (read_linear(self, buffers, &next, 3 * e->hidden, e->hidden, &layer->query_key_value)) return -1;
-        if (read_linear(self, buffers, &next, e->hidden, e->hidden, &layer->attention_output)) return -1;
+        if (read_linear(self, buffers, &next, 3 * e->hidden_size, e->hidden_size, &layer->query_key_value)) return -1;
+        if (read_linear(self, buffers, &next, e->hidden_size, e->hidden_size, &layer->attention_output)) return -1;
         if (read_norm(self, buffers, &next, &layer->attention_norm)) return -1;
-        if (read_linear(self, buffers, &next, e->expanded, e->hidden, &layer->expand)) return -1;
-        if (read_linear(self, buffers, &next, e->hidden, e->expanded, &layer->contract)) return -1;
+        if (read_linear(self, buffers, &next, e->intermediate_size, e->hidden_size, &layer->expand)) return -1;
+        if (read_linear(self, buffers, &next, e->hidden_size, e->intermediate_size, &layer->contract)) return -1;
         if (read_norm(self, buffers, &next, &layer->output_norm)) return -1;
     }
     for (int i = 0; i < e->exits; i++) {
@@ -164,37 +167,48 @@ static int read_weights(Object *self, PyObject *buffers) {
 }
 
 static const char *problem_of(const Encoder *e) {
-    if (e->layers < 1 || e->layers > 96 || e->words < 1 || e->words > 1 << 21) return "layers or words out of range";
-    if (e->positions < 1 || e->positions > 1 << 14) return "positions out of range";
-    if (e->hidden < PANEL || e->hidden > 4096 || e->hidden % PANEL) return "hidden must be a multiple of 64";
-    if (e->expanded < PANEL || e->expanded > 16384 || e->expanded % PANEL) return "expanded must be a multiple of 64";
-    if (e->heads < 1 || e->hidden % e->heads || e->hidden / e->heads % 32)
-        return "a head must be a multiple of 32 wide";
+    if (e->num_hidden_layers < 1 || e->num_hidden_layers > 96 || e->vocab_size < 1 || e->vocab_size > 1 << 21)
+        return "num_hidden_layers or vocab_size is out of range";
+    if (e->max_position_embeddings < 1 || e->max_position_embeddings > 1 << 14)
+        return "max_position_embeddings is out of range";
+    if (e->hidden_size < PANEL || e->hidden_size > 4096 || e->hidden_size % PANEL)
+        return "hidden_size must be a multiple of 64";
+    if (e->intermediate_size < PANEL || e->intermediate_size > 16384 || e->intermediate_size % PANEL)
+        return "intermediate_size must be a multiple of 64";
+    if (e->num_attention_heads < 1 || e->hidden_size % e->num_attention_heads ||
+        e->hidden_size / e->num_attention_heads % 32)
+        return "hidden_size / num_attention_heads must be a multiple of 32";
     if (e->exits < 1 || e->exits > MAX_EXITS) return "there must be 1 to 4 classification layers";
     for (int i = 0; i < e->exits; i++)
-        if (e->head[i].after <= (i ? e->head[i - 1].after : 0)) return "the classification layers must be in order";
-    return e->head[e->exits - 1].after == e->layers ? NULL : "a classification layer must follow the last layer";
+        if (e->head[i].exit_layer <= (i ? e->head[i - 1].exit_layer : 0))
+            return "the classification layers must be in order";
+    return e->head[e->exits - 1].exit_layer == e->num_hidden_layers
+               ? NULL
+               : "a classification layer must follow the last layer";
 }
 
 /* ---- the type */
 
 static PyObject *encoder_new(PyTypeObject *type, PyObject *args, PyObject *names) {
-    static char *keywords[] = {"layers",  "hidden", "heads",   "expanded",     "words", "positions",
-                               "epsilon", "after",  "tensors", "instructions", NULL};
+    static char *keywords[] = {"num_hidden_layers", "hidden_size", "num_attention_heads",
+                               "intermediate_size", "vocab_size",  "max_position_embeddings",
+                               "layer_norm_eps",    "exit_layers", "tensors",
+                               "instructions",      NULL};
     Encoder e = {0};
-    PyObject *after, *tensors;
+    PyObject *exit_layers, *tensors;
     const char *instructions;
     double epsilon;
-    if (!PyArg_ParseTupleAndKeywords(args, names, "iiiiiidOOs", keywords, &e.layers, &e.hidden, &e.heads, &e.expanded,
-                                     &e.words, &e.positions, &epsilon, &after, &tensors, &instructions))
+    if (!PyArg_ParseTupleAndKeywords(args, names, "iiiiiidOOs", keywords, &e.num_hidden_layers, &e.hidden_size,
+                                     &e.num_attention_heads, &e.intermediate_size, &e.vocab_size,
+                                     &e.max_position_embeddings, &epsilon, &exit_layers, &tensors, &instructions))
         return NULL;
-    e.epsilon = (float)epsilon;
-    Py_ssize_t exits = PySequence_Size(after);
+    e.layer_norm_eps = (float)epsilon;
+    Py_ssize_t exits = PySequence_Size(exit_layers);
     if (exits < 0) return NULL;
     for (e.exits = 0; e.exits < exits && e.exits < MAX_EXITS; e.exits++) {
-        PyObject *item = PySequence_GetItem(after, e.exits);
+        PyObject *item = PySequence_GetItem(exit_layers, e.exits);
         if (item == NULL) return NULL;
-        e.head[e.exits].after = (int)PyLong_AsLong(item);
+        e.head[e.exits].exit_layer = (int)PyLong_AsLong(item);
         Py_DECREF(item);
         if (PyErr_Occurred()) return NULL;
     }
@@ -245,34 +259,36 @@ static Workspace *workspace_of(Object *self, size_t size) {
 }
 
 static const char *check(const Encoder *e, Batch *batch, Py_buffer *ids, Py_buffer *lengths, Py_buffer *logits,
-                         Py_buffer *left_at, Py_buffer *margins) {
+                         Py_buffer *exit_index, Py_buffer *exit_thresholds) {
     batch->rows = (int)(ids->len / 4);
     batch->texts = (int)(lengths->len / 4);
     if (ids->len > 1 << 24) return "too many tokens in one call";
-    if (logits->len != 8 * (Py_ssize_t)batch->texts || left_at->len != 4 * (Py_ssize_t)batch->texts)
-        return "logits must be float32 [texts, 2] and left_at int32 [texts]";
-    if (margins->len != 4 * (Py_ssize_t)(e->exits - 1)) return "there must be a margin for each but the last exit";
+    if (logits->len != 8 * (Py_ssize_t)batch->texts || exit_index->len != 4 * (Py_ssize_t)batch->texts)
+        return "logits must be float32 [texts, 2] and exit_index int32 [texts]";
+    if (exit_thresholds->len != 4 * (Py_ssize_t)(e->exits - 1))
+        return "there must be one exit threshold for each exit but the last";
     batch->ids = ids->buf, batch->lengths = lengths->buf, batch->logits = logits->buf;
-    batch->left_at = left_at->buf, batch->margins = margins->buf;
+    batch->exit_index = exit_index->buf, batch->exit_thresholds = exit_thresholds->buf;
     int64_t total = 0;
     for (int i = 0; i < batch->texts; i++) {
         int length = batch->lengths[i];
-        if (length < 1 || length > e->positions) return "a text has no token or more than the model reads";
+        if (length < 1 || length > e->max_position_embeddings)
+            return "a text has no token or more than the model reads";
         if (length > batch->longest) batch->longest = length;
         total += length;
     }
     if (total != batch->rows) return "the lengths do not add up to the number of ids";
     for (int i = 0; i < batch->rows; i++)
-        if (batch->ids[i] < 0 || batch->ids[i] >= e->words) return "a token id is not in the model's vocabulary";
+        if (batch->ids[i] < 0 || batch->ids[i] >= e->vocab_size) return "a token id is not in the model's vocabulary";
     return NULL;
 }
 
 static PyObject *encoder_run(PyObject *object, PyObject *args) {
     Object *self = (Object *)object;
-    Py_buffer ids, lengths, margins, logits, left_at;
-    if (!PyArg_ParseTuple(args, "y*y*y*w*w*", &ids, &lengths, &margins, &logits, &left_at)) return NULL;
+    Py_buffer ids, lengths, exit_thresholds, logits, exit_index;
+    if (!PyArg_ParseTuple(args, "y*y*y*w*w*", &ids, &lengths, &exit_thresholds, &logits, &exit_index)) return NULL;
     Batch batch = {0};
-    const char *problem = check(&self->encoder, &batch, &ids, &lengths, &logits, &left_at, &margins);
+    const char *problem = check(&self->encoder, &batch, &ids, &lengths, &logits, &exit_index, &exit_thresholds);
     Workspace *workspace = NULL;
     if (problem) PyErr_SetString(PyExc_ValueError, problem);
     else if ((workspace = workspace_of(
@@ -287,16 +303,17 @@ static PyObject *encoder_run(PyObject *object, PyObject *args) {
     }
     PyBuffer_Release(&ids);
     PyBuffer_Release(&lengths);
-    PyBuffer_Release(&margins);
+    PyBuffer_Release(&exit_thresholds);
     PyBuffer_Release(&logits);
-    PyBuffer_Release(&left_at);
+    PyBuffer_Release(&exit_index);
     if (workspace == NULL) return NULL;
     Py_RETURN_NONE;
 }
 
 static PyMethodDef encoder_methods[] = {
     {"run", encoder_run, METH_VARARGS,
-     "run(ids, lengths, margins, logits, left_at): fill logits, float32 [texts, 2], and left_at, int32 [texts].\n\n"
+     "run(ids, lengths, exit_thresholds, logits, exit_index): fill logits, float32 [texts, 2], and exit_index, int32 "
+     "[texts].\n\n"
      "ids, int32, has the tokens of all texts one after the other, lengths, int32, how many each has."},
     {NULL}};
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from bert_textclassification import __version__
-from bert_textclassification.engines.base import Turn
+from bert_textclassification.engines.base import Scheduler
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.admission import Admission, ClientGone
 from bert_textclassification.serving.config import MEBIBYTE, ServingConfig
@@ -43,7 +43,7 @@ class Service:
         self._config = config
         self._predictor = predictor
         cores = config.threads or int(max(1, available_cores()))
-        self._admission = Admission(cores, config.max_waiting, config.request_timeout_s, BATCHES_A_CORE)
+        self._admission = Admission(cores, config.max_queue, config.request_timeout_s, BATCHES_A_CORE)
         self._limits = requests.Limits(config.max_texts, config.max_text_chars)
         self._version = predictor.artifact.version
         decision = predictor.artifact.manifest.decision
@@ -179,19 +179,19 @@ class Service:
 
     def _answers(self, call: HttpRequest, parsed: requests.Request) -> list[Prediction]:
         """Answer every text of a request, or refuse all of it."""
-        with self._admission.enter(call.is_abandoned) as turns:
-            found = parsed.placing_refusals(partial(self._ask(parsed, turns), parsed.texts))
-        self._count(call, parsed.texts, found, turns.waited_s)
+        with self._admission.enter(call.is_abandoned) as scheduler:
+            found = parsed.placing_refusals(partial(self._ask(parsed, scheduler), parsed.texts))
+        self._count(call, parsed.texts, found, scheduler.waited_s)
         return found
 
     def _outcomes(self, call: HttpRequest, parsed: requests.Request) -> Sequence[requests.Outcome]:
         """Answer the records of a part of a file, each by itself; the log has how many were refused, and no text."""
-        with self._admission.enter(call.is_abandoned) as turns:
-            outcomes = parsed.outcomes(self._ask(parsed, turns))
+        with self._admission.enter(call.is_abandoned) as scheduler:
+            outcomes = parsed.outcomes(self._ask(parsed, scheduler))
         texts = [text for text, one in zip(parsed.records, outcomes, strict=True) if isinstance(one, Prediction)]
         found = [one for one in outcomes if isinstance(one, Prediction)]
         refused = [one for one in outcomes if isinstance(one, RequestError)]
-        self._count(call, texts, found, turns.waited_s)
+        self._count(call, texts, found, scheduler.waited_s)
         if refused:
             log.warning(
                 "%d of %d records were refused and have an error line; the first: %s at %s",
@@ -199,9 +199,11 @@ class Service:
             )  # fmt: skip
         return outcomes
 
-    def _ask(self, parsed: requests.Request, turns: Turn) -> Callable[[Sequence[str]], list[Prediction]]:
+    def _ask(self, parsed: requests.Request, scheduler: Scheduler) -> Callable[[Sequence[str]], list[Prediction]]:
         asked = parsed.parameters
-        return partial(self._predictor.predict, truncation=asked.truncation, threshold=asked.threshold, turn=turns)
+        return partial(
+            self._predictor.predict, truncation=asked.truncation, threshold=asked.threshold, scheduler=scheduler
+        )
 
     def _count(self, call: HttpRequest, texts: Sequence[object], found: Sequence[Prediction], waited_s: float) -> None:
         refuse_no_number(found)

@@ -44,8 +44,8 @@ def main() -> int:
     open_standard_streams()
     try:
         config = ServingConfig.from_environment()
-        for name, setting in ServingConfig.misspelt(os.environ).items():
-            print(f"warning: there is no setting {name}; did you mean {setting}?", file=sys.stderr)
+        for sentence in ServingConfig.doubtful_names(os.environ):
+            print(f"warning: {sentence}", file=sys.stderr)
         nginx()
         listening_addresses(config.port)  # told before the model is loaded
         with private_folder(config.scratch_dir) as (folder, lock):

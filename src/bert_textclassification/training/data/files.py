@@ -14,6 +14,7 @@ whose name mentions another split than the one it is read for (`test_data.csv`, 
 """
 
 import re
+import warnings
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -21,8 +22,9 @@ from pathlib import Path
 from bert_textclassification.errors import ConfigurationError, DataError
 from bert_textclassification.training.config import TrainingConfig
 
-BEHAVIOURS = "behaviours.yaml"  # the name that is looked for in the data folder
-_OTHER_ENDING = "behaviours.yml"
+BEHAVIORAL_TESTS = "behavioral_tests.yaml"  # the name that is looked for in the data folder
+_OLD_NAME = "behaviours.yaml"  # works until 1.0
+_OTHER_ENDINGS = ("behavioral_tests.yml", "behaviours.yml")
 
 TEXT_FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 FORMATS = (*TEXT_FORMATS, *(f"{form}.gz" for form in TEXT_FORMATS), ".parquet")
@@ -260,20 +262,32 @@ def _hidden(entry: Path, folder: Path) -> bool:
     return any(part.startswith((".", "_", "~$")) for part in entry.relative_to(folder).parts)
 
 
-def own_file(config: TrainingConfig) -> Path | None:
-    """Return the file of `config.behaviours`, or the behaviours.yaml in the data folder or a sub-folder of it.
+def behavioral_tests_file(config: TrainingConfig) -> Path | None:
+    """Return the file of `config.behavioral_tests`, or the behavioral_tests.yaml in the data folder or a sub-folder.
 
     Raises:
-        ConfigurationError: several files have that name, or one is called behaviours.yml.
+        ConfigurationError: several files have that name, or its ending is .yml.
+
+    Warns:
+        FutureWarning: the file has the old name, behaviours.yaml.
     """
-    if config.behaviours:
-        return Path(config.behaviours)
-    found = [file for file in shown_files(Path(config.data)) if file.name in (BEHAVIOURS, _OTHER_ENDING)]
-    if len(found) > 1:
-        raise ConfigurationError(f"behaviours: there are {found[0]} and {found[1]}; keep one, or set behaviours.")
-    if found and found[0].name == _OTHER_ENDING:
-        raise ConfigurationError(f"behaviours: {found[0]} is not looked for; call it {BEHAVIOURS}, or set behaviours.")
-    return found[0] if found else None
+    if config.behavioral_tests:
+        return Path(config.behavioral_tests)
+    names = (BEHAVIORAL_TESTS, _OLD_NAME, *_OTHER_ENDINGS)
+    files = [file for file in shown_files(Path(config.data)) if file.name in names]
+    if len(files) > 1:
+        raise ConfigurationError(
+            f"behavioral_tests: there are {files[0]} and {files[1]}; keep one, or set behavioral_tests."
+        )
+    if files and files[0].name in _OTHER_ENDINGS:
+        raise ConfigurationError(
+            f"behavioral_tests: {files[0]} is not read; rename it to {BEHAVIORAL_TESTS}, or set behavioral_tests."
+        )
+    if files and files[0].name == _OLD_NAME:
+        warnings.warn(
+            f"Rename {files[0]} to {BEHAVIORAL_TESTS}; the old name goes away in 1.0.", FutureWarning, stacklevel=2
+        )
+    return files[0] if files else None
 
 
 def place(source: str | Path, number: int) -> str:

@@ -21,9 +21,9 @@ from bert_textclassification.training.data_quality.cleaning import check_and_cle
 def audit(splits: Splits, config: TrainingConfig) -> Splits:
     """Return `splits` with all issues: those of `load_splits`, and those of the slow checks that did not run there.
 
-    Rows of kinds in `config.drop` have already left train.
+    Rows of kinds in `config.drop_issues` have already left train.
     """
-    checks = [name for name, check in CHECKS.items() if check.is_slow and name not in config.drop]
+    checks = [name for name, check in CHECKS.items() if check.is_slow and name not in config.drop_issues]
     _, issues = check_and_clean(splits.rows(), checks, config)
     return replace(splits, issues=sorted([*splits.issues, *issues], key=lambda issue: [*CHECKS].index(issue.kind)))
 

@@ -25,7 +25,7 @@ def check_function(name: str) -> CheckFunction:
 def check_and_clean(
     rows: pd.DataFrame, names: Iterable[str], config: TrainingConfig
 ) -> tuple[pd.DataFrame, list[Issue]]:
-    """Run the checks `names` in order; the suspects of those in `config.drop` leave train, and no other split.
+    """Run the checks `names` in order; the suspects of those in `config.drop_issues` leave train, and no other split.
 
     Each check sees the rows that the checks before it have left: a row counts as dropped once.
 
@@ -43,7 +43,7 @@ def check_and_clean(
         if suspects is None:
             continue
         issue = Issue(name, *suspects)
-        if name in config.drop:
+        if name in config.drop_issues:
             rows, issue = _dropped(rows, issue)
         issues.append(issue)
     return rows, issues
@@ -59,7 +59,7 @@ def _dropped(rows: pd.DataFrame, issue: Issue) -> tuple[pd.DataFrame, Issue]:
     if lost:
         raise DataError(
             f"No row of train labelled {min(lost)!r} is left without {issue.kind}; check the data or take "
-            f"{issue.kind!r} out of drop."
+            f"{issue.kind!r} out of drop_issues."
         )
     return kept, replace(issue, dropped=int(is_dropped.sum()))
 

@@ -51,7 +51,7 @@ def evaluate_artifact(folder: Path, config: TrainingConfig, variant: str | None 
         ArtifactError: the model cannot be served.
         DataError: the data cannot be read, or have a label that the model does not know.
     """
-    predictor = Predictor.load(folder, variant, cache_texts=0)
+    predictor = Predictor.load(folder, variant, cache_size=0)
     negative, positive = predictor.artifact.manifest.labels
     rows = labelled_rows(config, (negative, positive))
     predictions = _predictions(predictor, rows["text"].tolist())

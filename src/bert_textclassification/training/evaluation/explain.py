@@ -112,9 +112,9 @@ class Explainer:
 
     def _integrated(self, ids: torch.Tensor, baseline: torch.Tensor, change: float) -> list[float]:
         """Return the value of each token; as many steps as it takes for their sum to be `change`."""
-        at_once = max(1, _TOKENS_AT_ONCE // ids.shape[1])
+        batch_size = max(1, _TOKENS_AT_ONCE // ids.shape[1])
         for steps in STEPS:
-            found = self._gradients.attribute(ids, baseline, n_steps=steps, internal_batch_size=at_once)
+            found = self._gradients.attribute(ids, baseline, n_steps=steps, internal_batch_size=batch_size)
             values: list[float] = found.sum(dim=-1)[0].tolist()
             if _close(sum(values), change):
                 break

@@ -67,7 +67,7 @@ def assess(
             *no_better(comparisons),
             *gap_of_splits(judging.metric, truth, scores, splits, decision.threshold),
             *imbalance(splits, metrics["test"]),
-            *bound_not_kept(config.threshold_for, metrics["test"]),
+            *bound_not_kept(config.threshold_objective, metrics["test"]),
         ],
     )
 

@@ -27,7 +27,7 @@ Objective = Callable[[Counts, Counts, Counts, Counts], NDArray[np.float64]]
 def choose_decision(
     config: TrainingConfig, targets: Sequence[int], scores: NDArray[np.float64], rows: str, temperature: float = 1.0
 ) -> Decision:
-    """Return threshold and review band for `config.threshold_for` and its costs.
+    """Return threshold and review band for `config.threshold_objective` and its costs.
 
     Args:
         config: objective and costs.
@@ -47,16 +47,16 @@ def choose_decision(
 
 
 def choose_threshold(config: TrainingConfig, targets: ArrayLike, scores: ArrayLike) -> tuple[float, bool]:
-    """Return the threshold that suits `config.threshold_for`, and whether its bound is met where it has one.
+    """Return the threshold that suits `config.threshold_objective`, and whether its bound is met where it has one.
 
     Where a number is to be as large as possible, the threshold nearest to the expected one is taken among those that
     are not worse than the best beyond chance: by two standard errors of the difference, after the one-standard-error
     rule of Breiman et al. (1984). The very best on some hundred rows is where luck is largest.
     """
-    if config.threshold_for == "none":
+    if config.threshold_objective == "none":
         return 0.5, True
     truth, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
-    if bound := re.fullmatch(r"(precision|recall)>=(0?\.\d+)", config.threshold_for):
+    if bound := re.fullmatch(r"(precision|recall)>=(0?\.\d+)", config.threshold_objective):
         every = _between(score)
         return _at_least(bound[1], float(bound[2]), every, _counts(truth, score, every, np.ones(len(truth))))
     candidates = np.union1d(_candidates(truth, score), [_expected(config)])
@@ -151,17 +151,17 @@ def _counts(
 
 
 def _objective(config: TrainingConfig) -> Objective:
-    if config.threshold_for == "f1":
+    if config.threshold_objective == "f1":
         return lambda tp, fp, fn, tn: 2 * tp / np.maximum(1, 2 * tp + fp + fn)
     wrong_yes, wrong_no = (
-        (config.false_positive_cost, config.false_negative_cost) if config.threshold_for == "cost" else (1.0, 1.0)
+        (config.false_positive_cost, config.false_negative_cost) if config.threshold_objective == "cost" else (1.0, 1.0)
     )
     return lambda tp, fp, fn, tn: -(wrong_yes * fp + wrong_no * fn) / (tp + fp + fn + tn)
 
 
 def _expected(config: TrainingConfig) -> float:
     """Return where the best threshold of calibrated scores is expected; for costs Elkan's (2001)."""
-    if config.threshold_for == "cost":
+    if config.threshold_objective == "cost":
         return config.false_positive_cost / (config.false_positive_cost + config.false_negative_cost)
     return 0.5
 
@@ -184,14 +184,14 @@ def _at_least(
 
 
 def _in_words(config: TrainingConfig) -> str:
-    if config.threshold_for == "none":
+    if config.threshold_objective == "none":
         return "no objective: the threshold is 0.5"
-    if config.threshold_for == "cost":
+    if config.threshold_objective == "cost":
         return (
             f"lowest cost, {config.false_positive_cost:g} for a wrong positive and "
             f"{config.false_negative_cost:g} for a missed one"
         )
-    if ">=" in config.threshold_for:
-        which, _, bound = config.threshold_for.partition(">=")
+    if ">=" in config.threshold_objective:
+        which, _, bound = config.threshold_objective.partition(">=")
         return f"{which} of at least {bound}, and the highest {'recall' if which == 'precision' else 'precision'} then"
-    return f"highest {config.threshold_for}"
+    return f"highest {config.threshold_objective}"

@@ -45,8 +45,8 @@ from bert_textclassification.training.evaluation.understanding import with_under
 from bert_textclassification.training.export.early_exit import Exits, choose_exits
 from bert_textclassification.training.export.gate import (
     LogOddsBySplit,
+    ReferenceDecision,
     Times,
-    Yardstick,
     choose_default,
     judges,
     judges_of,
@@ -79,8 +79,8 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     evaluated = evaluate_splits(fine_tuned, models.model, splits)
     unfinished = Unfinished(folder, _made_from(fine_tuned, splits), {form.file for form in FORMS.values()})
     shutil.copyfile(fine_tuned.folder / TOKENIZER, folder / TOKENIZER)
-    yardstick = Yardstick.of(fine_tuned.config, evaluated)
-    variants, not_built = measure_variants(folder, models, evaluated, unfinished, fine_tuned.config, yardstick)
+    reference_decision = ReferenceDecision.of(fine_tuned.config, evaluated)
+    variants, not_built = measure_variants(folder, models, evaluated, unfinished, fine_tuned.config, reference_decision)
     times = time_variants(folder, variants, evaluated["validation"])
     variants = judged(variants, times, fine_tuned.config)
     default, reason = choose_default(variants, times, len(judges(evaluated).targets))
@@ -112,7 +112,7 @@ def measure_variants(
     evaluated: dict[str, Evaluated],
     unfinished: Unfinished,
     config: TrainingConfig,
-    yardstick: Yardstick,
+    reference_decision: ReferenceDecision,
 ) -> tuple[dict[str, Variant], dict[str, str]]:
     """Make and measure every variant that can be made; return them, and why the others cannot."""
     obstacles = {name: obstacle(form, models) for name, form in FORMS.items()}
@@ -122,7 +122,7 @@ def measure_variants(
         path = write(FORMS[name], models, folder)
         try:
             variants[name] = unfinished.get(name) or unfinished.put(
-                name, measure_variant(name, path, evaluated, yardstick, config)
+                name, measure_variant(name, path, evaluated, reference_decision, config)
             )
         except NonFiniteLogitsError as problem:
             if name == REFERENCE:
@@ -134,7 +134,11 @@ def measure_variants(
 
 
 def measure_variant(
-    name: str, path: Path, evaluated: dict[str, Evaluated], yardstick: Yardstick, config: TrainingConfig
+    name: str,
+    path: Path,
+    evaluated: dict[str, Evaluated],
+    reference_decision: ReferenceDecision,
+    config: TrainingConfig,
 ) -> Variant:
     """Run the variant `name` at `path` with the engine that serves it and compare it with the torch model.
 
@@ -142,13 +146,13 @@ def measure_variant(
         NonFiniteLogitsError: it gives no numbers for some texts.
     """
     form = FORMS[name]
-    exits = exits_of(name, path, judges(evaluated), yardstick, config) if form.exits_early else None
+    exits = exits_of(name, path, judges(evaluated), reference_decision, config) if form.exits_early else None
     variant = Variant(
         **StoredFile.of(path).model_dump(),
         precision=form.precision,
         engine=form.engine,
         batch_size=form.batch_size,
-        exit_margins=exits.margins if exits else (),
+        exit_margins=exits.exit_thresholds if exits else (),
         accuracy={},
         agreement={},
         largest_score_change={},
@@ -156,24 +160,36 @@ def measure_variant(
     engine = load_engine(path, variant)
     outputs = {split: run_on_all_cores(engine, found.token_ids) for split, found in evaluated.items()}
     _require_finite(name, *(output.logits for output in outputs.values()))
-    scales = exits.scales if exits else (fitted_scale(outputs, evaluated, yardstick.with_offset),)
-    return variant.model_copy(update=measurements(name, outputs, scales, evaluated, yardstick))
+    scales = exits.scales if exits else (fitted_scale(outputs, evaluated, reference_decision.with_offset),)
+    return variant.model_copy(update=measurements(name, outputs, scales, evaluated, reference_decision))
 
 
-def exits_of(name: str, path: Path, jury: Evaluated, yardstick: Yardstick, config: TrainingConfig) -> Exits:
+def exits_of(
+    name: str, path: Path, selection_set: Evaluated, reference_decision: ReferenceDecision, config: TrainingConfig
+) -> Exits:
     """Return where texts leave the native model at `path`, and the scale of each exit; see `choose_exits`.
 
     Raises:
         NonFiniteLogitsError: an exit gives no numbers for some texts.
     """
-    early = len(read_architecture(path).after) - 1
+    early = len(read_architecture(path).exit_layers) - 1
     only = [*np.where(np.eye(early, dtype=bool), 0, np.inf).tolist(), []]
-    logits = [run_on_all_cores(NativeEngine(path, margins=margins), jury.token_ids).logits for margins in only]
+    logits = [
+        run_on_all_cores(NativeEngine(path, exit_thresholds=margins), selection_set.token_ids).logits
+        for margins in only
+    ]
     _require_finite(name, *logits)
-    keeps = partial(keeps_within, jury.targets, of_judges(yardstick.log_odds), config=config)
-    found = choose_exits(jury.targets, logits, yardstick.threshold, config.max_exit_loss, keeps, yardstick.with_offset)
+    keeps = partial(keeps_within, selection_set.targets, of_judges(reference_decision.log_odds), config=config)
+    found = choose_exits(
+        selection_set.targets,
+        logits,
+        reference_decision.threshold,
+        config.early_exit_budget,
+        keeps,
+        reference_decision.with_offset,
+    )
     largest = float(np.finfo(np.float32).max)  # JSON has no infinity
-    return found._replace(margins=tuple(min(one, largest) for one in found.margins))
+    return found._replace(exit_thresholds=tuple(min(one, largest) for one in found.exit_thresholds))
 
 
 def _require_finite(name: str, *logits: NDArray[np.float32]) -> None:
@@ -192,7 +208,7 @@ def measurements(
     outputs: dict[str, Outputs],
     scales: Sequence[ExitScale],
     evaluated: dict[str, Evaluated],
-    yardstick: Yardstick,
+    reference_decision: ReferenceDecision,
 ) -> dict[str, Any]:
     """Return what a variant's outputs are worth beside the torch model's, by the names of Variant's fields.
 
@@ -208,7 +224,7 @@ def measurements(
             split: float(np.mean(output.layers)) for split, output in outputs.items() if output.layers is not None
         },
         **quality_by_split({split: found.targets for split, found in evaluated.items()}, log_odds),
-        **yardstick.compare(name, evaluated, log_odds),
+        **reference_decision.compare(name, evaluated, log_odds),
     }
 
 

@@ -21,11 +21,11 @@ class Exits(NamedTuple):
     """Where texts leave.
 
     Attributes:
-        margins: how far apart the logits of each early exit must be for a text to be answered there.
+        exit_thresholds: how far apart the logits of each early exit must be for a text to be answered there.
         scales: the calibration of each exit, the last layer's last.
     """
 
-    margins: tuple[float, ...]
+    exit_thresholds: tuple[float, ...]
     scales: tuple[ExitScale, ...]
 
 
@@ -39,9 +39,9 @@ def choose_exits(
 ) -> Exits:
     """Return the exits at which most texts leave early and what must be kept is kept.
 
-    `smallest_margins` keeps the accuracy. Of the texts that leave by it more and more do, the surest first, as long as
-    accuracy, ranking and log loss of all texts together are kept. The search ends at the first share that fails: among
-    many shares, some pass by luck.
+    `smallest_thresholds` keeps the accuracy. Of the texts that may exit early, a growing share does, most confident
+    texts first, while accuracy, ranking and log loss over all texts stay within their budgets. The search ends at the
+    first share that fails: among many shares, some pass by chance.
 
     Args:
         targets: 0 or 1 for each row that judges.
@@ -55,10 +55,10 @@ def choose_exits(
     sureness = [np.abs(one) for one in raw[:-1]]
     cut = math.log(threshold / (1 - threshold))
     labels = [fit_scale(targets, one, with_offset).log_odds(one) >= cut for one in raw]
-    smallest = smallest_margins(targets, sureness, labels, max_loss)
+    smallest = smallest_thresholds(targets, sureness, labels, max_loss)
 
     def leaving(share: float) -> tuple[Exits, NDArray[np.float64]]:
-        raised = raised_margins(sureness, smallest, share)
+        raised = raised_thresholds(sureness, smallest, share)
         exit_index = exits_taken(sureness, raised)
         scales = fit_scales(targets, raw, exit_index, with_offset)
         log_odds = [scale.log_odds(one) for scale, one in zip(scales, raw, strict=True)]
@@ -97,7 +97,7 @@ def exits_taken(sureness: Sequence[NDArray[np.float64]], least: Sequence[float])
     return found
 
 
-def raised_margins(
+def raised_thresholds(
     sureness: Sequence[NDArray[np.float64]], smallest: Sequence[float], share: float
 ) -> tuple[float, ...]:
     """Return margins at which about a share of the rows leave at each exit that leave at the `smallest` ones."""
@@ -109,7 +109,7 @@ def raised_margins(
     )
 
 
-def smallest_margins(
+def smallest_thresholds(
     targets: Sequence[int],
     sureness: Sequence[NDArray[np.float64]],
     labels: Sequence[NDArray[np.bool_]],
@@ -153,12 +153,12 @@ def smallest_margin(sureness: NDArray[np.float64], lost: NDArray[np.bool_], most
         The margin, or infinity when the exit may answer nothing.
     """
     order = np.argsort(-sureness, kind="stable")
-    sorted_margins = sureness[order]
+    sorted_differences = sureness[order]
     affordable = np.cumsum(lost[order]) <= most_lost
-    is_last_of_equals = np.append(sorted_margins[:-1] > sorted_margins[1:], True)
+    is_last_of_equals = np.append(sorted_differences[:-1] > sorted_differences[1:], True)
     answered = np.flatnonzero(affordable & is_last_of_equals)
     if not len(answered):
         return math.inf
     lowest = answered[-1]
-    below = sorted_margins[lowest + 1] if lowest + 1 < len(sureness) else 0.0
-    return float((sorted_margins[lowest] + below) / 2)
+    below = sorted_differences[lowest + 1] if lowest + 1 < len(sureness) else 0.0
+    return float((sorted_differences[lowest] + below) / 2)

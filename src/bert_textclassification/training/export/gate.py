@@ -39,7 +39,7 @@ Times = Mapping[str, NDArray[np.float64]]  # milliseconds, [rounds, texts], by v
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class ReferenceDecision:
     """What variants are measured against: the fine-tuned torch model.
 
     Attributes:
@@ -54,7 +54,7 @@ class Yardstick:
     with_offset: bool
 
     @classmethod
-    def of(cls, config: TrainingConfig, evaluated: dict[str, Evaluated]) -> "Yardstick":
+    def of(cls, config: TrainingConfig, evaluated: dict[str, Evaluated]) -> "ReferenceDecision":
         """Calibrate the torch model and choose its threshold on the rows that judge."""
         truth, raw = judges(evaluated).targets, margins(judges(evaluated).reference)
         with_offset = offset_helps(truth, raw)

@@ -82,7 +82,7 @@ def describe(
         **asdict(quality) | {"comparisons": quality.comparisons},
         seeds=fine_tuned.facts.get("seeds", {}),
         training={
-            **config.model_dump(exclude={"data", "behaviours", "base_model"}),
+            **config.model_dump(exclude={"data", "behavioral_tests", "base_model"}),
             "computed_in": fine_tuned.facts["precision"],
         },
         versions=versions(),

@@ -161,6 +161,6 @@ def _seeds(manifest: Manifest) -> str:
     shares = {name: found for name, found in manifest.seeds.items() if not name.endswith("_loss")}
     rows = [[name.replace("_", " "), with_interval(found)] for name, found in shares.items()]
     return (
-        f"\nThe same with {manifest.training['seeds']} seeds, of which the best on validation is served:\n\n"
+        f"\nThe same with {manifest.training['num_seeds']} seeds, of which the best on validation is served:\n\n"
         f"{markdown_table(['FP32, %', 'mean (95 % t-interval)'], rows)}\n"
     )

@@ -20,7 +20,7 @@ from bert_textclassification.training.fine_tuning.run import train
 from bert_textclassification.training.fine_tuning.trainer import FineTuningTrainer
 from bert_textclassification.training.modeling.base_models import find_base_model
 from bert_textclassification.training.modeling.classifier import (
-    Answers,
+    ClassifierOutput,
     TextClassifier,
     keep_layers,
     kept_layers,
@@ -85,7 +85,7 @@ class DistillingTrainer(FineTuningTrainer):
         scores = score_loss(taught["logits"], answers["logits"])
         hidden = hidden_loss(taught["hidden_states"], answers["hidden_states"], inputs["attention_mask"])
         loss = (labels + scores + hidden) / 3
-        return (loss, Answers(logits=answers.logits)) if return_outputs else loss
+        return (loss, ClassifierOutput(logits=answers.logits)) if return_outputs else loss
 
 
 def score_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Learning rates by depth: layers near the input hold what pretraining taught, those near the output must learn more.
 
-Each layer's rate is `layer_decay` times that of the layer above it (Howard and Ruder 2018); the classification layers'
-is the highest.
+Each layer's rate is `layerwise_lr_decay` times that of the layer above it (Howard and Ruder 2018); the classification
+layers have the highest.
 """
 
 import re
@@ -12,14 +12,14 @@ import torch
 from bert_textclassification.training.modeling.classifier import TextClassifier
 
 
-def groups(model: TextClassifier, rate: float, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+def groups(model: TextClassifier, rate: float, weight_decay: float, layerwise_lr_decay: float) -> list[dict[str, Any]]:
     """Return the parameters of `model` for an optimizer; biases and norms have no weight decay, as the Trainer has it.
 
     Args:
         model: the classifier.
         rate: learning rate of the classification layers.
         weight_decay: of the other parameters.
-        layer_decay: a layer's rate as a share of that of the layer above.
+        layerwise_lr_decay: a layer's rate as a share of that of the layer above.
     """
     deep = int(model.encoder.config.num_hidden_layers)
     found: dict[tuple[int, float], list[torch.nn.Parameter]] = {}
@@ -27,7 +27,7 @@ def groups(model: TextClassifier, rate: float, weight_decay: float, layer_decay:
         own_decay = weight_decay if parameter.ndim > 1 else 0.0
         found.setdefault((depth(name, deep), own_decay), []).append(parameter)
     return [
-        {"params": parameters, "lr": rate * layer_decay ** (deep + 1 - place), "weight_decay": own_decay}
+        {"params": parameters, "lr": rate * layerwise_lr_decay ** (deep + 1 - place), "weight_decay": own_decay}
         for (place, own_decay), parameters in found.items()
     ]
 

@@ -31,9 +31,9 @@ from bert_textclassification.training.modeling.fine_tuned import STUDENT, FineTu
 from bert_textclassification.training.modeling.record import write_record
 
 _OF_LATER_STAGES = {
-    "data", "behaviours", "threshold_for", "false_positive_cost", "false_negative_cost", "review_cost",
-    "max_accuracy_loss", "max_average_precision_loss", "max_log_loss_increase", "max_exit_loss", "student_layers",
-    "seeds",
+    "data", "behavioral_tests", "threshold_objective", "false_positive_cost", "false_negative_cost", "review_cost",
+    "max_accuracy_loss", "max_average_precision_loss", "max_log_loss_increase", "early_exit_budget", "student_layers",
+    "num_seeds",
 }  # fmt: skip
 
 

@@ -27,18 +27,18 @@ def fine_tune_seeds(
     checkpoints: Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> FineTuned:
-    """Fine-tune `config.seeds` models and write the best one on validation to `folder`; arguments as of `fine_tune`.
+    """Fine-tune `config.num_seeds` models and write the best one on validation to `folder`; arguments: `fine_tune`.
 
     The data are split once, by `config.seed`; the seed of a model draws its head and the order of the texts. Each
     model stays in a folder of its own beside the best one. Only the mean over the seeds is free of the choice among
     them.
     """
-    if config.seeds == 1:
+    if config.num_seeds == 1:
         return fine_tune(config, splits, folder, checkpoints=checkpoints, callbacks=callbacks)
     config, metric = with_max_length(config, splits), choose_metric(config, splits).metric
     models, measured = [], []
-    for seed in range(config.seed, config.seed + config.seeds):
-        own = config.model_copy(update={"seed": seed, "seeds": 1})
+    for seed in range(config.seed, config.seed + config.num_seeds):
+        own = config.model_copy(update={"seed": seed, "num_seeds": 1})
         model = fine_tune(
             own, splits, folder.parent / f"{folder.name}_{seed}", checkpoints=checkpoints, callbacks=callbacks
         )

@@ -54,7 +54,7 @@ _STANDARD_ERROR, _LOG_LOSS = "eval_standard_error", "eval_calibrated_loss"  # in
 class FineTuningArguments(TrainingArguments):
     """The Trainer's arguments, with those that it does not know."""
 
-    layer_decay: float = 1.0
+    layerwise_lr_decay: float = 1.0
     reads_twice: bool = False
 
     @property
@@ -74,7 +74,7 @@ class FineTuningTrainer(Trainer):
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             args = self.args
             self.optimizer = kind(
-                groups(self.model, args.learning_rate, args.weight_decay, args.layer_decay), **options
+                groups(self.model, args.learning_rate, args.weight_decay, args.layerwise_lr_decay), **options
             )
         return self.optimizer
 
@@ -186,7 +186,7 @@ def _arguments(config: TrainingConfig, rows: int, metric: str, scratch: Path) ->
         )
     use_bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16())
     return FineTuningArguments(
-        layer_decay=config.layer_decay,
+        layerwise_lr_decay=config.layerwise_lr_decay,
         reads_twice=config.r_drop > 0,
         output_dir=str(scratch),
         num_train_epochs=config.epochs,

@@ -30,7 +30,7 @@ def load_checked(base: BaseModel, config: TrainingConfig, texts: Sequence[str]) 
     Raises:
         ConfigurationError: the base model cannot be used.
     """
-    model = base.classifier(config.dropout, config.exit_layers, config.layers)
+    model = base.classifier(config.dropout, config.exit_layers, config.num_layers)
     check_model(base.given, model, base.tokenizer(), config.max_length, texts[:_TEXTS])
     return model
 

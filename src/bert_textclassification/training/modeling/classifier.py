@@ -28,7 +28,7 @@ EXIT_LAYERS = "exit_layers"  # in the metadata of the weights
 
 
 @dataclass
-class Answers(ModelOutput):
+class ClassifierOutput(ModelOutput):
     """What the classifier says of a batch.
 
     Attributes:
@@ -59,14 +59,14 @@ class TextClassifier(torch.nn.Module):
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, output_hidden_states: bool = False
-    ) -> Answers:
+    ) -> ClassifierOutput:
         """Return the logits; tokens whose mask is 0 have no influence."""
         deep = self.encoder(
             input_ids=input_ids,
             attention_mask=attention_mask,
             output_hidden_states=output_hidden_states or bool(self.exit_layers),
         )
-        answers = Answers(logits=self.head(self.dropout(_mean(deep.last_hidden_state, attention_mask))))
+        answers = ClassifierOutput(logits=self.head(self.dropout(_mean(deep.last_hidden_state, attention_mask))))
         if self.exit_layers:
             means = [_mean(deep.hidden_states[layer], attention_mask) for layer in self.exit_layers]
             early = [head(self.dropout(mean)) for head, mean in zip(self.early_heads, means, strict=True)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from bert_textclassification.training.modeling.classifier import Answers, TextClassifier
+from bert_textclassification.training.modeling.classifier import ClassifierOutput, TextClassifier
 
 
 class ExitLoss:
@@ -23,7 +23,7 @@ class ExitLoss:
         self._layers = (*model.exit_layers, int(model.encoder.config.num_hidden_layers))
 
     def __call__(
-        self, outputs: Answers, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+        self, outputs: ClassifierOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """Return the loss; `num_items_in_batch` are the rows of all hosts, each counted once.
 

@@ -52,7 +52,7 @@ def unsupported(model: TextClassifier) -> str | None:
         return "it has no other than absolute positions and attention to both sides"
     if "embeddings_project.weight" in model.encoder.state_dict():
         return "it has no projection of embeddings"
-    if shape.hidden % 64 or shape.expanded % 64 or shape.hidden // shape.heads % 32:
+    if shape.hidden_size % 64 or shape.intermediate_size % 64 or shape.hidden_size // shape.num_attention_heads % 32:
         return "layers must be a multiple of 64 wide and attention heads of 32"
     return None
 
@@ -61,14 +61,14 @@ def architecture(model: TextClassifier) -> Architecture:
     """Return the shape of the encoder."""
     config = model.encoder.config
     return Architecture(
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        heads=config.num_attention_heads,
-        expanded=getattr(config, "intermediate_size", None) or config.hidden_dim,
-        words=config.vocab_size,
-        positions=config.max_position_embeddings - _first_position(config),
-        epsilon=getattr(config, "layer_norm_eps", 1e-12),
-        after=(*model.exit_layers, config.num_hidden_layers),
+        num_hidden_layers=config.num_hidden_layers,
+        hidden_size=config.hidden_size,
+        num_attention_heads=config.num_attention_heads,
+        intermediate_size=getattr(config, "intermediate_size", None) or config.hidden_dim,
+        vocab_size=config.vocab_size,
+        max_position_embeddings=config.max_position_embeddings - _first_position(config),
+        layer_norm_eps=getattr(config, "layer_norm_eps", 1e-12),
+        exit_layers=(*model.exit_layers, config.num_hidden_layers),
     )
 
 
@@ -88,7 +88,7 @@ def tensors(model: TextClassifier, shape: Architecture) -> dict[str, NDArray[Any
         position = position + weights["encoder.embeddings.token_type_embeddings.weight"][0]
     found: dict[str, NDArray[Any]] = {"word": word, "word_scale": word_scale, "position": position}
     found |= weights.norm("embedding_norm", "encoder.embeddings.LayerNorm")
-    for layer in range(shape.layers):
+    for layer in range(shape.num_hidden_layers):
         parts = {name: f"encoder.{path}".format(layer) for name, path in PARTS[config.model_type].items()}
         found |= weights.linear(f"{layer}.query_key_value", parts["query"], parts["key"], parts["value"])
         for name in ("attention_output", "expand", "contract"):
@@ -97,7 +97,7 @@ def tensors(model: TextClassifier, shape: Architecture) -> dict[str, NDArray[Any
             found |= weights.norm(f"{layer}.{name}", parts[name])
     for number, layer in enumerate(model.exit_layers):
         found |= weights.norm(f"head_{layer}", f"early_heads.{number}")
-    return found | weights.norm(f"head_{shape.layers}", "head")
+    return found | weights.norm(f"head_{shape.num_hidden_layers}", "head")
 
 
 def quantized(weight: Floats) -> tuple[NDArray[np.int8], Floats]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bert_textclassification.errors import DataError
 from bert_textclassification.training.config import TrainingConfig
+from bert_textclassification.training.settings.renamed import RENAMED
 
 TRAINING_RECORD = "training.json"
 
@@ -26,7 +27,7 @@ def read_record(folder: str | Path) -> dict[str, Any]:
 
 def config_of(record: Mapping[str, Any]) -> TrainingConfig:
     """Return the settings that a model was trained with."""
-    return TrainingConfig.of(record["config"])
+    return TrainingConfig.of({RENAMED.get(name, name): value for name, value in record["config"].items()})
 
 
 def write_record(folder: Path, config: TrainingConfig, history: list[dict[str, float]], facts: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ _INSTALLED_FROM = Path(__file__).parents[4]  # the repository, where the package
 REPOSITORY = _INSTALLED_FROM if (_INSTALLED_FROM / "notebooks").is_dir() else Path.cwd()
 SERVE = REPOSITORY / "container" / "serve"
 RESULTS = Path("notebooks/results")  # what is published, below the repository
-FILES = ("behaviours", "prices")
+FILES = ("behavioral_tests", "prices")
 FILES_OR_NAMES = ("data", "base_model", "serve_with")  # or a data set or model of a hub, or an image
 
 

@@ -56,7 +56,7 @@ class Stopwatch:
 
     def _shape(self, config: TrainingConfig) -> str:
         tokens = sum(min(len(ids), config.max_length) for ids in self._ids)
-        return f"{config.layers} layers, {tokens} tokens in {len(self._ids)} texts"
+        return f"{config.num_layers} layers, {tokens} tokens in {len(self._ids)} texts"
 
     def _mean_times(self, configs: list[TrainingConfig]) -> list[NDArray[np.float64]]:
         """Return the mean milliseconds a text in each round, for each of `configs`."""

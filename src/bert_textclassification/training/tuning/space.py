@@ -1,7 +1,7 @@
 """Where a search looks: read once from YAML, for Optuna and for a SageMaker tuning job.
 
     space = read_space(DEFAULT_SPACE)
-    space.suggest(trial)            # {"learning_rate": 0.00012, "layers": 4, ...}
+    space.suggest(trial)            # {"learning_rate": 0.00012, "num_layers": 4, ...}
     sagemaker_ranges(space)         # ParameterRanges of CreateHyperParameterTuningJob
 
     bert-textclassification search --sagemaker-ranges --space mine.yaml
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import FEWEST_TOKENS, TrainingConfig
 from bert_textclassification.training.settings.files import read_settings
+from bert_textclassification.training.settings.renamed import with_new_names
 
 if TYPE_CHECKING:
     import optuna
@@ -27,18 +28,19 @@ DEFAULT_SPACE = Path(__file__).with_name("search_space.yaml")
 MOST_PARAMETERS = MOST_VALUES = 30  # of each kind, and of a categorical one: SageMaker's quota
 # What changes the model that a trial trains: only these can be searched.
 SEARCHABLE = (
-    "layers", "max_length", "dropout", "epochs", "batch_size", "learning_rate", "layer_decay", "r_drop", "weight_decay",
-    "warmup_ratio", "class_weights", "evaluations_per_epoch", "early_stopping_patience", "precision", "exit_layers",
+    "num_layers", "max_length", "dropout", "epochs", "batch_size", "learning_rate", "layerwise_lr_decay", "r_drop",
+    "weight_decay", "warmup_ratio", "class_weights", "evaluations_per_epoch", "early_stopping_patience", "precision",
+    "exit_layers",
 )  # fmt: skip
 # What decides on the rows, the tokens, or how models are judged: trials that differ in it cannot be compared.
 SAME_FOR_ALL = (
-    "data", "text_column", "label_column", "positive_label", "validation_fraction", "test_fraction", "drop",
+    "data", "text_column", "label_column", "positive_label", "validation_fraction", "test_fraction", "drop_issues",
     "base_model", "selection_metric", "seed",
 )  # fmt: skip
 # What a trial does not look at: it trains one model and scores its int8 form on validation, whatever these are.
 WITHOUT_EFFECT = (
-    "max_accuracy_loss", "max_exit_loss", "max_average_precision_loss", "max_log_loss_increase", "student_layers",
-    "threshold_for", "false_positive_cost", "false_negative_cost", "review_cost", "seeds", "behaviours",
+    "max_accuracy_loss", "early_exit_budget", "max_average_precision_loss", "max_log_loss_increase", "student_layers",
+    "threshold_objective", "false_positive_cost", "false_negative_cost", "review_cost", "num_seeds", "behavioral_tests",
 )  # fmt: skip
 
 Number = TypeVar("Number", int, float)
@@ -120,10 +122,18 @@ def read_space(path: str | Path) -> SearchSpace:
     Raises:
         ConfigurationError: it cannot be read, or names something that is no setting or no value of it.
     """
-    space = read_settings(path, SearchSpace)
+    space = read_settings(path, SearchSpace, _with_new_names)
     for name, value in space.extremes():
         _check(path, space, name, value)
     return space
+
+
+def _with_new_names(sections: Any) -> Any:
+    if not isinstance(sections, dict):
+        return sections
+    return {
+        section: with_new_names(ranges) if isinstance(ranges, dict) else ranges for section, ranges in sections.items()
+    }
 
 
 def sagemaker_ranges(space: SearchSpace) -> dict[str, list[dict[str, Any]]]:

@@ -158,16 +158,18 @@ def settings_of(data: str, given: dict[str, Any], space: SearchSpace) -> Trainin
     config = TrainingConfig.of({"data": data} | given)
     base = find_base_model(config.base_model)
     deep, longest = base.layers(), positions(base.config())
-    for layers in map(int, space.values("layers", config.layers)):
+    for layers in map(int, space.values("num_layers", config.num_layers)):
         if layers > deep:
-            raise ConfigurationError(f"The search space has layers {layers}, but {config.base_model} has only {deep}.")
+            raise ConfigurationError(
+                f"The search space has num_layers {layers}, but {config.base_model} has only {deep}."
+            )
         for exits in space.values("exit_layers", config.exit_layers):
             layers_of_exits(str(exits), layers or deep)
     if (most := max(map(int, space.values("max_length", 0)))) > longest:
         raise ConfigurationError(
             f"The search space has max_length {most}, but {config.base_model} reads only {longest} tokens."
         )
-    return config.model_copy(update={"layers": config.layers or deep})
+    return config.model_copy(update={"num_layers": config.num_layers or deep})
 
 
 def run_search(name: str, data: str, trials: int, space_file: Path, settings: Sequence[str]) -> None:

@@ -48,7 +48,7 @@ MISTAKES = {
 
 def suite_of(tmp_path, content, labels=LABELS):
     (tmp_path / "own.yaml").write_text(content, encoding="utf-8")
-    return load_suite(TrainingConfig(data="d", behaviours=str(tmp_path / "own.yaml")), labels)
+    return load_suite(TrainingConfig(data="d", behavioral_tests=str(tmp_path / "own.yaml")), labels)
 
 
 def outcome(splits, scorer, **test):
@@ -62,7 +62,7 @@ def by_length(texts):
 
 @pytest.mark.parametrize("content", MISTAKES)
 def test_a_mistake_is_one_sentence_with_file_and_test(content, tmp_path):
-    with pytest.raises(ConfigurationError, match=r"^behaviours: .*own\.yaml.*\.$") as problem:
+    with pytest.raises(ConfigurationError, match=r"^behavioral_tests: .*own\.yaml.*\.$") as problem:
         suite_of(tmp_path, content)
     assert MISTAKES[content] in str(problem.value)
     assert "\n" not in str(problem.value)
@@ -70,11 +70,11 @@ def test_a_mistake_is_one_sentence_with_file_and_test(content, tmp_path):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"none\.yaml cannot be read \(No such file or directory\)"):
-        load_suite(TrainingConfig(data="d", behaviours=str(tmp_path / "none.yaml")), LABELS)
+        load_suite(TrainingConfig(data="d", behavioral_tests=str(tmp_path / "none.yaml")), LABELS)
 
 
 def test_a_mistake_is_refused_before_training(tiny_config, tiny_splits, tmp_path):
-    config = tiny_config.model_copy(update={"behaviours": str(tmp_path / "none.yaml")})
+    config = tiny_config.model_copy(update={"behavioral_tests": str(tmp_path / "none.yaml")})
     with pytest.raises(ConfigurationError, match="cannot be read"):
         fine_tune(config, tiny_splits, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -95,24 +95,32 @@ def test_behaviours_in_the_data_folder_or_below_are_run_and_not_told_as_unread(t
     folder = tmp_path / place
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.csv").write_text("text,label\n" + "".join(f"a text {n},{n % 2 == 0}\n" for n in range(40)))
-    (folder / "behaviours.yaml").write_text(OWN)
+    (folder / "behavioral_tests.yaml").write_text(OWN)
     config = TrainingConfig(data=str(tmp_path))
     assert load_suite(config, ("False", "True")).tests[-1].name == "mine"
-    assert not any("behaviours" in note for note in load_splits(config).notes)
+    assert not any("behavioral_tests" in note for note in load_splits(config).notes)
+
+
+def test_a_file_with_the_old_name_is_run_with_a_warning(tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"a text {n},{n % 2 == 0}\n" for n in range(40)))
+    (tmp_path / "behaviours.yaml").write_text(OWN)
+    with pytest.warns(FutureWarning, match=r"Rename .*behaviours\.yaml to behavioral_tests\.yaml"):
+        suite = load_suite(TrainingConfig(data=str(tmp_path)), ("False", "True"))
+    assert suite.tests[-1].name == "mine"
 
 
 def test_behaviours_that_are_not_used_are_told(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"a text {n},{n % 2}\n" for n in range(40)))
-    (tmp_path / "behaviours.yaml").write_text(OWN)
-    config = TrainingConfig(data=str(tmp_path), behaviours=str(tmp_path / "other.yaml"))
-    assert "Not read as labelled texts: behaviours.yaml." in load_splits(config).notes
+    (tmp_path / "behavioral_tests.yaml").write_text(OWN)
+    config = TrainingConfig(data=str(tmp_path), behavioral_tests=str(tmp_path / "other.yaml"))
+    assert "Not read as labelled texts: behavioral_tests.yaml." in load_splits(config).notes
 
 
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (("behaviours.yml",), "behaviours.yml is not looked for; call it behaviours.yaml"),
-        (("train/behaviours.yaml", "test/behaviours.yaml"), "keep one, or set behaviours"),
+        (("behaviours.yml",), "behaviours.yml is not read; rename it to behavioral_tests.yaml"),
+        (("train/behavioral_tests.yaml", "test/behavioral_tests.yaml"), "keep one, or set behavioral_tests"),
     ],
 )
 def test_behaviours_that_would_not_be_run_are_refused(tmp_path, names, says):
@@ -139,14 +147,14 @@ def test_the_data_folder_may_hold_the_tests():
 
 def test_the_example_of_sentiment_is_valid():
     path = ROOT / "notebooks/behaviours/sentiment.yaml"
-    assert len(load_suite(TrainingConfig(data="d", behaviours=str(path)), ("0", "1")).tests) > len(BUILT_IN)
+    assert len(load_suite(TrainingConfig(data="d", behavioral_tests=str(path)), ("0", "1")).tests) > len(BUILT_IN)
 
 
 def test_in_a_job_the_file_is_found_in_its_channel(tmp_path):
     folders = SageMakerFolders(tmp_path)
     folders.hyperparameters.parent.mkdir(parents=True)
-    folders.hyperparameters.write_text('{"behaviours": "behaviours/mine.yaml"}')
-    assert folders.training_config().behaviours == str(tmp_path / "input/data/behaviours/mine.yaml")
+    folders.hyperparameters.write_text('{"behavioral_tests": "behaviours/mine.yaml"}')
+    assert folders.training_config().behavioral_tests == str(tmp_path / "input/data/behaviours/mine.yaml")
 
 
 def test_invariance_fails_where_the_label_changes(tiny_splits):

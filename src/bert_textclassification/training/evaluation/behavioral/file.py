@@ -2,7 +2,7 @@
 
 suite = load_suite(config, splits.labels)    # the built-in tests and the user's own
 
-The built-in tests and the format are in `behaviours.yaml` beside this file.
+The built-in tests and the format are in `behavioral_tests.yaml` beside this file.
 """
 
 from itertools import chain
@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.data.files import BEHAVIOURS, own_file
+from bert_textclassification.training.data.files import BEHAVIORAL_TESTS, behavioral_tests_file
 from bert_textclassification.training.evaluation.behavioral.templates import TEXT, problem_of
 from bert_textclassification.training.labels import label_of
 from bert_textclassification.training.settings.yaml_text import read_yaml
@@ -88,15 +88,15 @@ class Suite(_Record):
 
 
 def load_suite(config: TrainingConfig, labels: tuple[str, str]) -> Suite:
-    """Return the built-in tests and those of the file that `own_file` finds.
+    """Return the built-in tests and those of the file that `behavioral_tests_file` finds.
 
     A test or list of the user's takes the place of a built-in one of the same name.
 
     Raises:
         ConfigurationError: the file is missing, there twice or wrong; the message names file and test.
     """
-    suite = _read(Path(__file__).with_name(BEHAVIOURS))
-    path = own_file(config)
+    suite = _read(Path(__file__).with_name(BEHAVIORAL_TESTS))
+    path = behavioral_tests_file(config)
     if path is None:
         return suite
     own = _read(path)
@@ -115,17 +115,19 @@ def _read(path: Path) -> Suite:
     try:
         content = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as problem:
-        raise ConfigurationError(f"behaviours: {path} cannot be read ({problem.strerror}); give a YAML file.") from None
+        raise ConfigurationError(
+            f"behavioral_tests: {path} cannot be read ({problem.strerror}); give a YAML file."
+        ) from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"behaviours: {path} is not UTF-8; save it as UTF-8.") from None
+        raise ConfigurationError(f"behavioral_tests: {path} is not UTF-8; save it as UTF-8.") from None
     except yaml.YAMLError as problem:
         mark, what = getattr(problem, "problem_mark", None), getattr(problem, "problem", None)
         line = f" line {mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"behaviours: {path}{line} is not valid YAML ({what}); mend it.") from None
+        raise ConfigurationError(f"behavioral_tests: {path}{line} is not valid YAML ({what}); mend it.") from None
     try:
         return Suite.model_validate({} if content is None else content)
     except ValidationError as problem:
-        raise ConfigurationError(f"behaviours: {path}: {_first_mistake(content, problem.errors()[0])}.") from None
+        raise ConfigurationError(f"behavioral_tests: {path}: {_first_mistake(content, problem.errors()[0])}.") from None
 
 
 def _first_mistake(content: Any, error: Any) -> str:
@@ -145,9 +147,9 @@ def _check(path: Path, suite: Suite, labels: tuple[str, str]) -> None:
         for label in {"towards", "label"} & test.model_fields_set:
             if (value := getattr(test, label)) not in labels:
                 raise ConfigurationError(
-                    f"behaviours: {path}: test {test.name!r}: {label}: {value!r} is no label of the data, which have "
-                    f"{labels[0]!r} and {labels[1]!r}; correct it."
+                    f"behavioral_tests: {path}: test {test.name!r}: {label}: {value!r} is no label of the data, "
+                    f"which have {labels[0]!r} and {labels[1]!r}; correct it."
                 )
         for template in chain.from_iterable(templates_of(test)):
             if wrong := problem_of(template, suite.lists):
-                raise ConfigurationError(f"behaviours: {path}: test {test.name!r}: {template!r} {wrong}.")
+                raise ConfigurationError(f"behavioral_tests: {path}: test {test.name!r}: {template!r} {wrong}.")
