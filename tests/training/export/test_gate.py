@@ -14,7 +14,7 @@ from bert_textclassification.training.export.gate import (
     log_loss_increase,
     verdict,
 )
-from bert_textclassification.training.export.variants import FORMS
+from bert_textclassification.training.export.variants import VARIANTS
 
 CONFIG = TrainingConfig.of({"data": "x"})
 NO_LOSS, SEEN, BY_CHANCE = (Interval(value=value, low=low, high=9) for value, low in ((0, 0), (4, 0.5), (4, -0.5)))
@@ -83,22 +83,22 @@ def test_rows_of_one_label_can_be_judged(targets):
     ],
 )
 def test_a_variant_may_lose_neither_much_nor_significantly(loss, p_value, expected):
-    assert verdict(variant(loss_points=loss, p_value=p_value), CONFIG, FORMS["int8"]) == expected
+    assert verdict(variant(loss_points=loss, p_value=p_value), CONFIG, VARIANTS["int8"]) == expected
 
 
 @pytest.mark.parametrize(("at_most", "passes"), [(0.5, True), (0.51, False)])
 def test_of_a_student_it_must_be_shown_that_it_loses_no_more(at_most, passes):
     found = variant(loss_points=-0.3, p_value=0.9, loss_at_most=at_most)
-    assert (verdict(found, CONFIG, FORMS["int8_student"]) == PASSED) is passes
-    assert verdict(found, CONFIG, FORMS["int8"]) == PASSED
+    assert (verdict(found, CONFIG, VARIANTS["int8_student"]) == PASSED) is passes
+    assert verdict(found, CONFIG, VARIANTS["int8"]) == PASSED
 
 
 @pytest.mark.parametrize("name", ["int8", "int8_onnx", "int8_early", "int8_student"])
 def test_a_variant_that_is_seen_to_lose_ranking_or_log_loss_is_refused_with_the_figures(name):
-    assert verdict(variant(average_precision_loss=SEEN), CONFIG, FORMS[name]) == (
+    assert verdict(variant(average_precision_loss=SEEN), CONFIG, VARIANTS[name]) == (
         "loses 4.00 points of average precision (+0.50 to +9.00), where 0.5 are allowed"
     )
-    assert verdict(variant(log_loss_increase=SEEN), CONFIG, FORMS[name]) == (
+    assert verdict(variant(log_loss_increase=SEEN), CONFIG, VARIANTS[name]) == (
         "adds 4.000 nats to the log loss (+0.500 to +9.000), where 0.01 are allowed"
     )
 
@@ -106,12 +106,12 @@ def test_a_variant_that_is_seen_to_lose_ranking_or_log_loss_is_refused_with_the_
 @pytest.mark.parametrize(("name", "passes"), [("int8", True), ("int8_onnx", True), ("int8_early", False)])
 def test_chance_excuses_rounded_weights_and_not_an_early_exit(name, passes):
     for loss in ("average_precision_loss", "log_loss_increase"):
-        assert (verdict(variant(**{loss: BY_CHANCE}), CONFIG, FORMS[name]) == PASSED) is passes
-        assert verdict(variant(**{loss: NO_LOSS}), CONFIG, FORMS[name]) == PASSED
+        assert (verdict(variant(**{loss: BY_CHANCE}), CONFIG, VARIANTS[name]) == PASSED) is passes
+        assert verdict(variant(**{loss: NO_LOSS}), CONFIG, VARIANTS[name]) == PASSED
 
 
 def test_an_older_variant_without_these_figures_passes_by_its_accuracy():
-    assert verdict(variant(loss_points=0.1), CONFIG, FORMS["int8"]) == PASSED
+    assert verdict(variant(loss_points=0.1), CONFIG, VARIANTS["int8"]) == PASSED
 
 
 @pytest.mark.parametrize("rows", [60, 200, 600])

@@ -58,7 +58,7 @@ from bert_textclassification.training.export.manifest import Chosen, describe, v
 from bert_textclassification.training.export.model_card import model_card
 from bert_textclassification.training.export.timing import sample_stream, single, time_interleaved
 from bert_textclassification.training.export.unfinished import Unfinished
-from bert_textclassification.training.export.variants import FORMS, REFERENCE, Models, obstacle, write
+from bert_textclassification.training.export.variants import REFERENCE, VARIANTS, Models, unavailable_reason, write
 from bert_textclassification.training.fine_tuning.run import require_same_data
 from bert_textclassification.training.modeling.base_model_files import WEIGHTS
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
@@ -77,7 +77,7 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     (folder / MANIFEST).unlink(missing_ok=True)  # until the new one is written, this is no artifact
     models = Models.of(fine_tuned)
     evaluated = evaluate_splits(fine_tuned, models.model, splits)
-    unfinished = Unfinished(folder, _made_from(fine_tuned, splits), {form.file for form in FORMS.values()})
+    unfinished = Unfinished(folder, _made_from(fine_tuned, splits), {spec.file for spec in VARIANTS.values()})
     shutil.copyfile(fine_tuned.folder / TOKENIZER, folder / TOKENIZER)
     reference_decision = ReferenceDecision.of(fine_tuned.config, evaluated)
     variants, not_built = measure_variants(folder, models, evaluated, unfinished, fine_tuned.config, reference_decision)
@@ -115,11 +115,12 @@ def measure_variants(
     reference_decision: ReferenceDecision,
 ) -> tuple[dict[str, Variant], dict[str, str]]:
     """Make and measure every variant that can be made; return them, and why the others cannot."""
-    obstacles = {name: obstacle(form, models) for name, form in FORMS.items()}
-    not_built = {name: reason for name, reason in obstacles.items() if reason}
+    reasons = {name: unavailable_reason(spec, models) for name, spec in VARIANTS.items()}
+    not_built = {name: reason for name, reason in reasons.items() if reason}
     variants = {}
-    for name in progress([name for name in FORMS if name not in not_built], desc="measuring variants", unit="variant"):
-        path = write(FORMS[name], models, folder)
+    available = [name for name in VARIANTS if name not in not_built]
+    for name in progress(available, desc="measuring variants", unit="variant"):
+        path = write(VARIANTS[name], models, folder)
         try:
             variants[name] = unfinished.get(name) or unfinished.put(
                 name, measure_variant(name, path, evaluated, reference_decision, config)
@@ -145,13 +146,13 @@ def measure_variant(
     Raises:
         NonFiniteLogitsError: it gives no numbers for some texts.
     """
-    form = FORMS[name]
-    exits = exits_of(name, path, judges(evaluated), reference_decision, config) if form.exits_early else None
+    spec = VARIANTS[name]
+    exits = exits_of(name, path, judges(evaluated), reference_decision, config) if spec.exits_early else None
     variant = Variant(
         **StoredFile.of(path).model_dump(),
-        precision=form.precision,
-        engine=form.engine,
-        batch_size=form.batch_size,
+        precision=spec.precision,
+        engine=spec.engine,
+        batch_size=spec.batch_size,
         exit_margins=exits.exit_thresholds if exits else (),
         accuracy={},
         agreement={},
@@ -249,7 +250,9 @@ def time_variants(folder: Path, variants: dict[str, Variant], validation: Evalua
 def judged(variants: dict[str, Variant], times: Times, config: TrainingConfig) -> dict[str, Variant]:
     """Return the variants with their speed on this machine and a verdict."""
     return {
-        name: variant.model_copy(update={**milliseconds(times[name]), "verdict": verdict(variant, config, FORMS[name])})
+        name: variant.model_copy(
+            update={**milliseconds(times[name]), "verdict": verdict(variant, config, VARIANTS[name])}
+        )
         for name, variant in variants.items()
     }
 

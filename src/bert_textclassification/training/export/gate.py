@@ -27,7 +27,7 @@ from bert_textclassification.training.evaluation.significance import (
     smallest_visible_loss,
 )
 from bert_textclassification.training.evaluation.thresholds import choose_threshold
-from bert_textclassification.training.export.variants import FORMS, REFERENCE, Form
+from bert_textclassification.training.export.variants import REFERENCE, VARIANTS, VariantSpec
 
 RESAMPLES = 1000
 RESAMPLES_OF_CHOICES = 200  # for a standard error, which needs fewer
@@ -167,8 +167,8 @@ def _interval(value: float, samples: NDArray[np.float64]) -> Interval:
     return Interval(value=value, low=float(low), high=float(high))
 
 
-def verdict(variant: Variant, config: TrainingConfig, form: Form) -> str:
-    """Return PASSED, or why the variant, made in this form, may not be the default.
+def verdict(variant: Variant, config: TrainingConfig, spec: VariantSpec) -> str:
+    """Return PASSED, or why the variant may not be the default.
 
     The model's own weights, rounded, pass unless they are seen to lose. A student is another model, right and wrong on
     other texts: it has to be shown that its accuracy is no lower than is allowed. Ranking and log loss: see
@@ -177,16 +177,16 @@ def verdict(variant: Variant, config: TrainingConfig, form: Form) -> str:
     ranking = _loss_verdict(
         variant.average_precision_loss,
         config.max_average_precision_loss,
-        form,
+        spec,
         "loses {:.2f} points of average precision ({:+.2f} to {:+.2f})",
     )
     log_loss = _loss_verdict(
         variant.log_loss_increase,
         config.max_log_loss_increase,
-        form,
+        spec,
         "adds {:.3f} nats to the log loss ({:+.3f} to {:+.3f})",
     )
-    return _accuracy_verdict(variant, config.max_accuracy_loss, form.of_student) or ranking or log_loss or PASSED
+    return _accuracy_verdict(variant, config.max_accuracy_loss, spec.of_student) or ranking or log_loss or PASSED
 
 
 def _accuracy_verdict(variant: Variant, allowed: float, is_student: bool) -> str:
@@ -203,7 +203,7 @@ def _accuracy_verdict(variant: Variant, allowed: float, is_student: bool) -> str
     return ""
 
 
-def _loss_verdict(loss: Interval | None, allowed: float, form: Form, words: str) -> str:
+def _loss_verdict(loss: Interval | None, allowed: float, spec: VariantSpec, words: str) -> str:
     """Return why the variant loses too much, or nothing.
 
     Rounded weights lose too much where it is more than allowed and not by chance: the interval lies above zero. On few
@@ -211,7 +211,7 @@ def _loss_verdict(loss: Interval | None, allowed: float, form: Form, words: str)
     rounded, loses too much where it is more than allowed, whatever chance may explain.
     """
     by_chance = loss is not None and loss.low <= 0
-    if loss is None or loss.value <= allowed or (by_chance and not form.approximates):
+    if loss is None or loss.value <= allowed or (by_chance and not spec.approximates):
         return ""
     return f"{words.format(loss.value, loss.low, loss.high)}, where {allowed:g} are allowed"
 
@@ -219,10 +219,10 @@ def _loss_verdict(loss: Interval | None, allowed: float, form: Form, words: str)
 def choose_default(variants: dict[str, Variant], times: Times, rows: int) -> tuple[str, str]:
     """Return which variant is the default, and why.
 
-    Of those that passed, the most exact one that no other is faster than beyond the measured spread: FORMS has them in
-    this order.
+    Of the variants that passed, it is the most exact one (VARIANTS has them in this order) that no other is faster than
+    beyond the measured spread.
     """
-    passed = [name for name in FORMS if name in variants and variants[name].verdict == PASSED]
+    passed = [name for name in VARIANTS if name in variants and variants[name].verdict == PASSED]
     fastest = max(passed, key=lambda name: np.median(speedups(times, name, REFERENCE)))
     name = next(one for one in passed if one == fastest or not is_faster(times, fastest, one))
     refused = [f"{other} {variant.verdict}." for other, variant in variants.items() if other not in passed]

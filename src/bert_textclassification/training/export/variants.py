@@ -1,4 +1,4 @@
-"""The forms in which a fine-tuned model may be served, and how the file of each is made."""
+"""The variants of a fine-tuned model, and how the file of each is made: a variant is one line of VARIANTS."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,17 @@ from bert_textclassification.training.modeling.onnx import export_onnx, quantize
 
 
 @dataclass(frozen=True)
-class Form:
-    """How a variant is made and run."""
+class VariantSpec:
+    """How a variant is made and run.
+
+    Attributes:
+        file: name of the model file; variants with the same weights share it.
+        precision: of weights and activations.
+        engine: what runs the file.
+        batch_size: texts in one call of ONNX Runtime.
+        exits_early: whether a text may be answered by an early exit.
+        of_student: whether the file holds the distilled student.
+    """
 
     file: str
     precision: Literal["fp32", "int8"]
@@ -24,26 +33,27 @@ class Form:
 
     @property
     def approximates(self) -> bool:
-        """Whether it computes something else than the model, rounded."""
+        """Whether it computes less than the model, and not only with rounded weights."""
         return self.exits_early or self.of_student
 
 
-# ONNX Runtime's small batches of texts of one length gain 1.4x over single ones, larger ones lose. Its int8 takes one
-# activation scale from the whole batch, so its texts run alone: a score must not depend on the neighbours.
-# The more exact ones come first: int8 with a scale for each token, with one for each text, then what computes less.
-FORMS = {
-    "fp32": Form("fp32.onnx", "fp32", "onnx", batch_size=8),
-    "int8": Form("int8.safetensors", "int8", "native"),
-    "int8_onnx": Form("int8.onnx", "int8", "onnx"),
-    "int8_early": Form("int8.safetensors", "int8", "native", exits_early=True),
-    "int8_student": Form("int8_student.safetensors", "int8", "native", of_student=True),
+# The more exact variants come first: int8 with a scale for each token, int8 with a scale for each text, then those that
+# compute less. In ONNX Runtime, small batches of texts of the same length are 1.4 times as fast as single texts, and
+# larger batches are slower. Its int8 has one activation scale for the whole batch: texts run alone, because a score
+# must not depend on the other texts.
+VARIANTS = {
+    "fp32": VariantSpec("fp32.onnx", "fp32", "onnx", batch_size=8),
+    "int8": VariantSpec("int8.safetensors", "int8", "native"),
+    "int8_onnx": VariantSpec("int8.onnx", "int8", "onnx"),
+    "int8_early": VariantSpec("int8.safetensors", "int8", "native", exits_early=True),
+    "int8_student": VariantSpec("int8_student.safetensors", "int8", "native", of_student=True),
 }
 REFERENCE = "fp32"
 
 
 @dataclass(frozen=True)
 class Models:
-    """The torch models that variants are made of."""
+    """The torch models that variants are made from."""
 
     model: TextClassifier
     student: TextClassifier | None
@@ -55,13 +65,13 @@ class Models:
         return cls(fine_tuned.model(), None if student is None else student.model())
 
 
-def obstacle(form: Form, models: Models) -> str | None:
-    """Return why this form cannot be made of these models here, or None if it can."""
-    if form.exits_early and not models.model.exit_layers:
+def unavailable_reason(spec: VariantSpec, models: Models) -> str | None:
+    """Return why the variant cannot be made from these models here, or None if it can."""
+    if spec.exits_early and not models.model.exit_layers:
         return "The model was trained without early exits (exit_layers)."
-    if form.of_student and models.student is None:
+    if spec.of_student and models.student is None:
         return "No student was distilled (student_layers)."
-    if form.engine == "onnx":
+    if spec.engine == "onnx":
         return None
     if reason := unsupported(models.model):
         return f"The native engine cannot run this model: {reason}."
@@ -70,16 +80,16 @@ def obstacle(form: Form, models: Models) -> str | None:
     return None
 
 
-def write(form: Form, models: Models, folder: Path) -> Path:
-    """Make the model file of `form` in `folder`, in one step, where it is not there yet; return its path."""
-    path = folder / form.file
+def write(spec: VariantSpec, models: Models, folder: Path) -> Path:
+    """Write the model file of the variant to `folder`, atomically, unless it exists; return its path."""
+    path = folder / spec.file
     if path.exists():
         return path
     partial = path.with_name(f"{path.name}.partial")
-    if form.engine == "native":
-        export_native(models.student if form.of_student and models.student else models.model, partial)
-    elif form.precision == "fp32":
+    if spec.engine == "native":
+        export_native(models.student if spec.of_student and models.student else models.model, partial)
+    elif spec.precision == "fp32":
         export_onnx(models.model, partial)
     else:
-        quantize_int8(write(FORMS[REFERENCE], models, folder), partial)
+        quantize_int8(write(VARIANTS[REFERENCE], models, folder), partial)
     return partial.replace(path)

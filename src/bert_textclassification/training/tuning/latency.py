@@ -18,7 +18,7 @@ from bert_textclassification.training.config import MAX_LENGTH, TrainingConfig
 from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.inference import encode
 from bert_textclassification.training.export.timing import Contender, sample_stream, time_interleaved
-from bert_textclassification.training.export.variants import FORMS, Models, obstacle, write
+from bert_textclassification.training.export.variants import VARIANTS, Models, unavailable_reason, write
 from bert_textclassification.training.modeling.base_model_check import load_checked
 from bert_textclassification.training.modeling.base_models import find_base_model
 from bert_textclassification.training.modeling.classifier import TextClassifier
@@ -65,12 +65,12 @@ class Stopwatch:
 
 
 def int8_engine(model: TextClassifier) -> Engine:
-    """Return the int8 form of `model`: in the native engine, or in ONNX Runtime where that cannot run."""
+    """Return the int8 variant of `model`: in the native engine, or in ONNX Runtime where that cannot run."""
     models = Models(model, student=None)
     with tempfile.TemporaryDirectory(prefix="int8-") as folder:
-        if obstacle(FORMS["int8"], models) is None:
-            return NativeEngine(write(FORMS["int8"], models, Path(folder)))
-        return OnnxEngine(write(FORMS["int8_onnx"], models, Path(folder)), FORMS["int8_onnx"].batch_size)
+        if unavailable_reason(VARIANTS["int8"], models) is None:
+            return NativeEngine(write(VARIANTS["int8"], models, Path(folder)))
+        return OnnxEngine(write(VARIANTS["int8_onnx"], models, Path(folder)), VARIANTS["int8_onnx"].batch_size)
 
 
 def _untrained(config: TrainingConfig, texts: list[str]) -> Contender:
