@@ -93,13 +93,13 @@ def _load_table(name: str, summary: dict[str, Any]) -> str:
 def _load_facts(name: str, summary: dict[str, Any]) -> str:
     return (
         f"`{name}`, {summary['variant']}, {summary['threads']} cores of {processor_kind(summary['machine'])}, "
-        f"the load's generator included; medians of {summary['rounds']} rounds of {summary['seconds_per_load']:g} s. "
+        f"shared with the load generator; medians of {summary['rounds']} rounds of {summary['seconds_per_load']:g} s. "
         f"In process, without a server: {summary['in_process_texts_per_second']:.0f} texts/s, "
-        f"{summary['in_process_cpu_ms_per_text']:.2f} ms of CPU a text. At half of that rate p99 is "
+        f"{summary['in_process_cpu_ms_per_text']:.2f} ms of CPU per text. At half of that rate, p99 is "
         f"{summary['half_rate_p99_over_p50']:.1f} times p50 ({summary['half_rate_p99_ms']:.0f} ms against "
-        f"{summary['half_rate_p50_ms']:.0f}). Where {summary['cache_on_hit_share']:.0%} of the texts come again, the "
-        f"answer cache gives {summary['cache_on_requests_per_second']:.0f} requests/s where none gives "
-        f"{summary['cache_off_requests_per_second']:.0f}; an answer from it takes "
+        f"{summary['half_rate_p50_ms']:.0f}). With {summary['cache_on_hit_share']:.0%} repeated texts, the server "
+        f"answers {summary['cache_on_requests_per_second']:.0f} requests/s with the answer cache and "
+        f"{summary['cache_off_requests_per_second']:.0f} without it; a cached answer takes "
         f"{summary['cache_hit_cpu_ms_per_request']:.2f} ms of CPU."
     )
 
