@@ -27,7 +27,7 @@ TEXT = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z0-9]+) \?=", MAKEFILE, re.MULTILINE))
-FENCES = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+FENCES = re.findall(r"^```([^`\n]*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 BLOCKS = [block.strip() for language, block in FENCES if language in ("", "sh", "bash")]
 COMMAND = ".venv/bin/bert-textclassification"
 CLOUDS = {"az", "aws", "gcloud", "kubectl"}  # the vendors' tools
