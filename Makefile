@@ -114,8 +114,11 @@ lint: .venv/installed-test  ## style and format of Python, C and shell scripts, 
 image: .venv/installed  ## build the images: IMAGE:serve (small) and IMAGE:latest (serve and train)
 	@# The wheel that this machine's package index gives, so that an index with CPU builds spares gigabytes of CUDA.
 	ls container/wheels/torch-*.whl >/dev/null 2>&1 || $(PYTHON) -m pip download --quiet --no-deps --dest container/wheels "$$(grep '^torch==' container/constraints.txt)"
-	docker build --file container/Dockerfile --target serve --tag $(call given,IMAGE):serve .
-	docker build --file container/Dockerfile --target train --tag $(call given,IMAGE):latest .
+	version=$$($(PYTHON) -m bert_textclassification --version)
+	for target in serve train; do
+		tag=$$target; [ $$target = serve ] || tag=latest
+		docker build --file container/Dockerfile --build-arg "VERSION=$${version##* }" --target $$target --tag $(call given,IMAGE):$$tag .
+	done
 
 lambda-image: image  ## the serve image with a model inside, for AWS Lambda: make lambda-image MODEL=runs/demo/model
 	@SERVE_IMAGE=$(call given,IMAGE):serve ops/gateway/model_in_lambda/build.sh $(call given,MODEL) $(call given,IMAGE):lambda

@@ -1,6 +1,6 @@
 """Print the bill of materials (CycloneDX 1.6, JSON) of the Python and Debian packages around this interpreter.
 
-    python sbom.py bert-textclassification 0.1.0 > sbom.json
+    python sbom.py bert-textclassification 1.2.3 > sbom.json
 
 The image build runs it. It names no time and no serial number, so that the same packages give the same file.
 """

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from bert_textclassification import __version__
 from bert_textclassification.errors import UserError
 from ops.aws import AwsSettings, client, explained
 from ops.config_file import Settings, read
@@ -137,7 +138,8 @@ def _repository_step(ecr: Any, settings: EcrSettings) -> Step:
 
 def _push_step(ecr: Any, settings: EcrSettings, image: Image, repository: str, has_buildx: bool) -> Step:
     uri = f"{repository}:{image.tag}"
-    build = ["--file", str(settings.dockerfile), "--target", image.target, "--tag", uri]
+    own = ["--target", image.target, "--tag", uri, "--build-arg", f"VERSION={__version__}"]
+    build = ["--file", str(settings.dockerfile), *own]
 
     def push() -> None:
         if has_buildx:

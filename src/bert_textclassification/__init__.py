@@ -7,6 +7,7 @@ Importing the package imports neither torch nor onnxruntime: `Predictor` is load
 """
 
 import os
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports to its maker otherwise
 
-__version__ = "0.1.0"
-PROGRAM = "bert-textclassification"  # the command
+PROGRAM = "bert-textclassification"  # the command, and the package
+try:
+    __version__ = version(PROGRAM)
+except PackageNotFoundError:  # the source tree, not installed
+    __version__ = "0.dev0"
 __all__ = ["PROGRAM", "Predictor", "__version__"]
 
 

@@ -71,8 +71,11 @@ def test_what_every_build_of_torch_needs_has_a_hash():
     assert {name for name in needed if not name.startswith(TORCH)} <= set(pins(text_of("train")))
 
 
-def test_the_label_of_the_image_has_the_version_of_the_package():
-    assert f"\nARG VERSION={__version__}\n" in (ROOT / "container/Dockerfile").read_text()
+def test_an_image_that_is_told_no_version_has_that_of_a_tree_without_git():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    fallback = project["tool"]["setuptools_scm"]["fallback_version"]
+    assert f"\nARG VERSION={fallback}\n" in (ROOT / "container/Dockerfile").read_text()
+    assert f'__version__ = "{fallback}"' in (ROOT / "src/bert_textclassification/__init__.py").read_text()
 
 
 def bill_of_materials(image: str) -> str:
