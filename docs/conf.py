@@ -1,8 +1,10 @@
 """How Sphinx builds the documentation (`make docs`). The pages are plain Markdown and can be read without it."""
 
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
+from pydantic import BaseModel
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
@@ -51,7 +53,15 @@ def leave_folders_unlinked(app: Sphinx, page: nodes.document) -> None:
             link.replace_self(link.children)
 
 
+def hide_generated_signature(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str, None] | None:
+    """Leave out the arguments that pydantic gives its classes: their fields are documented."""
+    return ("", None) if isinstance(thing, type) and issubclass(thing, BaseModel) else None
+
+
 def setup(app: Sphinx) -> None:
-    """Register the two hooks."""
+    """Register the hooks."""
     app.connect("source-read", show_built_notebooks)
     app.connect("doctree-read", leave_folders_unlinked)
+    app.connect("autodoc-process-signature", hide_generated_signature)

@@ -1,6 +1,6 @@
 """The model artifact on disk: what training writes and serving reads.
 
-A folder, or its `model.tar.gz`, with everything needed to serve and nothing executable:
+A folder, or its `model.tar.gz`, with everything needed to serve and nothing executable::
 
     manifest.json     schema, labels, decision, variants with hashes and measurements, provenance
     tokenizer.json    the fast tokenizer

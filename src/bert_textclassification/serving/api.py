@@ -1,12 +1,13 @@
-"""The Flask application: the routes of every platform. The table of them is in `http/routes.py`, what they answer in
-`http/service.py`.
+"""The Flask application with the routes of every platform.
 
-/ping /livez /readyz               health; also AIP_HEALTH_ROUTE, and / for Azure ML
-/invocations                       SageMaker and everybody; also /score (Azure ML) and AIP_PREDICT_ROUTE
-/execution-parameters              SageMaker batch transform
-/v1/models...                      KServe, version 1
-/v2/...                            Open Inference Protocol, version 2
-/metrics /openapi.json /docs       for people and their tools
+`http/routes.py` has the table of routes, `http/service.py` their handlers::
+
+    /ping /livez /readyz               health; also AIP_HEALTH_ROUTE, and / for Azure ML
+    /invocations                       predictions; also /score (Azure ML) and AIP_PREDICT_ROUTE
+    /execution-parameters              SageMaker batch transform
+    /v1/models...                      KServe, version 1
+    /v2/...                            Open Inference Protocol, version 2
+    /metrics /openapi.json /docs       monitoring and documentation
 """
 
 import logging

@@ -1,7 +1,9 @@
 """Texts in, predictions out: tokenise, schedule, decide.
 
-predictor = Predictor.load("runs/demo/model")
-predictor.predict(["the lift is stuck with my mother inside"])[0].label
+For example::
+
+    predictor = Predictor.load("runs/demo/model")
+    predictor.predict(["the lift is stuck with my mother inside"])[0].label
 """
 
 import math

@@ -1,6 +1,8 @@
 """The training pipeline: labelled texts in, a model artifact out.
 
-artifact = train(TrainingConfig(data="mine.csv"), TrainingFolders.of_run(RunFolder("runs/mine")))
+For example::
+
+    artifact = train(TrainingConfig(data="mine.csv"), TrainingFolders.of_run(RunFolder("runs/mine")))
 
 The command line and the SageMaker job call it; notebooks 01 to 03 run the same steps one by one.
 """

@@ -1,5 +1,7 @@
 """Labelled texts ready to train on: read, label, check, clean, split.
 
+For example::
+
     splits = load_splits(TrainingConfig(data="local_test/test_dir/input/data"))
     splits.train            # DataFrame with text, label, source, line, and slice:NAME for a column NAME to slice by
     splits.labels           # ("routine", "escalate"): negative, positive
