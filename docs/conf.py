@@ -24,7 +24,6 @@ myst_heading_anchors = 3  # the addresses of headings are those that GitHub give
 nb_execution_mode = "off"  # tools/docs_site.py copies the notebooks of a run with their outputs
 nb_merge_streams = True
 
-autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
