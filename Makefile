@@ -151,7 +151,7 @@ constraints: .venv/installed-test  ## write container/constraints.txt anew from 
 	hashed train --no-emit-package torch --excludes <(printf '%s\n' $(CUDA_PACKAGES))
 
 clean:  ## remove what the targets made, except the runs
-	@rm -rf .venv build src/*.egg-info src/*/engines/native/*.so .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache container/wheels/*.whl
+	@rm -rf .venv build docs/notebooks src/*.egg-info src/*/engines/native/*.so .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache container/wheels/*.whl
 
 compiler:  ## install a C compiler and Python's headers where they are missing (apt-get): the native engine is made with them
 	@include=$$($(PYTHON3) -c 'import sysconfig; print(sysconfig.get_path("include"))')
