@@ -1,4 +1,4 @@
-"""A SageMaker job on the tiny model, as the platform starts it."""
+"""Run a SageMaker training job on the tiny model as the platform does."""
 
 import json
 import os
@@ -14,7 +14,7 @@ TINY = {"epochs": "2", "batch_size": "16", "max_length": "64", "precision": "fp3
 
 @pytest.fixture
 def base_dir(tmp_path, tiny_data):
-    """A folder laid out as SageMaker does, with the tiny data as channels."""
+    """A base folder in SageMaker's layout with the tiny data as channels."""
     for split in ("train", "validation", "test"):
         channel = tmp_path / "input/data" / split
         channel.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Settings: strings as SageMaker sends them, bounds, and one message with everything that is wrong."""
+"""Settings: strings as SageMaker sends them, bounds, and one message that lists every mistake."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_all_wrong_names_and_values_are_in_one_message():
 
 
 @pytest.mark.parametrize(
-    ("name", "allowed", "refused"),
+    ("name", "allowed", "rejected"),
     [
         ("num_layers", [0, 96], [-1, 97, 1.5]),
         ("max_length", [0, 8, 8192], [-1, 7, 8193, 64.5, "all"]),
@@ -61,16 +61,16 @@ def test_all_wrong_names_and_values_are_in_one_message():
         ("selection_metric", ["accuracy", "f1", "average_precision", "loss"], ["auc"]),
     ],
 )
-def test_values_outside_the_bounds_are_refused(name, allowed, refused):
+def test_values_outside_the_bounds_are_rejected(name, allowed, rejected):
     for value in allowed:
         assert getattr(TrainingConfig.of({"data": "a.csv", name: str(value)}), name) == value
-    for value in refused:
+    for value in rejected:
         with pytest.raises(ConfigurationError, match=f"^Mend these settings: {name}="):
             TrainingConfig.of({"data": "a.csv", name: value})
 
 
 @pytest.mark.parametrize(
-    ("given", "meant"),
+    ("given", "expected"),
     [
         (["repeat", "leakage"], ("leakage", "repeat")),
         ('["repeat", "html", "repeat"]', ("repeat", "html")),
@@ -81,8 +81,8 @@ def test_values_outside_the_bounds_are_refused(name, allowed, refused):
         (None, ()),
     ],
 )
-def test_what_to_drop_is_a_list_in_json_or_with_commas(given, meant):
-    assert TrainingConfig.of({"data": "a.csv", "drop_issues": given}).drop_issues == meant
+def test_issues_to_drop_are_a_json_list_or_comma_separated(given, expected):
+    assert TrainingConfig.of({"data": "a.csv", "drop_issues": given}).drop_issues == expected
 
 
 @pytest.mark.parametrize(
@@ -90,21 +90,19 @@ def test_what_to_drop_is_a_list_in_json_or_with_commas(given, meant):
     [
         (["repeats"], "there is no issue 'repeats', did you mean 'repeat'"),
         ("leakage,near-leakage", "there is no issue 'near-leakage', did you mean 'near_leakage'"),
-        ([7], "there is no issue 7, there are leakage, conflict, repeat"),
+        ([7], "there is no issue 7, the issues are leakage, conflict, repeat"),
         ('["repeat"', "not a JSON list such as"),
         (3, "must be a list such as"),
     ],
 )
-def test_unknown_issues_are_refused_with_the_nearest_name(given, message):
+def test_unknown_issues_are_rejected_with_the_nearest_name(given, message):
     with pytest.raises(ConfigurationError, match=message):
         TrainingConfig.of({"data": "a.csv", "drop_issues": given})
 
 
-def test_fractions_that_leave_too_little_to_train_on_are_refused():
+def test_fractions_that_leave_too_little_to_train_on_are_rejected():
     values = {"data": "a.csv", "validation_fraction": 0.45, "test_fraction": 0.45}
-    with pytest.raises(
-        ConfigurationError, match="settings: validation_fraction and test_fraction together leave under"
-    ):
+    with pytest.raises(ConfigurationError, match="settings: validation_fraction and test_fraction leave under"):
         TrainingConfig.of(values)
 
 
@@ -120,18 +118,18 @@ def test_hyperparameters_are_read_from_the_job(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sent", "meant"),
+    ("sent", "expected"),
     [('"escalate"', "escalate"), ('"1"', "1"), ('"Gr\\u00fc\\u00dfe"', "Grüße"), ("1", "1"), ('"', '"')],
 )
-def test_quoted_strings_are_unquoted(tmp_path, sent, meant):
-    assert _job(tmp_path, {"positive_label": sent}).positive_label == meant
+def test_quoted_strings_are_unquoted(tmp_path, sent, expected):
+    assert _job(tmp_path, {"positive_label": sent}).positive_label == expected
 
 
 def test_quoted_numbers_are_unquoted(tmp_path):
     assert _job(tmp_path, {"epochs": '"3"', "precision": '"fp32"'}).epochs == 3
 
 
-def test_quotes_that_are_no_json_stay(tmp_path):
+def test_quotes_of_invalid_json_are_kept(tmp_path):
     assert _job(tmp_path, {"text_column": '"a" or "b"'}).text_column == '"a" or "b"'
 
 
@@ -147,49 +145,49 @@ def test_the_objective_metric_of_a_tuning_job_is_ignored(tmp_path):
         *("sagemaker_container_log_level", "sagemaker_estimator_class_name", "sagemaker_mpi_enabled"),
     ],
 )
-def test_what_the_sdk_adds_is_ignored(tmp_path, name):
+def test_hyperparameters_of_the_sdk_are_ignored(tmp_path, name):
     assert _job(tmp_path, {name: '"train.py"', "epochs": "2"}).epochs == 2
 
 
-def test_a_setting_of_the_users_own_is_still_refused(tmp_path):
+def test_a_name_that_only_resembles_the_sdks_is_rejected(tmp_path):
     with pytest.raises(ConfigurationError, match="there is no 'sagemaker'"):
         _job(tmp_path, {"sagemaker": "1"})
 
 
 @pytest.mark.parametrize(
-    ("given", "meant"), [(1, "1"), (1.0, "1"), ("1.0", "1"), (True, "True"), ("spam ", "spam"), ("007", "007")]
+    ("given", "expected"), [(1, "1"), (1.0, "1"), ("1.0", "1"), (True, "True"), ("spam ", "spam"), ("007", "007")]
 )
-def test_the_positive_label_is_a_label_as_in_the_data(given, meant):
-    assert TrainingConfig.of({"data": "a.csv", "positive_label": given}).positive_label == meant
+def test_the_positive_label_is_normalised_like_the_labels_of_the_data(given, expected):
+    assert TrainingConfig.of({"data": "a.csv", "positive_label": given}).positive_label == expected
 
 
-def test_a_positive_label_that_is_a_list_is_refused():
+def test_a_positive_label_that_is_a_list_is_rejected():
     with pytest.raises(ConfigurationError, match=r"positive_label=\['1'\]: a list"):
         TrainingConfig.of({"data": "a.csv", "positive_label": ["1"]})
 
 
-def test_blanks_around_the_names_of_columns_are_no_part_of_them():
+def test_blanks_around_column_names_are_stripped():
     config = TrainingConfig.of({"data": "a.csv", "text_column": " body", "label_column": "kind "})
     assert (config.text_column, config.label_column) == ("body", "kind")
 
 
-def test_texts_and_labels_cannot_be_one_column():
+def test_texts_and_labels_cannot_share_a_column():
     with pytest.raises(ConfigurationError, match="text_column and label_column are both 'label'; give two columns"):
         TrainingConfig.of({"data": "a.csv", "text_column": "label"})
 
 
-def test_data_as_a_hyperparameter_are_refused_for_the_channels_are_read(tmp_path):
-    with pytest.raises(ConfigurationError, match="data is no hyperparameter: a job reads its channels; give the data"):
+def test_data_as_a_hyperparameter_is_rejected(tmp_path):
+    with pytest.raises(ConfigurationError, match="data is not a hyperparameter: a job reads its channels; pass data"):
         _job(tmp_path, {"data": "elsewhere.csv"})
 
 
 @pytest.mark.parametrize("name", ["epochs", "num_seeds", "batch_size", "max_length"])
-def test_a_boolean_is_no_number(name):
+def test_a_boolean_is_rejected_as_a_number(name):
     with pytest.raises(ConfigurationError, match=f"{name}=True: must be a number, and yes, no, on and off are none"):
         TrainingConfig.of({"data": "d", name: True})
 
 
-def test_a_boolean_is_no_number_of_a_notebook():
+def test_a_boolean_is_rejected_as_a_number_of_a_notebook():
     with pytest.raises(ValidationError, match="must be a number"):
         NotebookParameters(rounds=True)
 
@@ -201,7 +199,7 @@ def test_costs_are_finite_and_bounded(name, value):
         TrainingConfig.of({"data": "d", name: value})
 
 
-def test_blanks_in_a_bound_change_nothing():
+def test_blanks_in_a_bound_are_ignored():
     assert (
         TrainingConfig.of({"data": "d", "threshold_objective": " precision >= 0.9 "}).threshold_objective
         == "precision>=0.9"
@@ -219,16 +217,17 @@ def test_a_job_without_hyperparameters_takes_the_defaults(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b'{"epochs": ', b'{"epochs": "\xff"}', b"epochs: 3"])
-def test_hyperparameters_that_are_no_json_are_refused(tmp_path, content):
+def test_hyperparameters_that_are_not_json_are_rejected(tmp_path, content):
     _write(tmp_path, content)
     with pytest.raises(ConfigurationError, match=r"hyperparameters\.json is not valid JSON"):
         SageMakerFolders(tmp_path).training_config()
 
 
 @pytest.mark.parametrize("content", [b"[]", b"3", b"null", b'"epochs"'])
-def test_hyperparameters_that_are_no_object_are_refused(tmp_path, content):
+def test_hyperparameters_that_are_not_an_object_are_rejected(tmp_path, content):
     _write(tmp_path, content)
-    with pytest.raises(ConfigurationError, match=r'hyperparameters\.json must hold an object such as {"epochs": "3"}'):
+    message = r'hyperparameters\.json must contain a JSON object such as {"epochs": "3"}'
+    with pytest.raises(ConfigurationError, match=message):
         SageMakerFolders(tmp_path).training_config()
 
 
@@ -241,7 +240,7 @@ def test_the_folders_are_those_of_the_platform(monkeypatch):
     assert folders.checkpoints == Path("/opt/ml/checkpoints")
 
 
-def test_the_environment_may_name_another_base(monkeypatch, tmp_path):
+def test_the_environment_variable_sets_the_base(monkeypatch, tmp_path):
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
     assert SageMakerFolders().model == tmp_path / "model"
     assert SageMakerFolders("/given").model == Path("/given/model")
@@ -263,7 +262,7 @@ def _job(base, hyperparameters):
     return SageMakerFolders(base).training_config()
 
 
-def test_a_channel_in_pipe_mode_is_refused(tmp_path):
+def test_a_channel_in_pipe_mode_is_rejected(tmp_path):
     (tmp_path / "input/config").mkdir(parents=True)
     (tmp_path / "input/config/inputdataconfig.json").write_text('{"train": {"TrainingInputMode": "Pipe"}}')
     with pytest.raises(ConfigurationError, match="channel train is in Pipe mode; use File or FastFile"):
@@ -285,7 +284,7 @@ def test_a_channel_in_pipe_mode_is_refused(tmp_path):
         ("behaviours", "behavioral_tests", "mine.yaml"),
     ],
 )
-def test_an_old_name_still_works_with_a_warning_that_gives_the_new_one(old, new, value):
+def test_an_old_name_works_with_a_warning(old, new, value):
     with pytest.warns(FutureWarning, match=f"The setting {old} is now called {new}"):
         config = TrainingConfig.of({"data": "a.csv", old: value})
     assert getattr(config, new) == value

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.training.config import FEWEST_TOKENS, TrainingConfig
+from bert_textclassification.training.config import MIN_LENGTH, TrainingConfig
 from bert_textclassification.training.settings.files import read_settings
 from bert_textclassification.training.settings.renamed import with_new_names
 
@@ -164,7 +164,7 @@ def _check(path: str | Path, space: SearchSpace, name: str, value: Any) -> None:
         )
     if name == "max_length" and value in (0, "0", "auto"):
         raise ConfigurationError(
-            f"The search space {path}: max_length must be a number of tokens, from {FEWEST_TOKENS} on, in every trial; "
+            f"The search space {path}: max_length must be a number of tokens, from {MIN_LENGTH} on, in every trial; "
             "take auto and 0 out."
         )
     try:
