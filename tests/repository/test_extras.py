@@ -93,6 +93,20 @@ def test_every_extra_for_a_user_has_its_commands():
     assert COMMANDS.keys() == EXTRAS - {"dev"}
 
 
+def test_every_file_that_is_no_module_is_in_the_wheel():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    src = ROOT / "src"
+    packaged = {
+        path
+        for package, patterns in project["package-data"].items()
+        for pattern in patterns
+        for path in (src / package.replace(".", "/")).glob(pattern)
+    }
+    listed = subprocess.run(["git", "ls-files", "src"], cwd=ROOT, capture_output=True, text=True, check=True)
+    tracked = {ROOT / name for name in listed.stdout.splitlines()}
+    assert {path for path in tracked - packaged if path.suffix not in (".py", ".pyi")} == set()
+
+
 def uv(*words: str | Path) -> None:
     """Run uv with what pip is configured with; skip the test where the package index does not answer."""
     described = importlib.util.spec_from_file_location("install", ROOT / "tools/install.py")
