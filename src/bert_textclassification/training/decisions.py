@@ -3,7 +3,7 @@
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.data_quality.max_length import max_length_sentence
-from bert_textclassification.training.evaluation.judging import choose_metric
+from bert_textclassification.training.evaluation.selection_metric import choose_metric
 from bert_textclassification.training.evaluation.thresholds import review_band
 
 

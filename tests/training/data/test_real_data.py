@@ -15,7 +15,7 @@ from bert_textclassification.training.data_quality.audit import audit
 from bert_textclassification.training.data_quality.duplicates import normalise
 from bert_textclassification.training.data_quality.label_errors import label_errors
 from bert_textclassification.training.evaluation.baselines import fit_baseline
-from bert_textclassification.training.evaluation.judging import choose_metric
+from bert_textclassification.training.evaluation.selection_metric import choose_metric
 from bert_textclassification.training.prepare import load_splits
 from tests.conftest import PATIENCE_S
 

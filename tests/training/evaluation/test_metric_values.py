@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from bert_textclassification.training.evaluation.judging import METRIC_NAMES
 from bert_textclassification.training.evaluation.metric_values import blocks, metric_value, metric_values, resampled
+from bert_textclassification.training.evaluation.selection_metric import METRIC_NAMES
 
 OF_SCIKIT_LEARN = {
     "accuracy": lambda targets, scores: metrics.accuracy_score(targets, scores >= 0.5),

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy.stats import fisher_exact, mannwhitneyu
 
 from bert_textclassification.training.data.splits import Splits
-from bert_textclassification.training.evaluation.judging import METRIC_NAMES
 from bert_textclassification.training.evaluation.metric_values import metric_value
+from bert_textclassification.training.evaluation.selection_metric import METRIC_NAMES
 from bert_textclassification.training.evaluation.significance import SIGNIFICANT
 from bert_textclassification.training.evaluation.subsets import stands_out
 

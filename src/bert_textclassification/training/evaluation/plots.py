@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from bert_textclassification.artifact.manifest import Decision, SliceResult
 from bert_textclassification.training.display.drawing import BLUE, GREY, ORANGE, finished
 from bert_textclassification.training.evaluation.calibration import reliability
-from bert_textclassification.training.evaluation.judging import METRIC_NAMES
+from bert_textclassification.training.evaluation.selection_metric import METRIC_NAMES
 from bert_textclassification.training.evaluation.slices import verdict
 from bert_textclassification.training.evaluation.thresholds import coverage_curve
 

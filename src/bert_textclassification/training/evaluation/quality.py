@@ -13,13 +13,13 @@ from bert_textclassification.training.evaluation.baselines import baseline_score
 from bert_textclassification.training.evaluation.calibration import LogOdds, calibration_table
 from bert_textclassification.training.evaluation.gap import gap_of_splits
 from bert_textclassification.training.evaluation.inference import Evaluated
-from bert_textclassification.training.evaluation.judging import (
+from bert_textclassification.training.evaluation.metrics import Interval, metrics_of_splits, metrics_with_intervals
+from bert_textclassification.training.evaluation.selection_metric import (
     IMBALANCED_BELOW,
     METRIC_NAMES,
     choose_metric,
     rarer_share,
 )
-from bert_textclassification.training.evaluation.metrics import Interval, metrics_of_splits, metrics_with_intervals
 from bert_textclassification.training.evaluation.significance import SIGNIFICANT, compare_scores, gain_in_words
 from bert_textclassification.training.evaluation.thresholds import review_yield
 

@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest, rankdata
 
 from bert_textclassification.artifact.manifest import Comparison
-from bert_textclassification.training.evaluation.judging import METRIC_NAMES
 from bert_textclassification.training.evaluation.metric_values import Values, blocks, metric_values, resampled
+from bert_textclassification.training.evaluation.selection_metric import METRIC_NAMES
 
 SIGNIFICANT = 0.05
 _RESAMPLES = 10_000

@@ -20,9 +20,9 @@ from transformers import PreTrainedTokenizerBase
 from bert_textclassification.artifact.manifest import SliceResult
 from bert_textclassification.training.data.rows import SLICE
 from bert_textclassification.training.display.tables import markdown_table, percent
-from bert_textclassification.training.evaluation.judging import METRIC_NAMES, higher_is_better
 from bert_textclassification.training.evaluation.metric_values import metric_value, metric_values, resampled
 from bert_textclassification.training.evaluation.metrics import RESAMPLES
+from bert_textclassification.training.evaluation.selection_metric import METRIC_NAMES, higher_is_better
 from bert_textclassification.training.evaluation.subsets import stands_out
 
 JUDGED_ROWS = 30  # a slice is judged where it and the rest have as many; smaller ones are only named

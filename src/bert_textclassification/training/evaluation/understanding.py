@@ -14,8 +14,8 @@ from bert_textclassification.training.evaluation.all_cores import in_parts
 from bert_textclassification.training.evaluation.behavioral.file import load_suite
 from bert_textclassification.training.evaluation.behavioral.suite import Outcome, Scorer, run_suite
 from bert_textclassification.training.evaluation.inference import encode, torch_logits
-from bert_textclassification.training.evaluation.judging import choose_metric
 from bert_textclassification.training.evaluation.metrics import positive_scores
+from bert_textclassification.training.evaluation.selection_metric import choose_metric
 from bert_textclassification.training.evaluation.slices import describe, measure_slices
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
 

@@ -12,9 +12,9 @@ from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.data_quality.max_length import with_max_length
 from bert_textclassification.training.evaluation.inference import Evaluated, evaluate_splits
-from bert_textclassification.training.evaluation.judging import choose_metric, higher_is_better
 from bert_textclassification.training.evaluation.metric_values import metric_value
 from bert_textclassification.training.evaluation.metrics import Interval, positive_scores
+from bert_textclassification.training.evaluation.selection_metric import choose_metric, higher_is_better
 from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.modeling.fine_tuned import STUDENT, FineTuned
 from bert_textclassification.training.modeling.record import write_record

@@ -30,14 +30,14 @@ from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.display.progress import progress
 from bert_textclassification.training.evaluation.calibration import fit_scale, log_loss
 from bert_textclassification.training.evaluation.inference import encode
-from bert_textclassification.training.evaluation.judging import (
+from bert_textclassification.training.evaluation.metrics import compute_metrics, positive_scores, standard_error
+from bert_textclassification.training.evaluation.selection_metric import (
     IMBALANCED_BELOW,
     METRIC_NAMES,
     choose_metric,
     higher_is_better,
     rarer_share,
 )
-from bert_textclassification.training.evaluation.metrics import compute_metrics, positive_scores, standard_error
 from bert_textclassification.training.fine_tuning import distributed, preemption
 from bert_textclassification.training.fine_tuning.checkpoints import MarkComplete
 from bert_textclassification.training.fine_tuning.optimizer import groups

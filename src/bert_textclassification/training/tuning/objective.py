@@ -22,7 +22,7 @@ from transformers import TrainerCallback
 from bert_textclassification.errors import UserError
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.splits import Splits
-from bert_textclassification.training.evaluation import judging
+from bert_textclassification.training.evaluation import selection_metric
 from bert_textclassification.training.evaluation.inference import encode
 from bert_textclassification.training.evaluation.metrics import compute_metrics, positive_scores
 from bert_textclassification.training.fine_tuning.run import fine_tune
@@ -44,7 +44,7 @@ Curve = Sequence[tuple[float, float]]
 
 def higher_is_better(config: TrainingConfig) -> bool:
     """Whether the metric of the search is a share to maximise, and not the loss."""
-    return judging.higher_is_better(config.selection_metric)
+    return selection_metric.higher_is_better(config.selection_metric)
 
 
 class Objective:

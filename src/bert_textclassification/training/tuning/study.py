@@ -2,8 +2,8 @@
 
     bert-textclassification search --name mine --data mine.csv --trials 20 positive_label=spam
 
-Each trial fine-tunes with settings of the search space and has two objectives: the metric that models are judged by
-(`judging.py`), of its int8 model on validation, and that model's milliseconds a text. Test is never looked at. The
+Each trial fine-tunes with settings of the search space and has two objectives: the selection metric of its int8 model
+on validation (`selection_metric.py`), and that model's milliseconds per text. The test split is not used. The
 study is `runs/<name>/search/study.db`. The same command goes on after an interruption, and with a larger number of
 trials after the end. The last line of stdout is the best trial as one JSON object.
 """
@@ -26,7 +26,7 @@ from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.splits import Splits, fingerprint
 from bert_textclassification.training.data_quality.max_length import positions, with_max_length
 from bert_textclassification.training.decisions import decisions
-from bert_textclassification.training.evaluation.judging import with_chosen_metric
+from bert_textclassification.training.evaluation.selection_metric import with_chosen_metric
 from bert_textclassification.training.export.timing import machine
 from bert_textclassification.training.fine_tuning.trainer import class_weights
 from bert_textclassification.training.modeling.base_models import find_base_model

@@ -9,8 +9,8 @@ import pytest
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.inference import evaluate_splits
-from bert_textclassification.training.evaluation.judging import choose_metric, with_chosen_metric
 from bert_textclassification.training.evaluation.metric_values import metric_value
+from bert_textclassification.training.evaluation.selection_metric import choose_metric, with_chosen_metric
 from bert_textclassification.training.export.build import build_artifact
 from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.fine_tuning.seeds import fine_tune_seeds

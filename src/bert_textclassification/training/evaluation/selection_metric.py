@@ -1,8 +1,8 @@
 """What models are judged by: one metric for checkpoints, seeds, the search, the baseline, comparisons and slices.
 
-    judging = choose_metric(config, splits)
-    judging.metric      # "average_precision"
-    judging.sentence    # "Models are judged by average precision: the rarer label, 'spam', has 12.5 % of train, ..."
+    chosen = choose_metric(config, splits)
+    chosen.metric      # "average_precision"
+    chosen.sentence    # "Models are judged by average precision: the rarer label, 'spam', has 12.5 % of train, ..."
 
 `selection_metric` overrides the rule.
 """
@@ -26,14 +26,14 @@ METRIC_NAMES = {
 
 
 @dataclass(frozen=True)
-class Judging:
+class SelectionMetric:
     """The metric that models are judged by, one of METRIC_NAMES, and a sentence that says why."""
 
     metric: str
     sentence: str
 
 
-def choose_metric(config: TrainingConfig, splits: Splits) -> Judging:
+def choose_metric(config: TrainingConfig, splits: Splits) -> SelectionMetric:
     """Return what models are judged by: `selection_metric`, or what the balance of the labels calls for.
 
     Where the rarer label has under 20 % of train or of validation, accuracy mostly says how rare it is, so that models
@@ -42,15 +42,15 @@ def choose_metric(config: TrainingConfig, splits: Splits) -> Judging:
     """
     if config.selection_metric != "auto":
         words = METRIC_NAMES[config.selection_metric]
-        return Judging(config.selection_metric, f"Models are judged by {words}, as selection_metric says.")
+        return SelectionMetric(config.selection_metric, f"Models are judged by {words}, as selection_metric says.")
     targets = {"train": splits.targets(splits.train), "validation": splits.targets(splits.validation)}
     split = min(targets, key=lambda name: rarer_share(targets[name]))
     share, positive_is_rarer = rarer_share(targets[split]), np.mean(targets[split]) <= 0.5
     balance = f"the rarer label, {splits.labels[int(positive_is_rarer)]!r}, has {share:.1%} of {split}"
     if share >= IMBALANCED_BELOW:
-        return Judging("accuracy", f"Models are judged by accuracy: {balance}.")
+        return SelectionMetric("accuracy", f"Models are judged by accuracy: {balance}.")
     metric = "average_precision" if positive_is_rarer else "average_precision_negative"
-    return Judging(
+    return SelectionMetric(
         metric,
         f"Models are judged by {METRIC_NAMES[metric]}: {balance}, under {IMBALANCED_BELOW:.0%}, where accuracy mostly "
         "says how rare it is. Another selection_metric changes that.",
