@@ -118,13 +118,15 @@ def project(tmp_path) -> Path:
     return folder
 
 
-def install(project: Path, tmp_path: Path, pip_conf: str, **environment: str) -> subprocess.CompletedProcess:
+def install(
+    project: Path, tmp_path: Path, pip_conf: str, *options: str, **environment: str
+) -> subprocess.CompletedProcess:
     """Install with this configuration of pip, and nothing else of the person who runs the tests."""
     (tmp_path / "pip.conf").write_text(pip_conf)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
     kept |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "XDG_CONFIG_DIRS": str(tmp_path)}
     kept |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    command = [project / ".venv/bin/python", project / "tools/install.py", "notebooks"]
+    command = [project / ".venv/bin/python", project / "tools/install.py", *options, "notebooks"]
     return subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
@@ -144,6 +146,12 @@ def test_with_a_private_index_pip_fetches_torch_and_uv_the_rest_in_the_tested_ve
     assert installed(project) == EVERYTHING
     assert ("pip", "torch-1.0-py3-none-any.whl") in asked
     assert ("uv", "helper-1.0-py3-none-any.whl") in asked
+
+
+def test_the_newest_versions_are_installed_when_asked_for(index, project, tmp_path):
+    address, _ = index
+    done = install(project, tmp_path, f"[global]\nindex-url = {address}\n", "--resolution", "highest")
+    assert (done.returncode, installed(project)) == (0, EVERYTHING | {"helper": "2.0"}), done.stderr
 
 
 def test_the_index_may_also_come_from_the_environment_or_from_the_section_for_installing(index, project, tmp_path):
