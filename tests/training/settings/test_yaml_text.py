@@ -1,11 +1,13 @@
 """YAML is read strictly: nothing given twice, nothing that contains itself, and every mistake is a YAMLError."""
 
+from itertools import pairwise
+
 import pytest
 import yaml
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.command_line import parse_settings
-from bert_textclassification.training.settings.yaml_text import read_yaml
+from bert_textclassification.training.settings.yaml_text import MAX_BYTES, read_yaml, read_yaml_file
 
 
 @pytest.mark.parametrize(
@@ -16,6 +18,10 @@ from bert_textclassification.training.settings.yaml_text import read_yaml
         ("- {1: a, 1: b}", "the key '1' is there twice"),
         ("a: &x [*x]", "it contains itself"),
         ("a: &x {b: *x}", "it contains itself"),
+        (
+            "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in pairwise("abcdefghij")),
+            "more than 100,000 values",
+        ),
         ("[" * 5000, "nested too deeply"),
         ("day: 2024-13-45", "'2024-13-45' is no value of its kind, put it in quotes if it is a text"),
         ("a: !!bool maybe", "is no value of its kind"),
@@ -44,3 +50,22 @@ def test_anchors_merges_and_everything_else_are_read_as_before():
 def test_a_value_of_a_command_line_is_read_strictly():
     with pytest.raises(ConfigurationError, match=r"drop_issues=.* cannot be read"):
         parse_settings(["drop_issues={a: 1, a: 2}"])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"a: 1\na: 2", r"line 2 cannot be read: it is not valid YAML \(the key 'a' is there twice\); correct it\.$"),
+        (b"a: \xff", "is not UTF-8; save it as UTF-8"),
+        (b"#" * (MAX_BYTES + 1), "more than 1,000,000 bytes"),
+        (None, r"cannot be read \(No such file or directory\)"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_in_one_sentence(tmp_path, content, says):
+    path = tmp_path / "settings.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        read_yaml_file(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)

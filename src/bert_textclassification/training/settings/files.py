@@ -4,12 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.settings.wrong_values import one_sentence
-from bert_textclassification.training.settings.yaml_text import read_yaml
+from bert_textclassification.training.settings.yaml_text import read_yaml_file
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -21,9 +20,7 @@ def read_settings(path: str | Path, model: type[M], prepare: Callable[[Any], Any
         ConfigurationError: it cannot be read, or has wrong names or values.
     """
     try:
-        values = read_yaml(Path(path).read_text(encoding="utf-8"))
+        values = read_yaml_file(path)
         return model.model_validate(prepare({} if values is None else values))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise ConfigurationError(f"{path} cannot be read: {' '.join(str(problem).split())}.") from None
     except ValidationError as problem:
         raise ConfigurationError(f"{path}: {one_sentence(problem, model)}") from None

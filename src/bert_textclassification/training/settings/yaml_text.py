@@ -1,8 +1,40 @@
-"""Read YAML text strictly: what PyYAML takes in silence or breaks on is a YAMLError, as every other mistake is."""
+"""Read YAML strictly: what PyYAML takes in silence or breaks on is a YAMLError, as every other mistake is."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from bert_textclassification.errors import ConfigurationError
+
+MAX_BYTES = 1_000_000
+MAX_VALUES = 100_000  # with those that aliases repeat: nine lines of aliases can stand for billions
+
+
+def read_yaml_file(path: str | Path) -> Any:
+    """Return what the file at `path` says, None where it is empty.
+
+    Raises:
+        ConfigurationError: it is missing, unreadable, over MAX_BYTES, not UTF-8, or wrong as `read_yaml` says; one
+            sentence with the path and the line.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigurationError(f"{path} has more than {MAX_BYTES:,} bytes; give a shorter YAML file.")
+        return read_yaml(content.decode("utf-8"))
+    except OSError as problem:
+        raise ConfigurationError(f"{path} cannot be read ({problem.strerror}); give a YAML file.") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} cannot be read: it is not UTF-8; save it as UTF-8.") from None
+    except yaml.YAMLError as problem:
+        mark, what = getattr(problem, "problem_mark", None), getattr(problem, "problem", None) or problem
+        line = f" line {mark.line + 1}" if mark else ""
+        sentence = " ".join(str(what).split())
+        raise ConfigurationError(
+            f"{path}{line} cannot be read: it is not valid YAML ({sentence}); correct it."
+        ) from None
 
 
 def read_yaml(text: str) -> Any:
@@ -10,11 +42,11 @@ def read_yaml(text: str) -> Any:
 
     Raises:
         yaml.YAMLError: it is no YAML, a key is there twice, a value cannot be what it looks like, such as the date
-            2024-13-45, or it contains itself.
+            2024-13-45, it contains itself, or it has over MAX_VALUES values.
     """
     try:
         content = yaml.load(text, _StrictLoader)  # noqa: S506 - it is a SafeLoader
-        _refuse_loops(content, ())
+        _refuse_endless(content)
     except RecursionError:
         raise yaml.MarkedYAMLError(problem="it contains itself or is nested too deeply") from None
     return content
@@ -45,10 +77,15 @@ class _StrictLoader(yaml.SafeLoader):
             ) from None
 
 
-def _refuse_loops(value: Any, above: tuple[int, ...]) -> None:
-    """Refuse a list or mapping that an anchor puts into itself: whoever walks through it would never end."""
-    if id(value) in above:
-        raise yaml.MarkedYAMLError(problem="it contains itself")
-    inside = [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
-    for one in inside:
-        _refuse_loops(one, (*above, id(value)))
+def _refuse_endless(content: Any) -> None:
+    """Refuse what nobody can walk through: a value inside itself, and aliases of aliases of aliases."""
+    waiting: list[tuple[Any, tuple[int, ...]]] = [(content, ())]
+    for _ in range(MAX_VALUES):
+        if not waiting:
+            return
+        value, above = waiting.pop()
+        if id(value) in above:
+            raise yaml.MarkedYAMLError(problem="it contains itself")
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        waiting += [(part, (*above, id(value))) for part in inside]
+    raise yaml.MarkedYAMLError(problem=f"it has more than {MAX_VALUES:,} values")

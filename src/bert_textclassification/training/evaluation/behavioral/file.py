@@ -9,7 +9,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bert_textclassification.errors import ConfigurationError
@@ -17,7 +16,7 @@ from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.files import BEHAVIORAL_TESTS, behavioral_tests_file
 from bert_textclassification.training.evaluation.behavioral.templates import TEXT, problem_of
 from bert_textclassification.training.labels import label_of
-from bert_textclassification.training.settings.yaml_text import read_yaml
+from bert_textclassification.training.settings.yaml_text import read_yaml_file
 
 _KINDS = ("invariance", "directional", "minimum_functionality")
 _REMEDIES = {
@@ -113,17 +112,9 @@ def templates_of(test: Test) -> list[tuple[str, ...]]:
 
 def _read(path: Path) -> Suite:
     try:
-        content = read_yaml(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise ConfigurationError(
-            f"behavioral_tests: {path} cannot be read ({problem.strerror}); give a YAML file."
-        ) from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"behavioral_tests: {path} is not UTF-8; save it as UTF-8.") from None
-    except yaml.YAMLError as problem:
-        mark, what = getattr(problem, "problem_mark", None), getattr(problem, "problem", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"behavioral_tests: {path}{line} is not valid YAML ({what}); mend it.") from None
+        content = read_yaml_file(path)
+    except ConfigurationError as problem:
+        raise ConfigurationError(f"behavioral_tests: {problem}") from None
     try:
         return Suite.model_validate({} if content is None else content)
     except ValidationError as problem:
