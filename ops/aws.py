@@ -1,4 +1,4 @@
-"""Clients of AWS whose errors are one sentence that names the setting to change."""
+"""AWS clients whose errors are one sentence that names the setting to change."""
 
 import contextlib
 from collections.abc import Iterator
@@ -30,11 +30,11 @@ class CloudError(UserError):
 
 
 class AwsSettings(Settings):
-    """Where in AWS, and as whom."""
+    """Region and identity."""
 
-    region: str | None = Field(default=None, description="AWS region; when not given, that of the environment")
-    profile: str | None = Field(default=None, description="Profile of ~/.aws; when not given, that of the environment")
-    endpoint_url: str | None = Field(default=None, description="Another server that speaks the AWS protocol, for tests")
+    region: str | None = Field(default=None, description="AWS region; default: that of the environment")
+    profile: str | None = Field(default=None, description="Profile of ~/.aws; default: that of the environment")
+    endpoint_url: str | None = Field(default=None, description="Another server with the AWS protocol, for tests")
 
 
 def client(service: str, settings: AwsSettings) -> Any:
@@ -50,19 +50,18 @@ def client(service: str, settings: AwsSettings) -> Any:
 
 @contextlib.contextmanager
 def explained(action: str) -> Iterator[None]:
-    """Turn the errors of boto3 in this block into one sentence.
+    """Turn an error of boto3 in this block into one sentence.
 
     Raises:
-        CloudError: what was not possible, what AWS said, and what to change.
+        CloudError: says what failed, the message of AWS, and what to change.
     """
     try:
         yield
     except aws.NoRegionError:
         raise CloudError(f"Cannot {action}: there is no region; set `region` in the file, or AWS_REGION.") from None
     except (aws.NoCredentialsError, aws.PartialCredentialsError):
-        raise CloudError(
-            f"Cannot {action}: there are no AWS credentials; run `aws configure sso`, or set AWS_PROFILE."
-        ) from None
+        remedy = "run `aws configure sso`, or set AWS_PROFILE"
+        raise CloudError(f"Cannot {action}: there are no AWS credentials; {remedy}.") from None
     except aws.ProfileNotFound as problem:
         raise CloudError(f"Cannot {action}: {problem}; change `profile`, or run `aws configure`.") from None
     except aws.ClientError as problem:

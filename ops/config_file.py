@@ -14,7 +14,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
 class Settings(BaseModel):
-    """Settings of a file in `ops/config`: names that it does not know are refused."""
+    """Settings of a file in `ops/config`; unknown names are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -23,12 +23,12 @@ S = TypeVar("S", bound=Settings)
 
 
 def read(path: str | Path, model: type[S]) -> S:
-    """Return the settings that are written at `path`.
+    """Return the settings of the file `path`.
 
-    `${NAME}` stands for a variable of the environment and `${NAME:-value}` for one that may be missing.
+    `${NAME}` is a variable of the environment, and `${NAME:-value}` one with a default.
 
     Raises:
-        ConfigurationError: it cannot be read, names a variable that is not set, or has wrong names or values.
+        ConfigurationError: it cannot be read, a variable is not set, or a name or value is wrong.
     """
     try:
         return read_settings(path, model, _expand)
@@ -39,12 +39,12 @@ def read(path: str | Path, model: type[S]) -> S:
 def _expand(value: Any) -> Any:
     """Replace the variables in every string of `value`; KeyError names one that is not set."""
     if isinstance(value, dict):
-        return {name: _expand(one) for name, one in value.items()}
+        return {name: _expand(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_expand(one) for one in value]
-    return _VARIABLE.sub(_of_environment, value) if isinstance(value, str) else value
+        return [_expand(item) for item in value]
+    return _VARIABLE.sub(_variable, value) if isinstance(value, str) else value
 
 
-def _of_environment(found: re.Match[str]) -> str:
-    name, default = found.groups()
+def _variable(match: re.Match[str]) -> str:
+    name, default = match.groups()
     return os.environ[name] if default is None else os.environ.get(name) or default

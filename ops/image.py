@@ -1,11 +1,11 @@
 """Build the images and push them to Amazon ECR, tagged with the git commit.
 
-    make image                       # leaves the build of torch of your package index in container/wheels
+    make image                       # puts torch from your package index into container/wheels
     python -m ops.image              # the plan
     python -m ops.image --yes
 
-The tags are COMMIT-amd64 (it trains and serves) and COMMIT-serve-amd64, and the same for arm64. Each is one plain image
-in Docker's own format, because SageMaker and Lambda take neither lists of platforms nor the format of OCI.
+The tags are COMMIT-amd64 (trains and serves) and COMMIT-serve-amd64, and the same for arm64. Each is a single image in
+Docker's own format, because SageMaker and Lambda accept neither multi-platform images nor the OCI format.
 """
 
 import base64
@@ -14,9 +14,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -27,6 +26,9 @@ from ops.config_file import Settings, read
 from ops.plan import Step, arguments, carry_out, exit_status
 
 CONFIG = "ops/config/image.yaml"
+_REPOSITORY = r"^[a-z0-9]+([._/-][a-z0-9]+)*$"
+_TARGETS: list[Literal["train", "serve"]] = ["train", "serve"]
+_PLATFORMS: list[Literal["linux/amd64", "linux/arm64"]] = ["linux/amd64", "linux/arm64"]
 
 
 class ImageError(UserError):
@@ -34,34 +36,22 @@ class ImageError(UserError):
 
 
 class EcrSettings(Settings):
-    """Which images are built, and where they go."""
+    """Which images are built, and where they are pushed."""
 
     aws: AwsSettings = AwsSettings()
-    repository: str = Field(
-        default="bert-textclassification",
-        pattern=r"^[a-z0-9]+([._/-][a-z0-9]+)*$",
-        max_length=256,
-        description="Repository of ECR",
-    )
-    kms_key: str | None = Field(default=None, description="ARN of the key that encrypts it; AWS's when not given")
-    targets: list[Literal["train", "serve"]] = Field(
-        default=["train", "serve"], min_length=1, description="Targets of the Dockerfile"
-    )
+    repository: str = Field(default="bert-textclassification", pattern=_REPOSITORY, max_length=256, description="Name")
+    kms_key: str | None = Field(default=None, description="ARN of the key that encrypts it; default: AWS's own key")
+    targets: list[Literal["train", "serve"]] = Field(default=_TARGETS, min_length=1, description="Docker targets")
     platforms: list[Literal["linux/amd64", "linux/arm64"]] = Field(
-        default=["linux/amd64", "linux/arm64"],
-        min_length=1,
-        description="Platforms to build for; without docker buildx only that of the Docker engine",
+        default=_PLATFORMS, min_length=1, description="Platforms; without docker buildx only that of the Docker engine"
     )
-    allow_dirty: bool = Field(default=False, description="Whether changes that are not committed may be built")
-    dockerfile: Path = Field(
-        default=Path("container/Dockerfile"), description="Dockerfile, below the repository's root"
-    )
-    registry: str | None = Field(default=None, description="Host of another registry than ECR's own, for tests")
+    allow_dirty: bool = Field(default=False, description="Whether uncommitted changes may be built")
+    dockerfile: Path = Field(default=Path("container/Dockerfile"), description="Dockerfile, from the repository's root")
+    registry: str | None = Field(default=None, description="Host of another registry than ECR's, for tests")
 
 
-@dataclass(frozen=True)
-class Image:
-    """One image: a target of the Dockerfile for one platform, and its tag."""
+class Image(NamedTuple):
+    """A target of the Dockerfile for one platform, and its tag."""
 
     target: str
     platform: str
@@ -69,16 +59,16 @@ class Image:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build and push as the command line asks; return the exit status."""
-    asked = arguments(__doc__, CONFIG, argv)
-    return exit_status(lambda: carry_out(plan(read(asked.config, EcrSettings)), asked.yes))
+    """Run the command; return the exit status."""
+    given = arguments(__doc__, CONFIG, argv)
+    return exit_status(lambda: carry_out(plan(read(given.config, EcrSettings)), given.yes))
 
 
 def plan(settings: EcrSettings) -> list[Step]:
     """Return the steps from this commit to its images in the registry.
 
     Raises:
-        ImageError: there are changes that are not committed, or Docker or git do not answer.
+        ImageError: there are uncommitted changes, or Docker or git fail.
         CloudError: there are no credentials, or no region.
     """
     version = _version(settings.allow_dirty)
@@ -87,14 +77,15 @@ def plan(settings: EcrSettings) -> list[Step]:
     has_buildx = _has_buildx()
     images = _images(settings, version, settings.platforms if has_buildx else [_platform_of_the_engine()])
     pushes = [_push_step(ecr, settings, image, f"{registry}/{settings.repository}", has_buildx) for image in images]
-    login = Step(
-        f"log in to {registry}",
-        lambda: _log_in(ecr, registry),
-        is_done=lambda: all(push.is_done() for push in pushes),
-        undo=lambda: _docker("logout", registry),
-    )
-    logout = Step(f"log out of {registry}", lambda: _docker("logout", registry))
-    return [_repository_step(ecr, settings), login, *pushes, logout]
+
+    def log_out() -> None:
+        _docker("logout", registry)
+
+    def is_done() -> bool:
+        return all(push.is_done() for push in pushes)
+
+    login = Step(f"log in to {registry}", lambda: _log_in(ecr, registry), is_done=is_done, undo=log_out)
+    return [_repository_step(ecr, settings), login, *pushes, Step(f"log out of {registry}", log_out)]
 
 
 def _images(settings: EcrSettings, version: str, platforms: Sequence[str]) -> list[Image]:
@@ -107,12 +98,12 @@ def _images(settings: EcrSettings, version: str, platforms: Sequence[str]) -> li
 
 def _repository_step(ecr: Any, settings: EcrSettings) -> Step:
     name = settings.repository
-    own_key = {"encryptionType": "KMS", "kmsKey": settings.kms_key}
+    key = settings.kms_key
     request = {
         "repositoryName": name,
         "imageTagMutability": "IMMUTABLE",
         "imageScanningConfiguration": {"scanOnPush": True},
-        "encryptionConfiguration": own_key if settings.kms_key else {"encryptionType": "AES256"},
+        "encryptionConfiguration": {"encryptionType": "KMS", "kmsKey": key} if key else {"encryptionType": "AES256"},
     }
 
     def create() -> None:
@@ -131,7 +122,7 @@ def _repository_step(ecr: Any, settings: EcrSettings) -> Step:
             try:
                 ecr.delete_repository(repositoryName=name)
             except ecr.exceptions.RepositoryNotEmptyException:
-                print(f"{name} is kept: an image was pushed, and the next run goes on from there.", file=sys.stderr)
+                print(f"{name} is kept, because it has an image; the next run continues from there.", file=sys.stderr)
 
     return Step(f"create the repository {name}", create, request, exists, delete)
 
@@ -149,22 +140,22 @@ def _push_step(ecr: Any, settings: EcrSettings, image: Image, repository: str, h
             _docker("build", *build, ".")
             _docker("push", uri)
 
-    def is_there() -> bool:
+    def exists() -> bool:
         with explained(f"look for the image {uri}"):
             try:
                 return bool(ecr.describe_images(repositoryName=settings.repository, imageIds=[{"imageTag": image.tag}]))
             except (ecr.exceptions.ImageNotFoundException, ecr.exceptions.RepositoryNotFoundException):
                 return False
 
-    title = f"build and push {uri} (a tag that exists is not pushed again)"
-    return Step(title, push, {"target": image.target, "platform": image.platform}, is_there)
+    title = f"build and push {uri} (an existing tag is not pushed again)"
+    return Step(title, push, {"target": image.target, "platform": image.platform}, exists)
 
 
 def _version(allow_dirty: bool) -> str:
-    """Return the commit, with the hash of what is in the folder when that is something else.
+    """Return the commit, with a hash of the folder's content where that differs.
 
     Raises:
-        ImageError: it is something else, and that is not allowed.
+        ImageError: it differs, and that is not allowed.
     """
     commit = _output("git", "rev-parse", "HEAD")
     if not (changes := _output("git", "status", "--porcelain")):
@@ -172,7 +163,7 @@ def _version(allow_dirty: bool) -> str:
     if not allow_dirty:
         changed = changes.splitlines()[0].split(maxsplit=1)[-1]
         raise ImageError(f"{changed} is not committed; commit it, or set `allow_dirty` to build what is in the folder.")
-    with tempfile.TemporaryDirectory() as folder:  # an index of its own: what the user has staged stays as it is
+    with tempfile.TemporaryDirectory() as folder:  # a temporary index keeps the staged changes of the user
         index = {"GIT_INDEX_FILE": f"{folder}/index"}
         _output("git", "add", "--all", environment=index)
         return f"{commit}-dirty-{_output('git', 'write-tree', environment=index)[:12]}"
@@ -204,31 +195,22 @@ def _log_in(ecr: Any, registry: str) -> None:
 
 
 def _docker(*words: str, password: str | None = None) -> None:
-    """Run a command of Docker, whose output the user sees.
-
-    Raises:
-        ImageError: it failed.
-    """
+    """Run a command of Docker, and show its output; raise ImageError when it fails."""
     done = subprocess.run(["docker", *words], input=password, text=True)
     if done.returncode:
-        raise ImageError(f"`docker {' '.join(words)}` ended with {done.returncode}; mend what it says above.")
+        raise ImageError(f"`docker {' '.join(words)}` ended with {done.returncode}; fix the problem shown above.")
 
 
 def _output(*words: str, environment: dict[str, str] | None = None) -> str:
-    """Return what a command prints.
-
-    Raises:
-        ImageError: it failed, or is not installed.
-    """
+    """Return the output of a command; raise ImageError when it fails or is not installed."""
     try:
         done = subprocess.run(words, env=os.environ | (environment or {}), capture_output=True, text=True)
     except FileNotFoundError:
         raise ImageError(f"{words[0]} is not installed; install it, then try again.") from None
     if done.returncode:
         reason = done.stderr.strip().rpartition("\n")[2]
-        raise ImageError(
-            f"`{' '.join(words)}` failed: {reason}; run it from the repository's root with Docker started."
-        )
+        remedy = "run it from the repository's root with Docker started"
+        raise ImageError(f"`{' '.join(words)}` failed: {reason}; {remedy}.")
     return done.stdout.strip()
 
 

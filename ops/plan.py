@@ -1,4 +1,4 @@
-"""A plan: steps that are printed before they are done, skipped where they are done already, and undone on a failure."""
+"""A plan: steps that are printed first, skipped where they are already done, and undone when a later one fails."""
 
 import argparse
 import sys
@@ -16,11 +16,11 @@ class Step:
     """One change.
 
     Attributes:
-        title: what it does, as `create the endpoint tickets`.
-        run: does it.
-        request: what is sent, shown in the plan; no secrets.
-        is_done: whether nothing is left to do, as when an interrupted deployment goes on.
-        undo: takes it back when a later step fails; None where nothing has to be taken back.
+        title: what it does, such as `create the endpoint tickets`.
+        run: makes the change.
+        request: what is sent, for the plan; no secrets.
+        is_done: whether nothing is left to do, for example after an interruption.
+        undo: reverts the change when a later step fails; None where there is nothing to revert.
     """
 
     title: str
@@ -33,23 +33,20 @@ class Step:
 def arguments(
     description: str | None, config: str, argv: Sequence[str] | None = None, **switches: str
 ) -> argparse.Namespace:
-    """Parse what every command takes: `--config`, by default the file `config`, and `--yes`; `switches` are its own.
-
-    Each of `switches` is a name with its help.
-    """
+    """Parse `--config`, with the default `config`, and `--yes`; `switches` are options by name, with their help."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default=config, help="file of settings (default: %(default)s)")
-    parser.add_argument("--yes", action="store_true", help="do it; without this the plan is only printed")
+    parser.add_argument("--yes", action="store_true", help="carry out the plan; without this it is only printed")
     for name, meaning in switches.items():
         parser.add_argument(f"--{name}", action="store_true", help=meaning)
     return parser.parse_args(argv)
 
 
 def carry_out(steps: Sequence[Step], yes: bool) -> None:
-    """Print the plan; with `yes`, do the steps that are not done, and undo what was done when one of them fails.
+    """Print the plan; with `yes`, run the steps that are not done, and undo them when one of them fails.
 
     Raises:
-        UserError: of the step that failed, after the steps before it were undone, last first.
+        UserError: a step failed; those before it were undone, last first.
     """
     for number, step in enumerate(steps, 1):
         print(f"{number}. {step.title}")
@@ -68,12 +65,12 @@ def carry_out(steps: Sequence[Step], yes: bool) -> None:
             done.append(step)
             step.run()
     except (Exception, KeyboardInterrupt):
-        take_back(done)
+        undo(done)
         raise
 
 
-def take_back(done: Sequence[Step]) -> None:
-    """Undo the steps, last first; one that cannot be undone is named and the others are still undone."""
+def undo(done: Sequence[Step]) -> None:
+    """Undo the steps, last first; print a step that cannot be undone, and undo the others."""
     for step in reversed(done):
         if step.undo is not None:
             print(f"undoing: {step.title}", file=sys.stderr, flush=True)
@@ -89,13 +86,13 @@ def _indented(request: Mapping[str, Any]) -> str:
 
 
 def exit_status(run: Callable[[], None]) -> int:
-    """Run a command; print the sentence of an error that is the user's to mend, and return the exit status."""
+    """Run a command; print the sentence of a UserError, and return the exit status."""
     try:
         run()
     except UserError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("error: interrupted; run the same command again to go on.", file=sys.stderr)
+        print("error: interrupted; run the same command again to continue.", file=sys.stderr)
         return 130
     return 0

@@ -17,28 +17,19 @@ if TYPE_CHECKING:
 
 
 def model_trainer(settings: AwsSettings, name: str, request: Mapping[str, Any]) -> "ModelTrainer":
-    """Return the SDK's trainer for a request, whose jobs are named `name` with the time behind it.
+    """Return the SDK's trainer for a request, whose jobs are named `name` and the time.
 
     Raises:
         CloudError: there is no region, or no such profile.
     """
-    # The SDK would ask IAM for more than a least-privilege role has, and refuse it; SageMaker checks it anyway.
+    # The SDK's check of the role needs more rights than a least-privilege caller has; SageMaker checks the role anyway.
     os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
-    from sagemaker.core.shapes import (
-        Channel,
-        CheckpointConfig,
-        MetricDefinition,
-        OutputDataConfig,
-        StoppingCondition,
-        Tag,
-    )
+    from sagemaker.core import shapes
     from sagemaker.core.training.configs import Compute, Networking
     from sagemaker.train import ModelTrainer
 
-    isolation = {
-        "EnableNetworkIsolation": request["EnableNetworkIsolation"],
-        "EnableInterContainerTrafficEncryption": request["EnableInterContainerTrafficEncryption"],
-    }
+    isolation = {key: request[key] for key in ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption")}
+    checkpoints = request.get("CheckpointConfig")
     spot = {"EnableManagedSpotTraining": request["EnableManagedSpotTraining"]}
     trainer = ModelTrainer(
         sagemaker_session=sdk_session(settings),
@@ -46,18 +37,18 @@ def model_trainer(settings: AwsSettings, name: str, request: Mapping[str, Any]) 
         role=request["RoleArn"],
         training_image=request["AlgorithmSpecification"]["TrainingImage"],
         hyperparameters=request["HyperParameters"],
-        input_data_config=[Channel(**_snake(one)) for one in request["InputDataConfig"]],
-        output_data_config=OutputDataConfig(**_snake(request["OutputDataConfig"])),
+        input_data_config=[shapes.Channel(**_snake(channel)) for channel in request["InputDataConfig"]],
+        output_data_config=shapes.OutputDataConfig(**_snake(request["OutputDataConfig"])),
         compute=Compute(**_snake({**request["ResourceConfig"], **spot})),
         networking=Networking(**_snake({**request.get("VpcConfig", {}), **isolation})),
-        stopping_condition=StoppingCondition(**_snake(request["StoppingCondition"])),
-        checkpoint_config=CheckpointConfig(**_snake(request["CheckpointConfig"]))
-        if "CheckpointConfig" in request
-        else None,
-        tags=[Tag(**_snake(tag)) for tag in request.get("Tags", [])] or None,
+        stopping_condition=shapes.StoppingCondition(**_snake(request["StoppingCondition"])),
+        checkpoint_config=shapes.CheckpointConfig(**_snake(checkpoints)) if checkpoints else None,
+        tags=[shapes.Tag(**_snake(tag)) for tag in request.get("Tags", [])] or None,
     )
     definitions = request["AlgorithmSpecification"]["MetricDefinitions"]
-    return trainer.with_metric_definitions([MetricDefinition(**_snake(one)) for one in definitions])
+    return trainer.with_metric_definitions(
+        [shapes.MetricDefinition(**_snake(definition)) for definition in definitions]
+    )
 
 
 def start_training(trainer: "ModelTrainer") -> str:
@@ -96,29 +87,27 @@ def tuner(settings: AwsSettings, name: str, request: Mapping[str, Any]) -> "Hype
 
 
 def _complete(boto_session: Any, definition: Mapping[str, Any]) -> None:
-    """Put in what the SDK's tuner (3.27) leaves out of a training job: keys of volumes, and isolation."""
-    left_out = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "ResourceConfig")
+    """Add to the tuner's request what the SDK (3.27) omits from a training job: keys of volumes, and isolation."""
+    omitted = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "ResourceConfig")
 
-    def put_in(params: dict[str, Any], **_: Any) -> None:
-        params["TrainingJobDefinition"].update({name: definition[name] for name in left_out})
+    def add(params: dict[str, Any], **_: Any) -> None:
+        params["TrainingJobDefinition"].update({name: definition[name] for name in omitted})
 
     event = "provide-client-params.sagemaker.CreateHyperParameterTuningJob"
-    boto_session.events.register(event, put_in)
+    boto_session.events.register(event, add)
 
 
 def _ranges(ranges: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     from sagemaker.core.parameter import CategoricalParameter, ContinuousParameter, IntegerParameter
 
-    made: dict[str, Any] = {}
-    for kind, numbers, number in (
-        (ContinuousParameter, ranges["ContinuousParameterRanges"], float),
-        (IntegerParameter, ranges["IntegerParameterRanges"], int),
-    ):
-        for one in numbers:
-            made[one["Name"]] = kind(number(one["MinValue"]), number(one["MaxValue"]), one["ScalingType"])
-    for one in ranges["CategoricalParameterRanges"]:
-        made[one["Name"]] = CategoricalParameter(one["Values"])
-    return made
+    parameters = {
+        entry["Name"]: CategoricalParameter(entry["Values"]) for entry in ranges["CategoricalParameterRanges"]
+    }
+    for word, kind, number in (("Continuous", ContinuousParameter, float), ("Integer", IntegerParameter, int)):
+        for entry in ranges[f"{word}ParameterRanges"]:
+            bounds = number(entry["MinValue"]), number(entry["MaxValue"])
+            parameters[entry["Name"]] = kind(*bounds, entry["ScalingType"])
+    return parameters
 
 
 def sdk_session(settings: AwsSettings) -> Any:
@@ -132,8 +121,8 @@ def sdk_session(settings: AwsSettings) -> Any:
     quiet = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
     with explained("connect to sagemaker"):
         boto_session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
-        own = boto_session.client("sagemaker", endpoint_url=settings.endpoint_url)
-        return Session(boto_session=boto_session, sagemaker_client=own, sagemaker_config=quiet)
+        client = boto_session.client("sagemaker", endpoint_url=settings.endpoint_url)
+        return Session(boto_session=boto_session, sagemaker_client=client, sagemaker_config=quiet)
 
 
 def _snake(value: Any) -> Any:
@@ -141,5 +130,5 @@ def _snake(value: Any) -> Any:
     from sagemaker.core.utils.code_injection.codec import pascal_to_snake
 
     if isinstance(value, dict):
-        return {pascal_to_snake(name): _snake(one) for name, one in value.items()}
-    return [_snake(one) for one in value] if isinstance(value, list) else value
+        return {pascal_to_snake(name): _snake(inside) for name, inside in value.items()}
+    return [_snake(item) for item in value] if isinstance(value, list) else value

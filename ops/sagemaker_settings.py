@@ -1,4 +1,4 @@
-"""What every SageMaker command is told: as whom it acts, in which image, on which network, and how things are named."""
+"""Settings that every SageMaker command has: role, image, network, tags, and how resources are named."""
 
 import hashlib
 import json
@@ -11,28 +11,25 @@ from pydantic import Field, model_validator
 from ops.aws import AwsSettings, client
 
 S3 = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$")]
+NAME = r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$"
 _DIGITS = 10
 
 
 class SageMakerSettings(AwsSettings):
     """Settings of training jobs and of endpoints alike."""
 
-    name: str = Field(
-        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$",
-        max_length=36,
-        description="Name of the endpoint, or what the names of jobs begin with",
-    )
+    name: str = Field(pattern=NAME, max_length=36, description="Name of the endpoint, or prefix of the jobs' names")
     role: str = Field(
         pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$",
         description="ARN of the execution role, with ops/policies/sagemaker_execution.json",
     )
-    image: str = Field(min_length=1, description="Image in ECR, with a tag that never moves, or a digest")
-    kms_key: str | None = Field(default=None, description="KMS key of volumes and of what is written to S3")
-    subnets: list[str] = Field(default=[], description="Subnets of the VPC to run in; none: SageMaker's own network")
-    security_groups: list[str] = Field(default=[], description="Security groups in that VPC")
-    network_isolation: bool = Field(default=True, description="Give the container no network; serverless has no such")
-    tags: dict[str, str] = Field(default={}, max_length=50, description="Tags of everything that is made")
-    poll_seconds: float = Field(default=15, gt=0, le=300, description="Pause between two looks at what is waited for")
+    image: str = Field(min_length=1, description="Image in ECR, with an immutable tag or a digest")
+    kms_key: str | None = Field(default=None, description="KMS key for volumes and for results in S3")
+    subnets: list[str] = Field(default=[], description="Subnets of your VPC; none: SageMaker's own network")
+    security_groups: list[str] = Field(default=[], description="Security groups of that VPC")
+    network_isolation: bool = Field(default=True, description="No network for the container; serverless ignores it")
+    tags: dict[str, str] = Field(default={}, max_length=50, description="Tags of every resource")
+    poll_seconds: float = Field(default=15, gt=0, le=300, description="Pause between two status requests, in seconds")
 
     @model_validator(mode="after")
     def _whole_network(self) -> Self:
@@ -41,7 +38,7 @@ class SageMakerSettings(AwsSettings):
         return self
 
     def tag_list(self) -> list[dict[str, str]]:
-        """Return the tags as AWS wants them."""
+        """Return the tags in the form of the API."""
         return [{"Key": key, "Value": value} for key, value in self.tags.items()]
 
     def vpc(self) -> dict[str, list[str]] | None:
@@ -50,44 +47,29 @@ class SageMakerSettings(AwsSettings):
 
 
 class Clients:
-    """The services that a SageMaker command asks, connected to when they are first asked."""
+    """Clients of the services that SageMaker commands use; each is made at its first use."""
 
     def __init__(self, settings: AwsSettings) -> None:
         self._settings = settings
 
-    @cached_property
-    def sagemaker(self) -> Any:
-        """Models, endpoints and jobs."""
-        return client("sagemaker", self._settings)
-
-    @cached_property
-    def autoscaling(self) -> Any:
-        """Numbers of instances."""
-        return client("application-autoscaling", self._settings)
-
-    @cached_property
-    def cloudwatch(self) -> Any:
-        """Alarms."""
-        return client("cloudwatch", self._settings)
-
-    @cached_property
-    def logs(self) -> Any:
-        """What containers print."""
-        return client("logs", self._settings)
+    sagemaker = cached_property[Any](lambda self: client("sagemaker", self._settings))
+    autoscaling = cached_property[Any](lambda self: client("application-autoscaling", self._settings))
+    cloudwatch = cached_property[Any](lambda self: client("cloudwatch", self._settings))
+    logs = cached_property[Any](lambda self: client("logs", self._settings))
 
 
 def with_digest(name: str, request: Mapping[str, Any]) -> str:
-    """Return a name that says what is in the request, for what AWS cannot change: the same settings find the same."""
+    """Return `name` with a digest of the request, for resources that AWS cannot change: same settings, same name."""
     content = json.dumps(request, sort_keys=True).encode()
     return f"{name}-{hashlib.sha256(content).hexdigest()[:_DIGITS]}"
 
 
 def has_digest(name: str, prefix: str) -> bool:
-    """Whether the name was made by `with_digest` from `prefix`."""
+    """Whether `with_digest` made the name from `prefix`."""
     digest = name.removeprefix(f"{prefix}-")
     return name.startswith(f"{prefix}-") and len(digest) == _DIGITS and not digest.strip("0123456789abcdef")
 
 
 def without_none(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request without what is not given."""
+    """Return the request without the values that are None."""
     return {name: value for name, value in request.items() if value is not None}

@@ -1,1 +1,1 @@
-"""An HTTP API in front of the model: a Lambda that calls the SageMaker endpoint, or one that has the model inside."""
+"""An HTTP API in front of the model: a Lambda function that calls an endpoint, or has the model inside."""

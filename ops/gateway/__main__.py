@@ -1,11 +1,11 @@
-"""Put an HTTP API in front of the model: API Gateway and a Lambda, as one CloudFormation stack.
+"""Put an HTTP API in front of the model: API Gateway and a Lambda function, as one CloudFormation stack.
 
 python -m ops.gateway                     print the plan
 python -m ops.gateway --yes               create the stack, or change it to what the file says
 python -m ops.gateway --delete --yes      delete it
 
-The settings are in ops/config/gateway.yaml. With `endpoint`, the Lambda calls that SageMaker endpoint; with `image`,
-the model runs in the Lambda itself (`model_in_lambda/build.sh` builds the image).
+The settings are in ops/config/gateway.yaml. With `endpoint`, the function calls that SageMaker endpoint; with `image`,
+the model runs in the function itself (`model_in_lambda/build.sh` builds the image).
 """
 
 import sys
@@ -26,25 +26,20 @@ TEMPLATE = Path(__file__).resolve().parent / "template.yaml"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     given = arguments(__doc__, "ops/config/gateway.yaml", argv, delete="delete the stack and the function's code")
-    return exit_status(lambda: run(given.config, given.yes, given.delete))
 
+    def run() -> None:
+        settings = read(given.config, GatewaySettings)
+        stack = Stack(client("cloudformation", settings.aws), settings.stack)
+        carry_out(deletion(settings, stack) if given.delete else creation(settings, stack), given.yes)
+        if given.yes and not given.delete:
+            for name, value in stack.outputs().items():
+                print(f"{name}: {value}")
 
-def run(config: str, yes: bool, delete: bool) -> None:
-    """Create, change or delete the stack of the file.
-
-    Raises:
-        UserError: the settings are wrong, AWS refuses, or a resource of the stack fails.
-    """
-    settings = read(config, GatewaySettings)
-    stack = Stack(client("cloudformation", settings.aws), settings.stack)
-    carry_out(deletion(settings, stack) if delete else creation(settings, stack), yes)
-    if yes and not delete:
-        for name, value in stack.outputs().items():
-            print(f"{name}: {value}")
+    return exit_status(run)
 
 
 def creation(settings: GatewaySettings, stack: Stack) -> list[Step]:
-    """Return what has to be done: the code first, where there is code, then the stack."""
+    """Return the steps: upload the code, where there is code, and create or change the stack."""
     code = code_of(settings)
     parameters = settings.parameters(code.key if code else "none")
     is_new: list[bool] = []
@@ -54,7 +49,7 @@ def creation(settings: GatewaySettings, stack: Stack) -> list[Step]:
         stack.apply(change(settings, parameters))
 
     def undo() -> None:
-        if is_new == [True]:  # a change of a stack that was there is rolled back by CloudFormation
+        if is_new == [True]:  # CloudFormation itself rolls back the change of an existing stack
             stack.delete()
             if code:
                 code.delete_all()
@@ -65,7 +60,7 @@ def creation(settings: GatewaySettings, stack: Stack) -> list[Step]:
 
 
 def deletion(settings: GatewaySettings, stack: Stack) -> list[Step]:
-    """Return what takes everything away again."""
+    """Return the steps that delete everything."""
     code = code_of(settings)
     title = f"delete the stack {stack.name}"
     return [Step(title, stack.delete, is_done=lambda: stack.status() == GONE), *([code.removal()] if code else [])]
@@ -73,13 +68,12 @@ def deletion(settings: GatewaySettings, stack: Stack) -> list[Step]:
 
 def code_of(settings: GatewaySettings) -> Code | None:
     """Return the function's code; None where the function is an image."""
-    if settings.code_bucket is None:
-        return None
-    return Code(client("s3", settings.aws), settings.code_bucket, settings.stack)
+    bucket = settings.code_bucket
+    return Code(client("s3", settings.aws), bucket, settings.stack) if bucket else None
 
 
 def change(settings: GatewaySettings, parameters: dict[str, str]) -> dict[str, Any]:
-    """Return what CloudFormation is asked for."""
+    """Return the request to CloudFormation."""
     return {
         "TemplateBody": TEMPLATE.read_text(encoding="utf-8"),
         "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],

@@ -10,70 +10,69 @@ from ops.aws import CloudError, explained
 
 POLL_S = 2.0
 GONE = "DELETE_COMPLETE"
-NEVER_MADE = {"REVIEW_IN_PROGRESS", GONE}  # as good as no stack
+NEVER_MADE = {"REVIEW_IN_PROGRESS", GONE}  # no resources exist
 HALF_MADE = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"}  # can only be deleted
 _UNFINISHED = ("CREATE_PENDING", "CREATE_IN_PROGRESS")
-_AT_REST = ("_COMPLETE", "_FAILED")
 _NO_CHANGE = ("didn't contain changes", "No updates are to be performed")
-_CANCELLED = ("cancelled", "canceled")  # what is stopped because another resource failed
+_CANCELLED = ("cancelled", "canceled")  # stopped because another resource failed
 
 
 class Stack:
-    """A stack by its name.
+    """A stack.
 
     Args:
         cloudformation: a client of boto3.
         name: the stack's name.
-        tell: is called with each line of progress.
+        tell: called with each line of progress.
     """
 
     def __init__(self, cloudformation: Any, name: str, tell: Callable[[str], None] = print) -> None:
-        self._client = cloudformation
-        self.name = name
-        self._tell = tell
+        self._client, self.name, self._tell = cloudformation, name, tell
 
     def status(self) -> str:
         """Return the stack's status; DELETE_COMPLETE when there is none.
 
         Raises:
-            CloudError: it cannot be asked for.
+            CloudError: AWS refuses.
         """
         return str(self._described().get("StackStatus", GONE))
 
     def outputs(self) -> dict[str, str]:
-        """Return what the stack says of itself, as the URL of its API."""
-        return {one["OutputKey"]: one["OutputValue"] for one in self._described().get("Outputs", [])}
+        """Return the outputs of the stack, such as the URL of its API."""
+        return {output["OutputKey"]: output["OutputValue"] for output in self._described().get("Outputs", [])}
 
     def apply(self, request: Mapping[str, Any]) -> None:
-        """Create the stack, or change it to what `request` asks for; follow an operation that is under way first.
+        """Create or change the stack, after an operation that is still running has ended.
 
         Args:
             request: TemplateBody, Parameters, Capabilities and Tags of CloudFormation's CreateChangeSet.
 
         Raises:
-            CloudError: it was refused, or a resource failed, which is named; CloudFormation has rolled back by then.
+            CloudError: AWS refuses, or a resource fails, which the message names; CloudFormation then rolls back.
         """
-        self._settle()
-        if self.status() in HALF_MADE:
+        while (status := self.status()).endswith("_IN_PROGRESS") and status not in NEVER_MADE:
+            self._tell(f"{self.name} is {status}; waiting for its end")
+            time.sleep(POLL_S)
+        if status in HALF_MADE:
             self.delete()
-        is_new = self.status() in NEVER_MADE
-        if not (change_set := self._prepare(request, "CREATE" if is_new else "UPDATE")):
+        kind = "CREATE" if self.status() in NEVER_MADE else "UPDATE"
+        if not (change_set := self._prepare(request, kind)):
             self._tell(f"nothing to change in {self.name}")
             return
         seen = self._last_event()
         with explained(f"change the stack {self.name}"):
             self._client.execute_change_set(ChangeSetName=change_set)
-        self._follow(seen, success="CREATE_COMPLETE" if is_new else "UPDATE_COMPLETE")
+        self._follow(seen, success=f"{kind}_COMPLETE")
 
     def delete(self) -> None:
-        """Delete the stack with its resources; nothing happens where there is none.
+        """Delete the stack with its resources, if there is one.
 
         Raises:
-            CloudError: a resource cannot be deleted, which is named.
+            CloudError: a resource cannot be deleted, which the message names.
         """
         if self.status() == GONE:
             return
-        # By its id, because a stack that is gone is not found by its name.
+        # A deleted stack is found by its id only.
         stack, seen = str(self._described()["StackId"]), self._last_event()
         with explained(f"delete the stack {self.name}"):
             self._client.delete_stack(StackName=stack)
@@ -89,41 +88,26 @@ class Stack:
                 raise
         return dict(stacks[0]) if stacks else {}
 
-    def _settle(self) -> None:
-        """Wait until what was begun before has ended, however it ends."""
-        status = self.status()
-        if status.endswith("_IN_PROGRESS") and status not in NEVER_MADE:
-            self._tell(f"{self.name} is {status}; waiting for its end")
-            while self.status().endswith("_IN_PROGRESS"):
-                time.sleep(POLL_S)
-
     def _prepare(self, request: Mapping[str, Any], kind: str) -> str | None:
-        """Return the id of a change set; None where there is nothing to change."""
-        name = f"change-{time.time_ns()}"
+        """Return the id of a change set, after printing its changes; None where there is nothing to change."""
+        names = {"StackName": self.name, "ChangeSetName": f"change-{time.time_ns()}", "ChangeSetType": kind}
         with explained(f"prepare the stack {self.name}"):
-            change_set = str(
-                self._client.create_change_set(StackName=self.name, ChangeSetName=name, ChangeSetType=kind, **request)[
-                    "Id"
-                ]
-            )
+            change_set = str(self._client.create_change_set(**names, **request)["Id"])
             while (made := self._client.describe_change_set(ChangeSetName=change_set))["Status"] in _UNFINISHED:
                 time.sleep(POLL_S)
         if made["Status"] == "CREATE_COMPLETE":
-            for one in made.get("Changes", []):
-                change = one["ResourceChange"]
+            for change in (entry["ResourceChange"] for entry in made.get("Changes", [])):
                 self._tell(f"  {change['Action']} {change['ResourceType']} {change['LogicalResourceId']}")
             return change_set
-        with explained(f"delete the change set {name}"):
+        with explained(f"delete the change set {names['ChangeSetName']}"):
             self._client.delete_change_set(ChangeSetName=change_set)
-        reason = str(made.get("StatusReason", ""))
-        if any(said in reason for said in _NO_CHANGE):
+        reason = str(made.get("StatusReason", "")).rstrip(".")
+        if any(words in reason for words in _NO_CHANGE):
             return None
-        raise CloudError(
-            f"Cannot change the stack {self.name}: {reason.rstrip('.')}; change the setting that it names."
-        )
+        raise CloudError(f"Cannot change the stack {self.name}: {reason}; change the setting that it names.")
 
     def _follow(self, seen: str | None, success: str, stack: str | None = None) -> None:
-        """Tell of each event after the event `seen` until one of them says that the stack has come to rest."""
+        """Print each event after the event `seen` until one of them says that the operation has ended."""
         failed: list[Mapping[str, Any]] = []
         status = ""
         while status != success:
@@ -134,14 +118,14 @@ class Stack:
                     status = str(event["ResourceStatus"])
                 elif event["ResourceStatus"].endswith("_FAILED"):
                     failed.append(event)
-            if status.endswith(_AT_REST) and status != success:
-                raise CloudError(f"The stack {self.name} ended with {status}{_blamed(failed)}.")
+            if status.endswith(("_COMPLETE", "_FAILED")) and status != success:
+                raise CloudError(f"The stack {self.name} ended with {status}{_cause(failed)}.")
             if success == GONE and self._described(stack).get("StackStatus", GONE) == GONE:
                 return
             time.sleep(POLL_S)
 
     def _events_after(self, seen: str | None, stack: str | None) -> list[Mapping[str, Any]]:
-        """Return the events that came after the event `seen`, oldest first."""
+        """Return the events after the event `seen`, oldest first."""
         newer: list[Mapping[str, Any]] = []
         for event in self._events(stack):
             if event["EventId"] == seen:
@@ -159,10 +143,10 @@ class Stack:
         return next((str(event["EventId"]) for event in self._events()), None)
 
 
-def _blamed(failed: list[Mapping[str, Any]]) -> str:
-    """Return which resource failed and why: the first one that was not stopped on account of another."""
+def _cause(failed: list[Mapping[str, Any]]) -> str:
+    """Return the resource that failed first, with its reason; later ones may only be cancelled."""
     for event in failed:
-        reason = str(event.get("ResourceStatusReason", ""))
-        if reason and not any(said in reason.lower() for said in _CANCELLED):
-            return f": {event['LogicalResourceId']} ({event['ResourceType']}) failed: {reason.rstrip('.')}"
-    return "; the console of CloudFormation says why"
+        reason = str(event.get("ResourceStatusReason", "")).rstrip(".")
+        if reason and not any(words in reason.lower() for words in _CANCELLED):
+            return f": {event['LogicalResourceId']} ({event['ResourceType']}) failed: {reason}"
+    return "; the console of CloudFormation shows the reason"

@@ -1,1 +1,1 @@
-"""A SageMaker endpoint, from a model archive in S3: each module makes one of its parts."""
+"""The parts of a SageMaker endpoint: one module each."""

@@ -1,4 +1,4 @@
-"""Target tracking: as many instances as the traffic needs, or the queue of an asynchronous endpoint."""
+"""Autoscaling by target tracking: of the requests an instance gets, or of the queue of an asynchronous endpoint."""
 
 from typing import Any
 
@@ -11,27 +11,19 @@ from ops.waiting import delete_if_there
 
 
 def scalable_target(name: str) -> dict[str, str]:
-    """Return what names the instances of an endpoint to Application Auto Scaling."""
-    return {
-        "ServiceNamespace": "sagemaker",
-        "ResourceId": f"endpoint/{name}/variant/{VARIANT}",
-        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
-    }
+    """Return how Application Auto Scaling names the instances of an endpoint."""
+    dimension = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
+    return {**dimension, "ResourceId": f"endpoint/{name}/variant/{VARIANT}"}
 
 
 def tracking_request(settings: EndpointSettings, scaling: Autoscaling) -> dict[str, Any]:
     """Return the request of PutScalingPolicy.
 
     Raises:
-        ConfigurationError: no throughput is given, or the load test does not say it.
+        ConfigurationError: no throughput is given, or the file of the load test has none.
     """
     if settings.asynchronous:
-        backlog = {
-            "MetricName": "ApproximateBacklogSizePerInstance",
-            "Namespace": "AWS/SageMaker",
-            "Dimensions": [{"Name": "EndpointName", "Value": settings.name}],
-            "Statistic": "Average",
-        }
+        backlog = _metric(settings, "ApproximateBacklogSizePerInstance")
         tracked: dict[str, Any] = {"TargetValue": scaling.backlog, "CustomizedMetricSpecification": backlog}
     else:
         invocations = {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}
@@ -45,8 +37,13 @@ def tracking_request(settings: EndpointSettings, scaling: Autoscaling) -> dict[s
     }
 
 
+def _metric(settings: EndpointSettings, name: str) -> dict[str, Any]:
+    dimensions = [{"Name": "EndpointName", "Value": settings.name}]
+    return {"Namespace": "AWS/SageMaker", "MetricName": name, "Dimensions": dimensions, "Statistic": "Average"}
+
+
 def from_zero_request(settings: EndpointSettings, scaling: Autoscaling) -> dict[str, Any]:
-    """Return the request of the step policy that starts the first instance: without one there is nothing to track."""
+    """Return the request of the step policy that starts the first instance: with none, there is nothing to track."""
     return {
         "PolicyName": from_zero_name(settings),
         **scalable_target(settings.name),
@@ -68,11 +65,8 @@ def from_zero_name(settings: EndpointSettings) -> str:
 def waiting_alarm(settings: EndpointSettings, policy_arn: str) -> dict[str, Any]:
     """Return the request of PutMetricAlarm for requests that wait while there is no instance."""
     return {
-        "AlarmName": waiting_alarm_name(settings),
-        "Namespace": "AWS/SageMaker",
-        "MetricName": "HasBacklogWithoutCapacity",
-        "Dimensions": [{"Name": "EndpointName", "Value": settings.name}],
-        "Statistic": "Average",
+        "AlarmName": _waiting_alarm_name(settings),
+        **_metric(settings, "HasBacklogWithoutCapacity"),
         "Period": 60,
         "EvaluationPeriods": 1,
         "Threshold": 1.0,
@@ -83,8 +77,7 @@ def waiting_alarm(settings: EndpointSettings, policy_arn: str) -> dict[str, Any]
     }
 
 
-def waiting_alarm_name(settings: EndpointSettings) -> str:
-    """Return the name of that alarm."""
+def _waiting_alarm_name(settings: EndpointSettings) -> str:
     return f"{settings.name}-waiting"
 
 
@@ -92,24 +85,24 @@ def autoscaling_step(clients: Clients, settings: EndpointSettings, scaling: Auto
     """Return the step that scales the instances.
 
     Raises:
-        ConfigurationError: no throughput is given, or the load test does not say it.
+        ConfigurationError: no throughput is given, or the file of the load test has none.
     """
     target = {**scalable_target(settings.name), "MinCapacity": scaling.minimum, "MaxCapacity": scaling.maximum}
     policies = [tracking_request(settings, scaling)]
     if scaling.minimum == 0:
         policies.append(from_zero_request(settings, scaling))
-    was_there: list[Any] = []
+    existing: list[Any] = []
 
     def run() -> None:
         with explained(f"scale the endpoint {settings.name}"):
-            was_there.extend(targets(clients, settings.name))
+            existing.extend(targets(clients, settings.name))
             clients.autoscaling.register_scalable_target(**target)
             arns = [clients.autoscaling.put_scaling_policy(**policy)["PolicyARN"] for policy in policies]
             if scaling.minimum == 0:
                 clients.cloudwatch.put_metric_alarm(**waiting_alarm(settings, arns[-1]))
 
     def undo() -> None:
-        if not was_there:
+        if not existing:
             stop_scaling(clients, settings)
 
     title = f"scale {settings.name} between {scaling.minimum} and {scaling.maximum} instances"
@@ -117,7 +110,7 @@ def autoscaling_step(clients: Clients, settings: EndpointSettings, scaling: Auto
 
 
 def stop_scaling(clients: Clients, settings: EndpointSettings) -> None:
-    """Leave the number of instances as it is; the policies go with their target.
+    """Keep the current number of instances; AWS deletes the policies with their target.
 
     Raises:
         CloudError: AWS refuses.
@@ -125,15 +118,11 @@ def stop_scaling(clients: Clients, settings: EndpointSettings) -> None:
     with explained(f"stop scaling {settings.name}"):
         if targets(clients, settings.name):
             delete_if_there(clients.autoscaling.deregister_scalable_target, **scalable_target(settings.name))
-        clients.cloudwatch.delete_alarms(AlarmNames=[waiting_alarm_name(settings)])
+        clients.cloudwatch.delete_alarms(AlarmNames=[_waiting_alarm_name(settings)])
 
 
 def targets(clients: Clients, name: str) -> list[Any]:
-    """Return what Application Auto Scaling knows of the endpoint's instances: one target, or none."""
+    """Return the scalable target of an endpoint as a list of one, or an empty list."""
     target = scalable_target(name)
-    answer = clients.autoscaling.describe_scalable_targets(
-        ServiceNamespace=target["ServiceNamespace"],
-        ResourceIds=[target["ResourceId"]],
-        ScalableDimension=target["ScalableDimension"],
-    )
-    return list(answer["ScalableTargets"])
+    resource = target.pop("ResourceId")
+    return list(clients.autoscaling.describe_scalable_targets(**target, ResourceIds=[resource])["ScalableTargets"])

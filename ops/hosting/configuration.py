@@ -1,11 +1,23 @@
-"""The endpoint configuration: what runs the model, and what is kept of its requests."""
+"""The requests for a model and for an endpoint configuration."""
 
 from typing import Any
 
-from ops.hosting.settings import Asynchronous, DataCapture, EndpointSettings
+from ops.hosting.settings import Asynchronous, DataCapture, EndpointSettings, ModelSettings
 from ops.sagemaker_settings import with_digest, without_none
 
 VARIANT = "AllTraffic"  # an update needs the same name in the old and the new configuration
+
+
+def model_request(settings: ModelSettings) -> dict[str, Any]:
+    """Return the request of CreateModel: image, archive, environment, and network."""
+    container = {"Image": settings.image, "ModelDataUrl": settings.model_data, "Environment": settings.environment}
+    request = {
+        "PrimaryContainer": container,
+        "ExecutionRoleArn": settings.role,
+        **without_none({"VpcConfig": settings.vpc()}),
+        "EnableNetworkIsolation": settings.isolates(),
+    }
+    return {"ModelName": with_digest(settings.name, request), **request, "Tags": settings.tag_list()}
 
 
 def configuration_request(settings: EndpointSettings, model: str) -> dict[str, Any]:
@@ -24,12 +36,9 @@ def configuration_request(settings: EndpointSettings, model: str) -> dict[str, A
 def _variant(settings: EndpointSettings, model: str) -> dict[str, Any]:
     variant = {"VariantName": VARIANT, "ModelName": model, "InitialVariantWeight": 1.0}
     if settings.serverless:
-        serverless = {
-            "MemorySizeInMB": settings.serverless.memory_mb,
-            "MaxConcurrency": settings.serverless.max_concurrency,
-            "ProvisionedConcurrency": settings.serverless.provisioned,
-        }
-        return {**variant, "ServerlessConfig": without_none(serverless)}
+        size = {"MemorySizeInMB": settings.serverless.memory_mb, "MaxConcurrency": settings.serverless.max_concurrency}
+        provisioned = without_none({"ProvisionedConcurrency": settings.serverless.provisioned})
+        return {**variant, "ServerlessConfig": {**size, **provisioned}}
     return {
         **variant,
         "InstanceType": settings.instances.type,

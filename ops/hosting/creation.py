@@ -1,4 +1,4 @@
-"""Steps that make what AWS knows by name and never changes: models and endpoint configurations."""
+"""Steps that create immutable resources with a name: models and endpoint configurations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from ops.waiting import delete_if_there, found
 
 
 def creation(clients: Clients, kind: str, key: str, request: dict[str, Any], is_used: Callable[[], bool]) -> Step:
-    """Return the step for a `model` or an `endpoint_config`, whose name is at `key`; what is used is not undone."""
+    """Return the step for a `model` or an `endpoint_config` named by its `key`; it stays where `is_used` says so."""
     name, title = {key: request[key]}, f"create the {kind.replace('_', ' ')} {request[key]}"
 
     def run() -> None:
@@ -27,5 +27,5 @@ def creation(clients: Clients, kind: str, key: str, request: dict[str, Any], is_
 
 
 def unless(is_used: Callable[[], bool], undo: Callable[[], None]) -> Callable[[], None]:
-    """Return an `undo` that keeps what is needed by something that an interruption has left on its way."""
+    """Return an `undo` that keeps what a deployment still needs after an interruption."""
     return lambda: None if is_used() else undo()

@@ -1,4 +1,4 @@
-"""The endpoint itself: created, or updated blue/green and taken back on an alarm; an interrupted one goes on."""
+"""The endpoint itself: created, or updated blue/green with rollback on an alarm; resumed after an interruption."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from ops.plan import Step
 from ops.sagemaker_settings import Clients
 from ops.waiting import delete_if_there, found, is_busy, print_log_tail, until_settled
 
-_SLACK_S = 1800  # what providing machines may take beside the deployment
+_SLACK_S = 1800  # for starting machines, beside the deployment itself
 
 
 def deployment_config(settings: EndpointSettings, alarms: Sequence[str]) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def deployment_config(settings: EndpointSettings, alarms: Sequence[str]) -> dict
 
 
 class Deployment:
-    """From what serves now, if anything does, to an endpoint with a given configuration."""
+    """The change of an endpoint, or of none, to a given configuration."""
 
     def __init__(
         self, clients: Clients, settings: EndpointSettings, configuration: str, alarms: Sequence[str] = ()
@@ -44,92 +44,76 @@ class Deployment:
 
     def step(self) -> Step:
         """Return the step of the plan."""
-        request = {
-            "EndpointName": self._settings.name,
-            "EndpointConfigName": self._configuration,
-            "DeploymentConfig (of an update)": self._deployment,
-        }
+        request: dict[str, Any] = {"EndpointName": self._settings.name, "EndpointConfigName": self._configuration}
+        request |= {"DeploymentConfig (of an update)": self._deployment}
         title = f"create or update the endpoint {self._settings.name}"
-        return Step(title, self._deploy, request, self._is_done, self._take_back)
+        return Step(title, self._deploy, request, self._is_done, self._undo)
 
     def is_used(self) -> bool:
-        """Whether the endpoint serves the configuration, or is on the way there."""
-        now = self._look()
-        pending = now.get("PendingDeploymentSummary", {}) if now else {}
-        return now is not None and self._configuration in (
-            now["EndpointConfigName"],
-            pending.get("EndpointConfigName"),
-        )
+        """Whether the endpoint serves the configuration, or is being updated to it."""
+        endpoint = self._look() or {}
+        pending = endpoint.get("PendingDeploymentSummary", {})
+        return self._configuration in (endpoint.get("EndpointConfigName"), pending.get("EndpointConfigName"))
 
     def _is_done(self) -> bool:
-        now = self._look()
-        return now is not None and _serves(now, self._configuration)
+        return _serves(self._look(), self._configuration)
 
     def _deploy(self) -> None:
-        now = self._settled()  # a deployment that was interrupted here goes on there
-        if now is not None and now["EndpointStatus"] == "Failed":
+        endpoint = self._settled()  # AWS finishes a deployment even if this command was interrupted
+        if endpoint is not None and endpoint["EndpointStatus"] == "Failed":
             self.delete()  # AWS allows nothing else with a failed endpoint
-            now = None
-        if now is None:
+            endpoint = None
+        if endpoint is None:
             self._creates = True
             self._create()
-        elif now["EndpointConfigName"] != self._configuration:
-            self._before = now["EndpointConfigName"]
+        elif endpoint["EndpointConfigName"] != self._configuration:
+            self._before = endpoint["EndpointConfigName"]
             self._update(self._configuration)
         self._require_served(self._settled())
 
     def _create(self) -> None:
         with explained(f"create the endpoint {self._settings.name}"):
-            self._clients.sagemaker.create_endpoint(
-                EndpointName=self._settings.name,
-                EndpointConfigName=self._configuration,
-                Tags=self._settings.tag_list(),
-            )
+            names = {"EndpointName": self._settings.name, "EndpointConfigName": self._configuration}
+            self._clients.sagemaker.create_endpoint(**names, Tags=self._settings.tag_list())
 
     def _update(self, configuration: str) -> None:
         retained: dict[str, Any] = {}
-        if self._settings.autoscaling:  # keep the instances that traffic has asked for
+        if self._settings.autoscaling:  # keep the number of instances that autoscaling has chosen
             excluded = [{"VariantPropertyType": name} for name in ("DesiredWeight", "DataCaptureConfig")]
             retained = {"RetainAllVariantProperties": True, "ExcludeRetainedVariantProperties": excluded}
         with explained(f"update the endpoint {self._settings.name}"):
-            self._clients.sagemaker.update_endpoint(
-                EndpointName=self._settings.name,
-                EndpointConfigName=configuration,
-                DeploymentConfig=self._deployment,
-                **retained,
-            )
+            names = {"EndpointName": self._settings.name, "EndpointConfigName": configuration}
+            self._clients.sagemaker.update_endpoint(**names, DeploymentConfig=self._deployment, **retained)
 
-    def _require_served(self, now: Mapping[str, Any] | None) -> None:
-        if now is not None and _serves(now, self._configuration):
+    def _require_served(self, endpoint: Mapping[str, Any] | None) -> None:
+        if _serves(endpoint, self._configuration):
             return
         name = self._settings.name
         print_log_tail(self._clients.logs, f"/aws/sagemaker/Endpoints/{name}")
-        if now is None:
-            raise CloudError(f"The endpoint {name} has been deleted meanwhile; run the same command again.")
-        reason = now.get("FailureReason", "AWS gives no reason").rstrip(".")
-        if now["EndpointStatus"] == "InService":
-            raise CloudError(f"The update of {name} was rolled back: {reason}; what served before still serves.")
-        raise CloudError(
-            f"The endpoint {name} is {now['EndpointStatus']}: {reason}; see its log above, then change `image`, "
-            "`model_data`, `environment` or `instances`."
-        )
+        if endpoint is None:
+            raise CloudError(f"The endpoint {name} was deleted during the deployment; run the same command again.")
+        status, reason = endpoint["EndpointStatus"], endpoint.get("FailureReason", "AWS gives no reason").rstrip(".")
+        if status == "InService":
+            raise CloudError(f"The update of {name} was rolled back: {reason}; the earlier configuration still serves.")
+        remedy = "see its log above, then change `image`, `model_data`, `environment` or `instances`"
+        raise CloudError(f"The endpoint {name} is {status}: {reason}; {remedy}.")
 
-    def _take_back(self) -> None:
-        now = self._look()
-        if now is None:
+    def _undo(self) -> None:
+        endpoint = self._look()
+        if endpoint is None:
             return
-        if is_busy(now["EndpointStatus"]):  # AWS refuses any change meanwhile
-            print(f"   {self._settings.name} is still {now['EndpointStatus']}; run the same command again to go on.")
+        if is_busy(status := endpoint["EndpointStatus"]):  # AWS refuses any change until then
+            print(f"   {self._settings.name} is still {status}; run the same command again to continue.")
         elif self._creates:
             self.delete()
-        elif self._before and _serves(now, self._configuration):
+        elif self._before and _serves(endpoint, self._configuration):
             self._update(self._before)
 
     def delete(self) -> None:
-        """Delete the endpoint and wait until it has gone.
+        """Delete the endpoint and wait until it is gone.
 
         Raises:
-            CloudError: AWS refuses, as while it is created or updated.
+            CloudError: AWS refuses, for example while the endpoint is created or updated.
         """
         delete_if_there(self._clients.sagemaker.delete_endpoint, EndpointName=self._settings.name)
         self._settled()
@@ -138,15 +122,11 @@ class Deployment:
         return found(self._clients.sagemaker.describe_endpoint, EndpointName=self._settings.name)
 
     def _settled(self) -> Mapping[str, Any] | None:
-        settings = self._settings
-        return until_settled(
-            self._look,
-            "EndpointStatus",
-            f"The endpoint {settings.name}",
-            settings.poll_seconds,
-            settings.rollout.max_s + _SLACK_S,
-        )
+        settings, timeout_s = self._settings, self._settings.rollout.max_s + _SLACK_S
+        title = f"The endpoint {settings.name}"
+        return until_settled(self._look, "EndpointStatus", title, settings.poll_seconds, timeout_s)
 
 
-def _serves(now: Mapping[str, Any], configuration: str) -> bool:
-    return bool(now["EndpointStatus"] == "InService" and now["EndpointConfigName"] == configuration)
+def _serves(endpoint: Mapping[str, Any] | None, configuration: str) -> bool:
+    names = (endpoint["EndpointStatus"], endpoint["EndpointConfigName"]) if endpoint else None
+    return names == ("InService", configuration)

@@ -228,7 +228,8 @@ def test_an_update_that_was_rolled_back_is_an_error_and_leaves_what_served(aws, 
     updates.update(endpoint_config_name=before, failure_reason="Alarm tickets-errors went off.")
     aws.clear()
     assert command("--yes", environment={"CACHE_SIZE": "0"}) == 1
-    assert "was rolled back: Alarm tickets-errors went off; what served before still serves" in capsys.readouterr().err
+    sentence = "was rolled back: Alarm tickets-errors went off; the earlier configuration still serves"
+    assert sentence in capsys.readouterr().err
     new = aws.request("CreateEndpointConfig")["EndpointConfigName"]
     assert aws.request("DeleteEndpointConfig") == {"EndpointConfigName": new}
     assert "DeleteAlarms" not in aws.operations()
@@ -291,7 +292,7 @@ def test_one_that_never_settles_is_not_waited_for_without_end(command, created_a
     created_as("Creating")
     monkeypatch.setattr("ops.hosting.deployment._SLACK_S", -3600)
     assert command("--yes") == 1
-    assert "is still Creating after 0 minutes; run the same command again to go on." in capsys.readouterr().err
+    assert "is still Creating after 0 minutes; run the same command again to continue." in capsys.readouterr().err
 
 
 def test_when_scaling_is_refused_an_update_is_taken_back(aws, command, served, updates, monkeypatch):
@@ -332,9 +333,9 @@ def test_delete_without_yes_deletes_nothing_and_twice_is_no_error(aws, command, 
         ({"role": "execution"}, "role='execution': String should match"),
         ({"subnets": ["subnet-1"]}, "subnets and security_groups belong together"),
         ({"serverless": {}, "data_capture": {"to": "s3://kept"}}, "a serverless endpoint has no data_capture"),
-        ({"autoscaling": {"minimum": 0}}, "only an asynchronous endpoint can do without an instance"),
+        ({"autoscaling": {"minimum": 0}}, "only an asynchronous endpoint may have no instance"),
         ({"autoscaling": {}}, "autoscaling needs requests_per_second, or load_test"),
-        ({"autoscaling": {"load_test": "none.json", "cores": 1}}, "says no requests_per_second"),
+        ({"autoscaling": {"load_test": "none.json", "cores": 1}}, "has no requests_per_second"),
         ({"autoscaling": {"load_test": "none.json"}}, "autoscaling.load_test needs autoscaling.cores"),
         ({"instances": {"count": 1}}, "a canary needs two instances"),
     ],

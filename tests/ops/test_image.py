@@ -214,7 +214,7 @@ def test_a_tag_that_exists_is_told_and_not_pushed_again(config, registry, ecr, c
 def test_a_failed_build_pushes_nothing_and_takes_the_repository_back(config, checkout, registry, ecr, tmp_path, capfd):
     (checkout / "Dockerfile").write_text(DOCKERFILE.replace("README.md", "nowhere"))
     assert image.main(["--config", config(registry=registry, allow_dirty=True), "--yes"]) == 1
-    assert "ended with 1; mend what it says above." in capfd.readouterr().err
+    assert "ended with 1; fix the problem shown above." in capfd.readouterr().err
     assert ecr.describe_repositories()["repositories"] == []
     assert not logged_in(tmp_path)
 

@@ -6,7 +6,6 @@ import yaml
 from ops import train
 from ops.config_file import read
 from ops.sagemaker_settings import Clients
-from ops.training import TrainingSettings
 from tests.conftest import ROOT
 from tests.ops.conftest import TRAINING as SETTINGS
 from tests.ops.conftest import interrupt, write_log
@@ -48,7 +47,7 @@ def ends_as(monkeypatch):
 
 def test_the_sdk_sends_exactly_what_the_plan_has_shown(aws, command):
     network = {"subnets": ["subnet-1"], "security_groups": ["sg-1"]}
-    settings = TrainingSettings.model_validate(SETTINGS | network | {"kms_key": "alias/own", "tags": {"a": "b"}})
+    settings = train.TrainingSettings.model_validate(SETTINGS | network | {"kms_key": "alias/own", "tags": {"a": "b"}})
     planned = dict(train.training_job(Clients(settings), settings).request)
     assert command("--yes", **network, kms_key="alias/own", tags={"a": "b"}) == 0
     sent = aws.request("CreateTrainingJob")
@@ -136,4 +135,4 @@ def test_the_file_that_ships_is_right(monkeypatch):
     for variable in ("AWS_REGION", "TRAINING_IMAGE", "BUCKET"):
         monkeypatch.setenv(variable, "texts")
     monkeypatch.setenv("SAGEMAKER_ROLE", ROLE)
-    assert read(ROOT / "ops/config/training.yaml", TrainingSettings).spot
+    assert read(ROOT / "ops/config/training.yaml", train.TrainingSettings).spot

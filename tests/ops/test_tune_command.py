@@ -7,7 +7,6 @@ from bert_textclassification.training.tuning.space import DEFAULT_SPACE, read_sp
 from ops import tune
 from ops.config_file import read
 from ops.sagemaker_settings import Clients
-from ops.tuning import TuningSettings
 from tests.conftest import ROOT
 from tests.ops.conftest import TUNING as SETTINGS
 
@@ -28,7 +27,7 @@ def command(tmp_path):
 
 
 def test_the_sdk_sends_exactly_what_the_plan_has_shown(aws, command):
-    settings = TuningSettings.model_validate(SETTINGS)
+    settings = tune.TuningSettings.model_validate(SETTINGS)
     planned = dict(tune.tuning_job(Clients(settings), settings).request)
     assert command("--yes") == 0
     sent = aws.request("CreateHyperParameterTuningJob")
@@ -72,7 +71,7 @@ def test_the_best_settings_are_one_line():
     [
         ({"hyperparameters": {"epochs": 3}}, "epochs is in the search space too"),
         ({"objective": "accuracy"}, "objective='accuracy' is no metric of a job; there are train_loss"),
-        ({"objective": "test_f1"}, "test is for the last word"),
+        ({"objective": "test_f1"}, "a test_ metric must not guide the search"),
         ({"space": "none.yaml"}, "none.yaml cannot be read"),
         ({"name": "much-too-long-a-name"}, "String should have at most 12 characters"),
     ],
@@ -88,4 +87,4 @@ def test_the_file_that_ships_is_right(monkeypatch):
         monkeypatch.setenv(variable, "texts")
     monkeypatch.setenv("SAGEMAKER_ROLE", SETTINGS["role"])
     monkeypatch.chdir(ROOT)
-    assert read(ROOT / "ops/config/tuning.yaml", TuningSettings).jobs == 20
+    assert read(ROOT / "ops/config/tuning.yaml", tune.TuningSettings).jobs == 20
