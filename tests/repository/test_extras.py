@@ -84,7 +84,7 @@ COMMANDS = {
     ],
     "notebooks": [*of_training("notebooks"), Command("-m jupyterlab --version", 0, "4.")],
     "search": of_training("search"),
-    "docs": [Command("-m tools.docs_site", 0, "the notebooks")],
+    "docs": [Command("-m tools.docs_site", 0, "notebooks")],
     "cloud": [*of_ops("train", "tune", "endpoint", "transform", "gateway"), Command("-m ops.image --help", 0, "--yes")],
 }
 
