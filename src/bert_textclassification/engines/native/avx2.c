@@ -2,13 +2,15 @@
  * saturates where two large products meet: the scores would be others than on other processors. */
 #if defined(__x86_64__)
 #include <immintrin.h>
+#define INSTRUCTION_SET avx2
+
+static int is_supported(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
 #pragma GCC target("avx2,fma")
 #endif
-#define ENCODE encode_avx2
-#define MULTIPLY multiply_avx2
 #define LANES 8
 #define MOST_ROWS 3
 

@@ -1,14 +1,19 @@
 /* For processors with AVX-512 VNNI: Intel from Cascade Lake and Ice Lake on, AMD from Zen 4 on. */
 #if defined(__x86_64__)
 #include <immintrin.h>
+#define INSTRUCTION_SET avx512_vnni
+
+static int is_supported(void) {
+    return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma"))), \
                              apply_to = function)
 #else
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,prefer-vector-width=512")
 #endif
-#define ENCODE encode_avx512_vnni
-#define MULTIPLY multiply_avx512_vnni
 #define LANES 16
 #define MOST_ROWS 6
 

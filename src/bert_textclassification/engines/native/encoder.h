@@ -60,15 +60,8 @@ typedef struct {
 typedef void Encode(const Encoder *, Batch *, void *workspace);
 
 size_t encoder_workspace(const Encoder *, int rows, int texts, int longest);
-Encode encode_portable;
 
 /* Multiply and add bytes in registers, `times` tiles of them; return how many products that were. */
 typedef int64_t Multiply(int times);
-
-Multiply multiply_portable;
-#if defined(__x86_64__)
-Encode encode_avx2, encode_avx512_vnni;
-Multiply multiply_avx2, multiply_avx512_vnni;
-#endif
 
 #endif

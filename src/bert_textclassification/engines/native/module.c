@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #endif
 
-#include "encoder.h"
+#include "instruction_sets.h"
 
 enum { HUGE_PAGE = 2 << 20 };
 
@@ -33,6 +33,19 @@ size_t encoder_workspace(const Encoder *e, int rows, int texts, int longest) {
     size_t floats = rows * (2 * (size_t)e->hidden_size + widest) +
                     padded * (e->hidden_size / e->num_attention_heads + 4) + 2 * (size_t)rows;
     return 4 * (floats + 2 * (size_t)texts) + rows * widest;
+}
+
+/* ---- instruction sets */
+
+#define ENTRY_ADDRESS(name) &instruction_set_##name,
+static const InstructionSet *const instruction_sets[] = {INSTRUCTION_SETS(ENTRY_ADDRESS) NULL};
+
+/* The entry of an instruction set that this processor has; NULL with an exception where there is none. */
+static const InstructionSet *supported(const char *name) {
+    for (const InstructionSet *const *set = instruction_sets; *set; set++)
+        if (!strcmp((*set)->name, name) && (*set)->is_supported()) return *set;
+    PyErr_Format(PyExc_ValueError, "this processor has no kernels for %s", name);
+    return NULL;
 }
 
 /* ---- weights */
@@ -217,15 +230,13 @@ static PyObject *encoder_new(PyTypeObject *type, PyObject *args, PyObject *names
         PyErr_SetString(PyExc_ValueError, problem);
         return NULL;
     }
+    const InstructionSet *set = supported(instructions);
+    if (set == NULL) return NULL;
     allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Object *self = (Object *)alloc(type, 0);
     if (self == NULL) return NULL;
     self->encoder = e;
-    self->encode = encode_portable;
-#if defined(__x86_64__)
-    if (!strcmp(instructions, "avx512_vnni")) self->encode = encode_avx512_vnni;
-    if (!strcmp(instructions, "avx2")) self->encode = encode_avx2;
-#endif
+    self->encode = set->encode;
     if (allocate(self, weight_bytes(&e)) || read_weights(self, tensors)) {
         Py_DECREF(self);
         return NULL;
@@ -325,39 +336,26 @@ static PyType_Slot encoder_slots[] = {{Py_tp_new, encoder_new},
 static PyType_Spec encoder_spec = {"bert_textclassification.engines.native._native.Encoder", sizeof(Object), 0,
                                    Py_TPFLAGS_DEFAULT, encoder_slots};
 
-/* The instruction sets that this processor has and this build has kernels for, fastest first. */
+/* The names of the instruction sets that this processor has, fastest first. */
 static PyObject *instructions(PyObject *module, PyObject *none) {
-    PyObject *found = PyList_New(0);
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    const char *names[] = {"avx512_vnni", "avx2", "portable"};
-    int there[] = {__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"),
-                   __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), 1};
-#else
-    const char *names[] = {"portable"};
-    int there[] = {1};
-#endif
-    for (size_t i = 0; found && i < sizeof(names) / sizeof(*names); i++) {
-        PyObject *name = there[i] ? PyUnicode_FromString(names[i]) : NULL;
-        if (name) PyList_Append(found, name);
+    PyObject *names = PyList_New(0);
+    for (const InstructionSet *const *set = instruction_sets; names && *set; set++) {
+        PyObject *name = (*set)->is_supported() ? PyUnicode_FromString((*set)->name) : NULL;
+        if (name) PyList_Append(names, name);
         Py_XDECREF(name);
     }
-    return found;
+    return names;
 }
 
 static PyObject *multiply(PyObject *module, PyObject *args) {
     const char *instructions;
     int times;
     if (!PyArg_ParseTuple(args, "si", &instructions, &times)) return NULL;
-    Multiply *run = multiply_portable;
-#if defined(__x86_64__)
-    if (!strcmp(instructions, "avx512_vnni")) run = multiply_avx512_vnni;
-    if (!strcmp(instructions, "avx2")) run = multiply_avx2;
-#endif
+    const InstructionSet *set = supported(instructions);
+    if (set == NULL) return NULL;
     int64_t products;
     Py_BEGIN_ALLOW_THREADS
-    products = run(times);
+    products = set->multiply(times);
     Py_END_ALLOW_THREADS
     return PyLong_FromLongLong(products);
 }
@@ -370,6 +368,9 @@ static PyMethodDef module_methods[] = {
     {NULL}};
 
 static int execute(PyObject *module) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+#endif
     PyObject *type = PyType_FromModuleAndSpec(module, &encoder_spec, NULL);
     if (type == NULL) return -1;
     int failed = PyModule_AddType(module, (PyTypeObject *)type);

@@ -1,11 +1,12 @@
 /* For every other processor: plain C that the compiler makes of what it can. */
-#define ENCODE encode_portable
-#define MULTIPLY multiply_portable
+#define INSTRUCTION_SET portable
 #define LANES 4
 #define MOST_ROWS 4
 
 #include <stddef.h>
 #include <stdint.h>
+
+static int is_supported(void) { return 1; }
 
 static void dot_tile(int rows, const uint8_t *x, int inputs, const int8_t *panel, int is_first, int32_t *sums) {
     (void)is_first;
