@@ -18,6 +18,7 @@ import click
 
 from bert_textclassification import PROGRAM, __version__
 from bert_textclassification.errors import UserError
+from bert_textclassification.serving.protocols.media_types import TEXT_FORMATS
 
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 _EXTRAS = {"optuna": "search", "papermill": "notebooks", "ipykernel": "notebooks", "captum": "notebooks"}  # else train
@@ -127,7 +128,7 @@ def evaluate(model: Path, data: str, variant: str | None, settings: tuple[str, .
 @cli.command()
 @_model
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True), default="-")
-@click.option("--format", "format_name", type=click.Choice(["text", "csv", "jsonl", "json"]),
+@click.option("--format", "format_name", type=click.Choice([text_format.name for text_format in TEXT_FORMATS.values()]),
               help="Format of the file, and of the reply; by its ending, else text with one text a line.")  # fmt: skip
 @click.option("--column", help="Column of the texts in CSV: its name, or its number from 1.")
 @click.option("--threshold", type=float, help="Score from which the positive label is given; the artifact's own.")

@@ -7,11 +7,11 @@ from urllib.parse import urlencode
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.serving.protocols import formats
-from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT, MediaType
+from bert_textclassification.serving.protocols.media_types import TEXT_FORMATS, MediaType
 from bert_textclassification.serving.protocols.requests import Limits
 
-MEDIA_TYPES = {"text": TEXT, "csv": CSV, "jsonl": JSON_LINES, "json": JSON}  # by the name of the format
-_ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
+MEDIA_TYPES = {text_format.name: media_type for media_type, text_format in TEXT_FORMATS.items()}
+_NAMES = {ending: text_format.name for text_format in TEXT_FORMATS.values() for ending in text_format.endings}
 _NO_LIMITS = Limits(texts=2**31, chars=10_000_000)
 
 
@@ -23,8 +23,8 @@ class FilePredictions(NamedTuple):
 
 
 def format_of(path: Path | None) -> str:
-    """Return the format of a file by its ending; text, one a line, where it tells none."""
-    return _ENDINGS.get(path.suffix.lower(), "text") if path else "text"
+    """Return the name of a file's format by its ending; text, one a line, for any other ending."""
+    return _NAMES.get(path.suffix.lower(), "text") if path else "text"
 
 
 def predict_file(predictor: Predictor, body: bytes, format_name: str, **parameters: str | float) -> FilePredictions:

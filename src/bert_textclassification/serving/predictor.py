@@ -24,6 +24,7 @@ from bert_textclassification.engines.select import load_engine
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.cache import AnswerCache
 from bert_textclassification.serving.calibration import calibrated_log_odds
+from bert_textclassification.serving.text_checks import check_texts
 from bert_textclassification.serving.variant_choice import variant_for_this_machine
 
 Truncation = Literal["truncate", "windows", "error"]
@@ -295,28 +296,6 @@ def listed(texts: Iterable[str]) -> list[str]:
         message = f"Give a list of texts, such as one column of a table, not {type(texts).__name__}."
         raise RequestError("not_a_list", message)
     return list(texts)
-
-
-def check_texts(texts: Sequence[str]) -> None:
-    """Refuse what is not a list of texts with some words.
-
-    Raises:
-        RequestError: a text is no string, empty, or not valid Unicode; the field says which.
-    """
-    for index, text in enumerate(texts):
-        _check_text(text, f"instances[{index}]")
-
-
-def _check_text(text: str, field: str) -> None:
-    if not isinstance(text, str):
-        raise RequestError("not_a_string", f"A text must be a string, not {type(text).__name__}.", field)
-    if not text or text.isspace():
-        raise RequestError("empty_text", "The text is empty; leave it out or send some words.", field)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        message = "The text is not valid Unicode, such as half of a surrogate pair; send UTF-8."
-        raise RequestError("invalid_unicode", message, field) from None
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:

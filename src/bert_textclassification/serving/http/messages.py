@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import orjson
@@ -11,6 +11,7 @@ from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.admission import RETRY_AFTER_S
 from bert_textclassification.serving.http import negotiation
 from bert_textclassification.serving.protocols import parameters
+from bert_textclassification.serving.protocols.errors import error_shape
 from bert_textclassification.serving.protocols.media_types import JSON
 
 
@@ -94,13 +95,7 @@ def json_response(content: object, status: int = 200) -> HttpResponse:
 
 def error_response(path: str, problem: RequestError) -> HttpResponse:
     """Return the response to a request that was refused, in the shape that the platform of this path expects."""
-    error: Mapping[str, Any] = problem.as_dict()
-    if path.startswith(("/v1/", "/v2/")):
-        reply = json_response(
-            {"error": error["message"], "code": error["code"], "field": error["field"]}, problem.status
-        )
-    else:
-        reply = json_response({"error": error}, problem.status)
+    reply = json_response(error_shape(path).body(problem), problem.status)
     if problem.status == 503:
         reply.headers.append(("Retry-After", str(RETRY_AFTER_S)))
     if problem.status == 401:

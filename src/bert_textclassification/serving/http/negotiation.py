@@ -9,16 +9,15 @@ from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.protocols.media_types import (
     CSV,
     JSON,
-    JSON_LINES,
-    TEXT,
+    TEXT_FORMATS,
     UTF_8,
     MediaType,
     codec_of,
     unsupported,
 )
 
-_ALIASES = {"application/x-ndjson": JSON_LINES, "application/jsonl": JSON_LINES, "application/x-jsonlines": JSON_LINES}
-OFFERED = (JSON, JSON_LINES, CSV, TEXT)
+OFFERED = tuple(TEXT_FORMATS)
+_ALIASES = {alias: name for name, text_format in TEXT_FORMATS.items() for alias in text_format.aliases}
 
 
 def content_type(header: str | None) -> MediaType:

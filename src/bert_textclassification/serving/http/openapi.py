@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from bert_textclassification.serving.http.messages import HttpResponse
 from bert_textclassification.serving.http.routes import Bodies, Route
 from bert_textclassification.serving.protocols import schemas
+from bert_textclassification.serving.protocols.errors import error_shape
 from bert_textclassification.serving.protocols.media_types import JSON
 
 REFERENCE = "#/components/schemas/{model}"
@@ -21,23 +22,11 @@ REFUSALS = {
     "415": "The content type, character set or encoding is not read here",
     "503": "Too busy, or the deadline passed: try again after the time in Retry-After",
 }
-_SCHEMAS: list[type[BaseModel]] = [
-    schemas.Instances,
-    schemas.InvocationReply,
-    schemas.Predictions,
-    schemas.InferRequest,
-    schemas.InferReply,
-    schemas.Health,
-    schemas.ExecutionParameters,
-    schemas.Facts,
-    schemas.Error,
-    schemas.PlatformError,
-]
 
 
 def document(routes: Sequence[Route], version: str, has_token: bool) -> dict[str, Any]:
     """Return the OpenAPI 3.1 description of `routes`."""
-    _, defined = models_json_schema([(schema, "validation") for schema in _SCHEMAS], ref_template=REFERENCE)
+    _, defined = models_json_schema([(schema, "validation") for schema in _schemas(routes)], ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -51,6 +40,13 @@ def document(routes: Sequence[Route], version: str, has_token: bool) -> dict[str
         description["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         description["security"] = [{"token": []}]
     return description
+
+
+def _schemas(routes: Sequence[Route]) -> list[type[BaseModel]]:
+    """Return the schemas of the bodies of all routes and of their errors, each once."""
+    bodies = [schema for route in routes for types in (route.takes or {}, route.gives) for schema in types.values()]
+    errors = [error_shape(route.path).schema for route in routes]
+    return [schema for schema in dict.fromkeys([*bodies, *errors]) if schema is not None]
 
 
 def page(description: dict[str, Any]) -> HttpResponse:
@@ -69,7 +65,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _replies(route: Route, refusals: tuple[str, ...]) -> dict[str, Any]:
-    error = "PlatformError" if route.path.startswith(("/v1/", "/v2/")) else "Error"
+    error = error_shape(route.path).schema
     return {
         "200": {"description": "The answer", "content": _content(route.gives)},
         **{code: {"description": REFUSALS[code], "content": _content({JSON: error})} for code in refusals},
@@ -78,8 +74,8 @@ def _replies(route: Route, refusals: tuple[str, ...]) -> dict[str, Any]:
 
 def _content(types: Bodies) -> dict[str, Any]:
     return {
-        name: {"schema": {"$ref": REFERENCE.format(model=model)} if model else {"type": "string"}}
-        for name, model in types.items()
+        name: {"schema": {"$ref": REFERENCE.format(model=schema.__name__)} if schema else {"type": "string"}}
+        for name, schema in types.items()
     }
 
 

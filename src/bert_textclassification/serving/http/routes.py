@@ -1,13 +1,15 @@
-"""The route table: what each path and method answers, what it takes and gives. The router and OpenAPI both read it."""
+"""The route table: what each path and method answers, takes and gives. The router, OpenAPI and metrics read it."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from pydantic import BaseModel
+
 from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.serving.protocols import schemas
-from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT
+from bert_textclassification.serving.protocols.media_types import JSON, TEXT, TEXT_FORMATS
 
-Bodies = Mapping[str, str | None]  # media type -> name of its schema, None for text
+Bodies = Mapping[str, type[BaseModel] | None]  # by media type: the schema, None for text
 HTML = "text/html"
 
 
@@ -53,22 +55,22 @@ def routes(config: ServingConfig, version: str) -> list[Route]:
 
 def _health(config: ServingConfig) -> list[Route]:
     ready = [
-        Route(path, "ready", "Health", {JSON: "Health"}, is_open=True)
+        Route(path, "ready", "Health", {JSON: schemas.Health}, is_open=True)
         for path in (config.health_route, "/", "/ping", "/livez", "/readyz")
     ]
     return [
         *ready,
-        Route("/v2/health/live", "v2_live", "Health", {JSON: "Facts"}, is_open=True),
-        Route("/v2/health/ready", "v2_ready", "Health", {JSON: "Facts"}, is_open=True),
+        Route("/v2/health/live", "v2_live", "Health", {JSON: schemas.Facts}, is_open=True),
+        Route("/v2/health/ready", "v2_ready", "Health", {JSON: schemas.Facts}, is_open=True),
     ]
 
 
 def _facts() -> list[Route]:
     batch = "What suits SageMaker's batch transform"
     return [
-        Route("/execution-parameters", "execution_parameters", batch, {JSON: "ExecutionParameters"}),
+        Route("/execution-parameters", "execution_parameters", batch, {JSON: schemas.ExecutionParameters}),
         Route("/metrics", "metrics_text", "Metrics for Prometheus", {TEXT: None}),
-        Route("/openapi.json", "openapi", "This description", {JSON: "Facts"}),
+        Route("/openapi.json", "openapi", "This description", {JSON: schemas.Facts}),
         Route("/docs", "docs", "This description, for people", {HTML: None}),
     ]
 
@@ -85,22 +87,22 @@ def _model(name: str, version: str) -> list[Route]:
         f"{model}/ready": "model_is_ready",
         f"{versioned}/ready": "model_is_ready",
     }
-    return [Route(path, handler, "Facts of the model", {JSON: "Facts"}) for path, handler in handlers.items()]
+    return [Route(path, handler, "Facts of the model", {JSON: schemas.Facts}) for path, handler in handlers.items()]
 
 
 def _predictions(config: ServingConfig, version: str) -> list[Route]:
-    native: Bodies = {JSON: "Instances", JSON_LINES: None, CSV: None, TEXT: None}
-    replies = {**native, JSON: "InvocationReply"}
+    native: Bodies = {**dict.fromkeys(TEXT_FORMATS), JSON: schemas.Instances}
+    replies: Bodies = {**native, JSON: schemas.InvocationReply}
     name = config.model_name
     plain = "Classify texts (Vertex AI, KServe v1)"
     v2 = (f"/v2/models/{name}/infer", f"/v2/models/{name}/versions/{version}/infer")
     return [
         *(
-            Route(path, "predict", plain, {JSON: "Predictions"}, {JSON: "Instances"}, schemas.Parameters)
+            Route(path, "predict", plain, {JSON: schemas.Predictions}, {JSON: schemas.Instances}, schemas.Parameters)
             for path in (config.predict_route, f"/v1/models/{name}:predict")
         ),
         *(
-            Route(path, "infer", "Open Inference Protocol", {JSON: "InferReply"}, {JSON: "InferRequest"},
+            Route(path, "infer", "Open Inference Protocol", {JSON: schemas.InferReply}, {JSON: schemas.InferRequest},
                   schemas.InferParameters)
             for path in v2
         ),

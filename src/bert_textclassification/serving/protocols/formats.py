@@ -28,7 +28,7 @@ from bert_textclassification.serving.protocols.lines import (
     read_lines,
 )
 from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT, MediaType, decoded
-from bert_textclassification.serving.protocols.native_json import format_native, parse_json
+from bert_textclassification.serving.protocols.native_json import format_predictions, parse_json
 from bert_textclassification.serving.protocols.parameters import line_parameters
 from bert_textclassification.serving.protocols.requests import Limits, Outcome, Request, count_records, usable_records
 from bert_textclassification.serving.protocols.schemas import Parameters
@@ -106,5 +106,5 @@ def parse(
 def format_reply(media_type: str, outcomes: Sequence[Outcome], asked: Parameters, model: Mapping[str, Any]) -> bytes:
     """Return the reply in `media_type`: one object, line or record for each outcome, in order."""
     if media_type == JSON:
-        return format_native(outcomes, asked, model)
+        return format_predictions(outcomes, asked, model)
     return FORMATS[media_type].write(outcomes, asked)

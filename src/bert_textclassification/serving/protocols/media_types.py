@@ -3,6 +3,7 @@
 import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bert_textclassification.errors import RequestError
 
@@ -10,6 +11,32 @@ JSON = "application/json"
 JSON_LINES = "application/jsonlines"
 CSV = "text/csv"
 TEXT = "text/plain"
+
+
+class TextFormat(NamedTuple):
+    """A format of texts and predictions.
+
+    Attributes:
+        name: its name on the command line.
+        endings: of files in this format.
+        aliases: other media types that mean the same.
+    """
+
+    name: str
+    endings: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+# By media type, the preferred reply first. `formats.FORMATS` has the reader and the writer of each but JSON.
+TEXT_FORMATS = {
+    JSON: TextFormat("json", (".json",)),
+    JSON_LINES: TextFormat(
+        "jsonl", (".jsonl", ".ndjson"), ("application/x-ndjson", "application/jsonl", "application/x-jsonlines")
+    ),
+    CSV: TextFormat("csv", (".csv",)),
+    TEXT: TextFormat("text"),
+}
+
 # By Python's name of the codec. It knows more, some of them slow or no character sets at all.
 _CODECS = {
     "utf-8", "ascii", "utf-16", "utf-16-le", "utf-16-be", "iso8859-1", "iso8859-2", "iso8859-5", "iso8859-7",

@@ -1,4 +1,4 @@
-"""The product's own JSON, which Vertex AI and version 1 of KServe share but for the reply's model."""
+"""The product's own JSON, which Vertex AI and version 1 of KServe share, except for the model in the reply."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ import orjson
 
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.protocols.csv_texts import Record
+from bert_textclassification.serving.protocols.errors import error_body
 from bert_textclassification.serving.protocols.requests import Limits, Outcome, Request, count_records, usable_records
 from bert_textclassification.serving.protocols.schemas import ALWAYS_ANSWERED, Parameters
 from bert_textclassification.serving.protocols.validation import inside, refuse_unknown, validated
@@ -38,20 +39,16 @@ def parse_json(text: str, limits: Limits, parameters: Parameters | None = None) 
     return Request(usable_records(texts_of(items, name), name, limits), asked, name)
 
 
-def format_native(outcomes: Sequence[Outcome], asked: Parameters, model: Mapping[str, Any]) -> bytes:
-    """Return the predictions, and which model they are from."""
-    return orjson.dumps({"predictions": [as_dict(one, asked) for one in outcomes], "model": model})
-
-
-def format_predictions(outcomes: Sequence[Outcome], asked: Parameters) -> bytes:
-    """Return the reply of Vertex AI and of version 1 of KServe."""
-    return orjson.dumps({"predictions": [as_dict(one, asked) for one in outcomes]})
+def format_predictions(outcomes: Sequence[Outcome], asked: Parameters, model: Mapping[str, Any] | None = None) -> bytes:
+    """Return the predictions, and the model that made them; Vertex AI and version 1 of KServe expect no model."""
+    predictions = {"predictions": [as_dict(outcome, asked) for outcome in outcomes]}
+    return orjson.dumps(predictions if model is None else predictions | {"model": model})
 
 
 def as_dict(outcome: Outcome, asked: Parameters) -> dict[str, Any]:
     """Return a prediction, or the error of a record, as it appears in JSON."""
     if isinstance(outcome, RequestError):
-        return {"error": outcome.as_dict()}
+        return error_body(outcome)
     reply: dict[str, Any] = {name: getattr(outcome, name) for name in ALWAYS_ANSWERED}
     if asked.truncation == "windows":
         reply["windows"] = outcome.windows

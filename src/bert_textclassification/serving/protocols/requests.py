@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bert_textclassification.errors import RequestError
-from bert_textclassification.serving.predictor import Prediction, check_texts
+from bert_textclassification.serving.predictor import Prediction
 from bert_textclassification.serving.protocols.csv_texts import Record
 from bert_textclassification.serving.protocols.schemas import Parameters
+from bert_textclassification.serving.text_checks import check_text
 
 Outcome = Prediction | RequestError
 _TEXT_FIELD = re.compile(r"instances\[(\d+)\]")  # where `Predictor.predict` says that a text is at fault
@@ -108,14 +109,11 @@ def usable_records(records: list[Record], name: str, limits: Limits) -> list[Rec
     return [_usable_record(record, f"{name}[{index}]", limits.chars) for index, record in enumerate(records)]
 
 
-def _usable_record(record: Record, where: str, most: int) -> Record:
+def _usable_record(record: Record, where: str, max_chars: int) -> Record:
     if isinstance(record, RequestError):
         return record
-    if len(record) > most:
-        message = f"The text has {len(record)} characters where {most} are allowed; send it in parts."
-        return RequestError("text_too_large", message, where, status=413)
     try:
-        check_texts([record])
+        check_text(record, where, max_chars)
     except RequestError as problem:
-        return RequestError(problem.code, problem.message, where)
+        return problem
     return record

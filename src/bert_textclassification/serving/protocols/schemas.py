@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr
 
+from bert_textclassification.serving.text_checks import is_valid_unicode
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -40,12 +42,10 @@ class LineParameters(Parameters):
     )
 
 
-def _whole(text: str) -> str:
-    """Return the text if it holds no half of a surrogate pair, which no reply could repeat."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("it holds half of a surrogate pair") from None
+def _valid_unicode(text: str) -> str:
+    """Return the text if a reply can repeat it."""
+    if not is_valid_unicode(text):
+        raise ValueError("it holds half of a surrogate pair")
     return text
 
 
@@ -116,7 +116,7 @@ class InvocationReply(Predictions):
 
 
 class ErrorDetail(_Strict):
-    """What is wrong, where, and how to mend it."""
+    """What is wrong, where, and how to correct it."""
 
     code: str
     message: str
@@ -170,7 +170,7 @@ class InferRequest(_Strict):
         }
     )
 
-    id: Annotated[str, AfterValidator(_whole)] | None = None
+    id: Annotated[str, AfterValidator(_valid_unicode)] | None = None
     model_name: str | None = Field(default=None, description="Not read: the address names the model")
     model_version: str | None = Field(default=None, description="Not read: the address names the version")
     inputs: list[InferTensor] = Field(min_length=1, max_length=1)

@@ -8,6 +8,7 @@ container.
 import contextlib
 import errno
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -21,11 +22,12 @@ from typing import cast
 
 from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.engines import processor
-from bert_textclassification.errors import ConfigurationError, UserError
+from bert_textclassification.errors import ConfigurationError, RequestError, UserError
 from bert_textclassification.serving import resources
 from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.serving.log_forwarder import LogForwarder
 from bert_textclassification.serving.model_source import locate
+from bert_textclassification.serving.protocols.errors import PLATFORM_PATHS, error_body, platform_error_body
 from bert_textclassification.serving.scratch_folder import private_folder
 
 HERE = Path(__file__).resolve().parent
@@ -204,11 +206,22 @@ def start_nginx(config: ServingConfig, lock: int) -> subprocess.Popen[bytes]:
         "access_log": config.access_log.name,
         "connections": config.connections,
         "proxy_timeout_s": config.proxy_timeout_s,
+        **error_bodies(),
     }
     folder = config.scratch_dir
     (folder / "nginx.conf").write_text(template.safe_substitute(settings), encoding="utf-8")
     command = [nginx(), "-e", "stderr", "-p", str(folder), "-c", "nginx.conf"]
     return subprocess.Popen(command, cwd=folder, pass_fds=[lock], start_new_session=True)
+
+
+def error_bodies() -> dict[str, str]:
+    """Return the bodies of nginx's own errors, with its variables in place of the code and the message."""
+    problem = RequestError("$code", "$reason")
+    return {
+        "error_body": json.dumps(error_body(problem), separators=(",", ":")),
+        "platform_error_body": json.dumps(platform_error_body(problem), separators=(",", ":")),
+        "platform_paths": PLATFORM_PATHS.pattern,
+    }
 
 
 def ending_signals() -> list[signal.Signals]:
