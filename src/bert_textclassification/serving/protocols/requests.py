@@ -115,5 +115,5 @@ def _usable_record(record: Record, where: str, max_chars: int) -> Record:
     try:
         check_text(record, where, max_chars)
     except RequestError as problem:
-        return problem
+        return problem.with_traceback(None)
     return record

@@ -99,4 +99,5 @@ def _suspected(
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     notes = [f"rather {name} ({share:.0%})" for name, share in zip(names[predicted], confidence, strict=True)]
     rated = rows.assign(note=notes, probability=probabilities[np.arange(len(targets)), targets])
-    return rated[is_suspected & (confidence >= limits[predicted])]
+    suspected: pd.DataFrame = rated[is_suspected & (confidence >= limits[predicted])]
+    return suspected
