@@ -1,9 +1,10 @@
-"""Settings of the cloud commands, and what AWS does that its stand-in does not."""
+"""Settings of the SageMaker commands, how they are run, and what AWS does that its stand-in does not."""
 
 import os
 import time
 
 import pytest
+import yaml
 
 from tests.conftest import ROOT
 from tests.container.conftest import images, model  # noqa: F401 - fixtures
@@ -91,3 +92,41 @@ def translated(**parameters: str) -> dict:
     return Translator({}, Parser()).translate(
         yaml_parse((ROOT / "ops/gateway/template.yaml").read_text(encoding="utf-8")), parameters
     )
+
+
+# What the files of ops/config take from the environment.
+ENVIRONMENT = {
+    "AWS_REGION": "eu-central-1",
+    "SAGEMAKER_ROLE": ROLE,
+    "TRAINING_IMAGE": TRAINING["image"],
+    "SERVING_IMAGE": ENDPOINT["image"],
+    "MODEL_DATA": ENDPOINT["model_data"],
+    "BUCKET": "texts",
+}
+
+
+@pytest.fixture
+def command_of(tmp_path):
+    """A function from a command and its settings to one that runs it with changes; a change to None removes."""
+
+    def command_of(module, settings):
+        def run(*arguments: str, **changes) -> int:
+            path = tmp_path / "settings.yaml"
+            given = {name: value for name, value in (settings | changes).items() if value is not None}
+            path.write_text(yaml.safe_dump(given), encoding="utf-8")
+            return module.main(["--config", str(path), *arguments])
+
+        return run
+
+    return command_of
+
+
+@pytest.fixture
+def shipped(monkeypatch):
+    """Read a file of ops/config as it ships, given its name and the class of its settings."""
+    from ops.config_file import read
+
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(ROOT)
+    return lambda name, settings: read(ROOT / f"ops/config/{name}.yaml", settings)

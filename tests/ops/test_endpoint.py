@@ -8,33 +8,22 @@ import json
 import boto3
 import botocore.exceptions
 import pytest
-import yaml
 
 from bert_textclassification.benchmarks.capacity.queueing import Service
 from bert_textclassification.serving.config import ServingConfig
 from ops import endpoint
-from ops.config_file import read
 from ops.hosting.settings import EndpointSettings
 from ops.waiting import print_log_tail
 from tests.conftest import ROOT
-from tests.ops.conftest import ASYNCHRONOUS, FROM_ZERO, interrupt, write_log
+from tests.ops.conftest import ASYNCHRONOUS, FROM_ZERO, ROLE, interrupt, write_log
 from tests.ops.conftest import ENDPOINT as SETTINGS
 
-ROLE = "arn:aws:iam::123456789012:role/execution"
 pytestmark = pytest.mark.usefixtures("aws")
 
 
 @pytest.fixture
-def command(tmp_path):
-    """Run the command with settings of one's own; return its exit status."""
-
-    def run(*arguments: str, **settings) -> int:
-        path = tmp_path / "endpoint.yaml"
-        given = {name: value for name, value in (SETTINGS | settings).items() if value is not None}
-        path.write_text(yaml.safe_dump(given), encoding="utf-8")
-        return endpoint.main(["--config", str(path), *arguments])
-
-    return run
+def command(command_of):
+    return command_of(endpoint, SETTINGS)
 
 
 @pytest.fixture
@@ -358,16 +347,8 @@ def test_without_credentials_or_region_the_remedy_is_named(command, monkeypatch,
 
 
 @pytest.mark.parametrize("name", ["endpoint", "serverless", "asynchronous"])
-def test_the_files_that_ship_are_right(name, monkeypatch):
-    for variable, value in (
-        ("SAGEMAKER_ROLE", ROLE),
-        ("SERVING_IMAGE", SETTINGS["image"]),
-        ("MODEL_DATA", SETTINGS["model_data"]),
-        ("BUCKET", "answers"),
-    ):
-        monkeypatch.setenv(variable, value)
-    monkeypatch.chdir(ROOT)
-    settings = read(ROOT / f"ops/config/{name}.yaml", EndpointSettings)
+def test_the_files_that_ship_are_right(name, shipped, monkeypatch):
+    settings = shipped(name, EndpointSettings)
     documented = (ROOT / "docs/reference/server-settings.md").read_text(encoding="utf-8")  # made from the settings
     for variable, value in settings.environment.items():
         assert f"`{variable}`" in documented

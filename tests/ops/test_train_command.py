@@ -1,16 +1,12 @@
 """Training jobs through the SageMaker SDK: what it sends, and what becomes of the job."""
 
 import pytest
-import yaml
 
 from ops import train
-from ops.config_file import read
 from ops.sagemaker_settings import Clients
-from tests.conftest import ROOT
 from tests.ops.conftest import TRAINING as SETTINGS
 from tests.ops.conftest import interrupt, write_log
 
-ROLE = "arn:aws:iam::123456789012:role/execution"
 pytestmark = [
     pytest.mark.usefixtures("aws"),
     pytest.mark.filterwarnings("ignore:sagemaker.train.configs has been moved"),  # the SDK warns of itself
@@ -18,13 +14,8 @@ pytestmark = [
 
 
 @pytest.fixture
-def command(tmp_path):
-    def run(*arguments: str, **settings) -> int:
-        path = tmp_path / "training.yaml"
-        path.write_text(yaml.safe_dump(SETTINGS | settings), encoding="utf-8")
-        return train.main(["--config", str(path), *arguments])
-
-    return run
+def command(command_of):
+    return command_of(train, SETTINGS)
 
 
 @pytest.fixture
@@ -131,8 +122,5 @@ def test_wrong_settings_send_nothing(aws, command, capsys, settings, sentence):
     assert aws == []
 
 
-def test_the_file_that_ships_is_right(monkeypatch):
-    for variable in ("AWS_REGION", "TRAINING_IMAGE", "BUCKET"):
-        monkeypatch.setenv(variable, "texts")
-    monkeypatch.setenv("SAGEMAKER_ROLE", ROLE)
-    assert read(ROOT / "ops/config/training.yaml", train.TrainingSettings).spot
+def test_the_file_that_ships_is_right(shipped):
+    assert shipped("training", train.TrainingSettings).spot

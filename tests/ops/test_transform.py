@@ -1,25 +1,15 @@
 """Batch transform: one job for the same settings, found again, shown when it fails."""
 
 import pytest
-import yaml
 
 from ops import transform
-from ops.config_file import read
-from tests.conftest import ROOT
 from tests.ops.conftest import TRANSFORM as SETTINGS
 from tests.ops.conftest import interrupt
 
-ROLE = "arn:aws:iam::123456789012:role/execution"
-
 
 @pytest.fixture
-def command(tmp_path, aws):
-    def run(*arguments: str, **settings) -> int:
-        path = tmp_path / "transform.yaml"
-        path.write_text(yaml.safe_dump(SETTINGS | settings), encoding="utf-8")
-        return transform.main(["--config", str(path), *arguments])
-
-    return run
+def command(command_of, aws):
+    return command_of(transform, SETTINGS)
 
 
 @pytest.fixture
@@ -71,9 +61,5 @@ def test_a_job_that_failed_says_why_and_leaves_no_model(aws, command, ends_as, c
     assert "DeleteModel" in aws.operations()
 
 
-def test_the_file_that_ships_is_right(monkeypatch):
-    for variable in ("AWS_REGION", "SERVING_IMAGE", "BUCKET"):
-        monkeypatch.setenv(variable, "texts")
-    monkeypatch.setenv("SAGEMAKER_ROLE", ROLE)
-    monkeypatch.setenv("MODEL_DATA", SETTINGS["model_data"])
-    assert read(ROOT / "ops/config/transform.yaml", transform.TransformSettings).instances.count == 1
+def test_the_file_that_ships_is_right(shipped):
+    assert shipped("transform", transform.TransformSettings).instances.count == 1

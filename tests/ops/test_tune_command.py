@@ -1,13 +1,10 @@
 """Tuning jobs through the SageMaker SDK: what it sends is what the plan has shown, in the shared search space."""
 
 import pytest
-import yaml
 
 from bert_textclassification.training.tuning.space import DEFAULT_SPACE, read_space, sagemaker_ranges
 from ops import tune
-from ops.config_file import read
 from ops.sagemaker_settings import Clients
-from tests.conftest import ROOT
 from tests.ops.conftest import TUNING as SETTINGS
 
 pytestmark = [
@@ -17,13 +14,8 @@ pytestmark = [
 
 
 @pytest.fixture
-def command(tmp_path):
-    def run(*arguments: str, **settings) -> int:
-        path = tmp_path / "tuning.yaml"
-        path.write_text(yaml.safe_dump(SETTINGS | settings), encoding="utf-8")
-        return tune.main(["--config", str(path), *arguments])
-
-    return run
+def command(command_of):
+    return command_of(tune, SETTINGS)
 
 
 def test_the_sdk_sends_exactly_what_the_plan_has_shown(aws, command):
@@ -82,9 +74,5 @@ def test_wrong_settings_send_nothing(aws, command, capsys, settings, sentence):
     assert aws == []
 
 
-def test_the_file_that_ships_is_right(monkeypatch):
-    for variable in ("AWS_REGION", "TRAINING_IMAGE", "BUCKET"):
-        monkeypatch.setenv(variable, "texts")
-    monkeypatch.setenv("SAGEMAKER_ROLE", SETTINGS["role"])
-    monkeypatch.chdir(ROOT)
-    assert read(ROOT / "ops/config/tuning.yaml", tune.TuningSettings).jobs == 20
+def test_the_file_that_ships_is_right(shipped):
+    assert shipped("tuning", tune.TuningSettings).jobs == 20
