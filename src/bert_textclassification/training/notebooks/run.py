@@ -31,10 +31,12 @@ _TIMES_TO_ASK = 15
 class _Kernel(AsyncKernelManager):
     """Ends an idle kernel without the interruption that jupyter_client sends first: the kernel may log it."""
 
-    async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+    # mypy looks at the base of the asynchronous manager, whose method is no coroutine.
+    async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:  # type: ignore[override]
         """Ask the kernel to end, and kill it if it does not within `shutdown_wait_time`; with `now`, kill it."""
         if now:
-            return await super().shutdown_kernel(now, restart)
+            await super().shutdown_kernel(now, restart)
+            return
         self.shutting_down = True
         self.stop_restarter()
         await self.request_shutdown(restart)
