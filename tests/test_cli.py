@@ -139,7 +139,7 @@ def test_a_model_is_evaluated_as_it_is_served(tiny_artifact, tiny_data, capsys):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("text,label\nfine,good\n", "line 2: the model does not know the label 'good'"),
+        ("text,label\nfine,good\n", "line 2: the label 'good' is not a label of the model"),
         ("text,label\nfine,routine\n", "has no row labelled 'escalate'"),
     ],
 )

@@ -52,7 +52,7 @@ def test_the_card_has_fp32_beside_what_is_served_and_the_floor_of_the_calibratio
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == names
     assert f"{100 * tiny_artifact.manifest.variants['fp32'].accuracy['test']:.2f}" in rows[0]
     assert "- test: Calibration error" in card
-    assert "right scores would measure" in card
+    assert "perfectly calibrated scores measure" in card
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Texts on all cores: the same answers in the same order as one after another."""
+"""Inference on all cores gives the same outputs in the same order as a single call."""
 
 import threading
 
@@ -16,7 +16,7 @@ TEXTS = [[2, *range(10, 10 + length), 3] for length in (3, 40, 1, 7, 7, 25, 2, 9
 def test_parts_have_every_item_once_and_in_order(items, cores):
     parts = in_parts(list, range(items), cores)
     assert parts
-    assert [one for part in parts for one in part] == list(range(items))
+    assert [item for part in parts for item in part] == list(range(items))
 
 
 def test_parts_run_at_the_same_time():
@@ -25,13 +25,13 @@ def test_parts_run_at_the_same_time():
 
 
 @pytest.mark.parametrize("name", ["fp32", "int8", "int8_onnx"])
-def test_an_engine_says_the_same_as_of_all_at_once(tiny_artifact, name):
+def test_an_engine_gives_the_same_outputs_as_in_one_call(tiny_artifact, name):
     engine = load_engine(tiny_artifact.model_path(name), tiny_artifact.manifest.variants[name])
     together, alone = run_on_all_cores(engine, TEXTS), engine.run(TEXTS)
     np.testing.assert_allclose(together.logits, alone.logits, atol=1e-6)
     assert together.layers is None
 
 
-def test_no_text_is_no_answer(tiny_artifact):
+def test_no_texts_give_no_outputs(tiny_artifact):
     engine = load_engine(tiny_artifact.model_path("int8"), tiny_artifact.manifest.variants["int8"])
     assert run_on_all_cores(engine, []).logits.shape == (0, 2)

@@ -1,4 +1,4 @@
-"""The baseline learns, on a small table worked out by hand and on the tiny data."""
+"""The baseline learns a small hand-made table and the tiny data."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The metrics that models are judged by: against scikit-learn, for one set of rows and for many resamples."""
+"""The selection metrics: against scikit-learn, for one set of rows and for many resamples."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from sklearn import metrics
 from bert_textclassification.training.evaluation.metric_values import blocks, metric_value, metric_values, resampled
 from bert_textclassification.training.evaluation.selection_metric import METRIC_NAMES
 
-OF_SCIKIT_LEARN = {
+SCIKIT_LEARN = {
     "accuracy": lambda targets, scores: metrics.accuracy_score(targets, scores >= 0.5),
     "f1": lambda targets, scores: metrics.f1_score(targets, scores >= 0.5),
     "average_precision": metrics.average_precision_score,
@@ -24,9 +24,9 @@ def rows(digits):
 
 @every_metric
 @pytest.mark.parametrize("digits", [1, 16], ids=["with ties", "without ties"])
-def test_a_value_is_that_of_scikit_learn(metric, digits):
+def test_a_value_equals_that_of_scikit_learn(metric, digits):
     targets, scores, _ = rows(digits)
-    assert metric_value(metric, targets, scores) == pytest.approx(OF_SCIKIT_LEARN[metric](targets, scores))
+    assert metric_value(metric, targets, scores) == pytest.approx(SCIKIT_LEARN[metric](targets, scores))
 
 
 @every_metric
@@ -34,7 +34,7 @@ def test_a_value_is_that_of_scikit_learn(metric, digits):
 def test_resamples_have_the_values_of_the_rows_they_repeat(metric, digits):
     targets, scores, rng = rows(digits)
     counts = resampled(targets, 5, rng)
-    wanted = [OF_SCIKIT_LEARN[metric](np.repeat(targets, count), np.repeat(scores, count)) for count in counts]
+    wanted = [SCIKIT_LEARN[metric](np.repeat(targets, count), np.repeat(scores, count)) for count in counts]
     np.testing.assert_allclose(metric_values(metric, targets, scores, counts), wanted)
 
 
@@ -43,11 +43,11 @@ def test_resamples_have_the_values_of_the_rows_they_repeat(metric, digits):
 def test_scores_may_differ_from_resample_to_resample(metric, digits):
     targets, _, rng = rows(digits)
     scores = rng.random((5, 200)).round(digits)
-    wanted = [OF_SCIKIT_LEARN[metric](targets, one) for one in scores]
-    np.testing.assert_allclose(metric_values(metric, targets, scores), wanted)
+    expected = [SCIKIT_LEARN[metric](targets, sample_scores) for sample_scores in scores]
+    np.testing.assert_allclose(metric_values(metric, targets, scores), expected)
 
 
-def test_a_sure_mistake_costs_what_it_does_in_scikit_learn():
+def test_a_certain_mistake_has_the_loss_of_scikit_learn():
     assert metric_value("loss", [0, 1], [1.0, 0.0]) == pytest.approx(-metrics.log_loss([0, 1], [1.0, 0.0]))
 
 
@@ -64,7 +64,7 @@ def test_resamples_keep_the_number_of_each_label():
     assert (counts.sum(axis=1) == 200).all()
 
 
-def test_blocks_are_as_many_as_asked_and_fit_in_memory():
+def test_blocks_add_up_and_fit_in_memory():
     assert list(blocks(2000, 100)) == [2000]
     assert list(blocks(7, 1_000_000)) == [2, 2, 2, 1]
     assert list(blocks(3, 10**9)) == [1, 1, 1]

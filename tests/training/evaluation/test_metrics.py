@@ -1,4 +1,4 @@
-"""Metrics: values worked out by hand, intervals that hold what they claim, tables that point at the right texts."""
+"""Metrics: hand-computed values, coverage of intervals, and the tables."""
 
 import numpy as np
 import pandas as pd
@@ -22,10 +22,19 @@ from bert_textclassification.training.evaluation.metrics import (
 from bert_textclassification.training.evaluation.thresholds import labels_of
 
 TARGETS = [1, 1, 1, 0, 0, 0, 0, 0]
-SCORES = [0.9, 0.6, 0.2, 0.7, 0.4, 0.3, 0.1, 0.1]  # 2 hits, 1 miss, 1 false alarm, 4 rightly left alone
+SCORES = [
+    0.9,
+    0.6,
+    0.2,
+    0.7,
+    0.4,
+    0.3,
+    0.1,
+    0.1,
+]  # 2 true positives, 1 false negative, 1 false positive, 4 true negatives
 
 
-def test_metrics_are_those_worked_out_by_hand():
+def test_metrics_equal_hand_computed_values():
     expected = {
         "accuracy": 6 / 8,
         "f1": 2 / 3,
@@ -55,11 +64,11 @@ def test_metrics_are_those_of_scikit_learn(digits):
 def test_intervals_are_those_of_scikit_learn_on_the_same_resamples(few_resamples):
     rng = np.random.default_rng(1)
     targets, scores = rng.integers(0, 2, 80), rng.random(80).round(1)
-    found = metrics_with_intervals(targets.tolist(), scores, seed=3)
+    metrics = metrics_with_intervals(targets.tolist(), scores, seed=3)
     rng, classes = np.random.default_rng(3), [np.flatnonzero(targets == value) for value in (0, 1)]
     resamples = [np.concatenate([rng.choice(rows, len(rows)) for rows in classes]) for _ in range(50)]
     areas = [sklearn_metrics.roc_auc_score(targets[rows], scores[rows]) for rows in resamples]
-    assert (found["roc_auc"]["low"], found["roc_auc"]["high"]) == pytest.approx(np.percentile(areas, [2.5, 97.5]))
+    assert (metrics["roc_auc"]["low"], metrics["roc_auc"]["high"]) == pytest.approx(np.percentile(areas, [2.5, 97.5]))
 
 
 def test_a_threshold_moves_recall_but_not_the_ranking():
@@ -73,9 +82,9 @@ def test_a_score_at_the_threshold_is_positive():
     assert compute_metrics([1, 0], [0.5, 0.4999])["accuracy"] == 1
 
 
-def test_a_model_that_never_says_yes_scores_zero():
-    found = compute_metrics([1, 0, 0], [0.1, 0.2, 0.3])
-    assert (found["precision"], found["recall"], found["f1"]) == (0, 0, 0)
+def test_a_model_that_never_predicts_positive_scores_zero():
+    metrics = compute_metrics([1, 0, 0], [0.1, 0.2, 0.3])
+    assert (metrics["precision"], metrics["recall"], metrics["f1"]) == (0, 0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +94,7 @@ def intervals():
 
 def test_intervals_hold_the_value(intervals):
     assert list(intervals) == list(METRICS)
-    assert all(one["low"] < one["value"] < one["high"] for one in intervals.values())
+    assert all(interval["low"] < interval["value"] < interval["high"] for interval in intervals.values())
     assert intervals["recall"]["value"] == pytest.approx(2 / 3)
 
 
@@ -102,8 +111,8 @@ def test_the_same_seed_gives_the_same_intervals(few_resamples):
 
 
 def test_a_single_positive_is_in_every_resample(few_resamples):
-    found = metrics_with_intervals([1] + [0] * 30, [0.9] + [0.1] * 30, seed=0)
-    assert found["recall"] == {"value": 1, "low": 1, "high": 1}
+    metrics = metrics_with_intervals([1] + [0] * 30, [0.9] + [0.1] * 30, seed=0)
+    assert metrics["recall"] == {"value": 1, "low": 1, "high": 1}
 
 
 def test_intervals_are_shown_in_percent():
@@ -124,7 +133,7 @@ def test_confusion_has_true_labels_as_rows():
     assert (table.index.name, table.columns.name) == ("true", "predicted")
 
 
-def test_worst_mistakes_come_first_and_right_answers_not_at_all():
+def test_worst_mistakes_come_first_without_right_predictions():
     labels = ["escalate" if target else "routine" for target in TARGETS]
     frame = pd.DataFrame({"text": list("abcdefgh"), "label": labels, "line": range(8)})
     table = worst_mistakes(frame, TARGETS, SCORES)

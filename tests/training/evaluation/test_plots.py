@@ -1,4 +1,4 @@
-"""Pictures: names of points do not cover each other, and nothing is cut off."""
+"""Figures: labels of points do not overlap and are not cut off."""
 
 import itertools
 
@@ -28,15 +28,17 @@ def boxes(figure):
         ([0.9] * 7, [5] * 7),
         ([0.9, 0.9, 0.9, 0.899, 0.901, 0.5, 0.9], [50, 49, 48, 47, 46, 45, 44]),
     ],
-    ids=["sst2", "close", "equal", "one far away"],
+    ids=["sst2", "close", "equal", "distant"],
 )
 def test_names_of_points_lie_side_by_side_inside_the_picture(accuracies, milliseconds):
     figure = plots.plot_accuracy_latency(pd.DataFrame({"accuracy": accuracies, "p50_ms": milliseconds}, NAMES))
-    found = boxes(figure)
-    assert found.keys() == set(NAMES)
-    assert not [pair for pair in itertools.combinations(found, 2) if found[pair[0]].overlaps(found[pair[1]])]
+    label_boxes = boxes(figure)
+    assert label_boxes.keys() == set(NAMES)
+    assert not [
+        pair for pair in itertools.combinations(label_boxes, 2) if label_boxes[pair[0]].overlaps(label_boxes[pair[1]])
+    ]
     frame = figure.axes[0].bbox
-    assert all(frame.contains(*box.min) and frame.contains(*box.max) for box in found.values())
+    assert all(frame.contains(*box.min) and frame.contains(*box.max) for box in label_boxes.values())
 
 
 def test_marks_of_the_latency_axis_lie_side_by_side():
@@ -58,8 +60,8 @@ def test_the_front_of_a_search_is_named_without_overlaps():
             "score": np.linspace(0.9, 0.901, 8),
         }
     )
-    found = boxes(plot_pareto_front(trials, "accuracy"))
-    assert not any(found[a].overlaps(found[b]) for a, b in itertools.combinations(found, 2))
+    label_boxes = boxes(plot_pareto_front(trials, "accuracy"))
+    assert not any(label_boxes[a].overlaps(label_boxes[b]) for a, b in itertools.combinations(label_boxes, 2))
 
 
 def test_the_ladder_shows_whole_words():
@@ -76,7 +78,7 @@ def test_the_ladder_shows_whole_words():
     assert all(whole.x0 <= text.get_window_extent().x0 and text.get_window_extent().x1 <= whole.x1 for text in texts)
 
 
-def test_a_figure_that_is_not_drawn_leaves_none_of_an_earlier_run(tmp_path):
+def test_a_figure_of_an_earlier_run_is_deleted(tmp_path):
     run = RunFolder(tmp_path)
     path = run.save_figure(plots.plot_latencies([1.0, 2.0], "x"), "ladder")
     assert path.exists()

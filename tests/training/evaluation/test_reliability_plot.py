@@ -1,4 +1,4 @@
-"""The reliability plot: bins stand alone, with their rows."""
+"""The reliability plot: separate bins with their number of rows."""
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -25,4 +25,4 @@ def test_every_bin_shows_its_rows():
 def test_bins_are_not_joined_by_lines():
     for axes in plot_reliability(*drawn()).axes:
         lines = [line for line in axes.get_children() if isinstance(line, Line2D)]
-        assert [line.get_label() for line in lines] == ["as often right as sure"]
+        assert [line.get_label() for line in lines] == ["perfect calibration"]

@@ -1,4 +1,4 @@
-"""What models are judged by: the rule, what overrides it, and that checkpoints, seeds, search and job follow it."""
+"""The selection metric: the rule, its override, and its use for checkpoints, seeds, search and job."""
 
 import dataclasses
 
@@ -39,7 +39,7 @@ def splits_with(train, validation=None, test=50):
         (19, 19, "average_precision"),
         (4, 4, "average_precision"),
         (96, 96, "average_precision_negative"),
-        (50, 4, "average_precision"),  # train was evened out, the rows that models are judged on were not
+        (50, 4, "average_precision"),  # train was balanced, validation was not
         (4, 50, "average_precision"),
         (50, 96, "average_precision_negative"),
     ],
@@ -51,35 +51,33 @@ def test_the_balance_of_the_labels_decides(train, validation, metric):
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1", "average_precision", "average_precision_negative", "loss"])
 def test_selection_metric_overrides_the_rule_and_the_sentence_says_so(metric):
-    judging = choose_metric(TrainingConfig(data="x", selection_metric=metric), splits_with(4))
-    assert judging.metric == metric
-    assert judging.sentence.endswith("as selection_metric says.")
+    chosen = choose_metric(TrainingConfig(data="x", selection_metric=metric), splits_with(4))
+    assert chosen.metric == metric
+    assert chosen.sentence.endswith("set by selection_metric.")
 
 
 def test_the_sentence_names_the_metric_the_rarer_label_and_where_it_is_rare():
     config = TrainingConfig(data="x")
     assert choose_metric(config, splits_with(45)).sentence == (
-        "Models are judged by accuracy: the rarer label, 'spam', has 45.0% of train."
+        "The selection metric is accuracy: the rarer label, 'spam', is 45.0% of train."
     )
-    assert "'spam', has 4.0% of validation, under 20%" in choose_metric(config, splits_with(50, 4)).sentence
-    assert (
-        "negative label: the rarer label, 'ham', has 4.0% of train" in choose_metric(config, splits_with(96)).sentence
-    )
+    assert "'spam', is 4.0% of validation. Under 20%" in choose_metric(config, splits_with(50, 4)).sentence
+    assert "negative label: the rarer label, 'ham', is 4.0% of train" in choose_metric(config, splits_with(96)).sentence
 
 
-def test_test_decides_nothing():
+def test_the_test_split_has_no_influence():
     assert choose_metric(TrainingConfig(data="x"), splits_with(50, test=2)).metric == "accuracy"
 
 
 @pytest.mark.parametrize("positives", [19, 20, 80, 81])
-def test_the_loss_is_weighed_by_class_where_the_rule_calls_train_imbalanced(positives):
+def test_the_loss_has_class_weights_if_the_rule_calls_train_imbalanced(positives):
     config, splits = TrainingConfig(data="x"), splits_with(positives)
     assert (class_weights(splits, config) is None) is (choose_metric(config, splits).metric == "accuracy")
 
 
 @pytest.fixture(scope="module")
 def rare(tiny_splits):
-    """The tiny splits with few of the positive rows: 11 % of validation."""
+    """The tiny splits with few positive rows: 11 % of validation."""
 
     def thinned(frame, keep):
         positive = frame["label"] == tiny_splits.labels[1]
@@ -127,25 +125,25 @@ def test_seeds_are_chosen_and_reported_by_average_precision(seeds_of_rare):
 
 
 @pytest.mark.slow
-def test_manifest_and_card_say_what_the_model_is_judged_by(seeds_of_rare, rare, tmp_path):
+def test_manifest_and_card_name_the_selection_metric(seeds_of_rare, rare, tmp_path):
     manifest = build_artifact(seeds_of_rare, rare, tmp_path).manifest
     assert manifest.judging["metric"] == "average_precision"
-    assert {one.metric for one in manifest.comparisons.values()} == {"average_precision"}
-    assert {one.metric for one in manifest.slices} == {"average_precision"}
+    assert {comparison.metric for comparison in manifest.comparisons.values()} == {"average_precision"}
+    assert {result.metric for result in manifest.slices} == {"average_precision"}
     card = (tmp_path / "model_card.md").read_text()
     assert manifest.judging["sentence"] in card
     assert "validation average precision" in card
 
 
 @pytest.mark.slow
-def test_training_by_the_loss_compares_checkpoints_by_it(config, rare, tmp_path):
+def test_checkpoints_are_compared_by_the_loss_if_it_is_the_selection_metric(config, rare, tmp_path):
     model = fine_tune(config.model_copy(update={"selection_metric": "loss", "epochs": 2}), rare, tmp_path)
     assert model.facts["judged_by"] == "loss"
     assert model.facts["best_metric"] in [row["eval_loss"] for row in model.history if "eval_loss" in row]
 
 
 @pytest.mark.slow
-def test_a_search_on_imbalanced_data_is_for_average_precision(config, rare, tmp_path):
+def test_a_search_on_imbalanced_data_maximises_average_precision(config, rare, tmp_path):
     space = SearchSpace.model_validate({"continuous": {"learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}}})
     short = config.model_copy(update={"epochs": 1})
     study = search(short, rare, space, 1, tmp_path)

@@ -1,4 +1,4 @@
-"""Slices: what texts are told apart by, intervals, the verdict, and a sentence where the model is worse."""
+"""Slices: slice values of texts, intervals, verdicts, and the sentence on a weak slice."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def tokenizer(tiny_fine_tuned):
 
 
 def measured(languages, right):
-    """Slices of texts by language, where `right` says whether the model has the label right."""
+    """Slices of texts by language, `right` is whether the model predicts the label."""
     targets = np.arange(len(right)) % 2
     scores = np.where(right, targets, 1 - targets)
     return measure_slices(pd.DataFrame({"column language": languages}), targets.tolist(), scores, seed=1)
@@ -40,7 +40,7 @@ def test_a_slice_that_is_worse_than_the_rest_gets_a_sentence():
     assert (verdict(english), verdict(french)) == ("better", "worse")
     (sentence,) = weak_slices([english, french])
     assert sentence.startswith("On column language: fr (100 texts), accuracy is 60.00 % (50.2")
-    assert "where test texts with the same labels have 83.33 % on average, and not by chance" in sentence
+    assert "; test texts with the same labels have 83.33 % on average. The difference is significant" in sentence
 
 
 def test_intervals_are_wilsons():
@@ -49,9 +49,11 @@ def test_intervals_are_wilsons():
     assert french.f1_low < french.f1 < french.f1_high
 
 
-def test_a_small_slice_is_named_but_not_judged():
+def test_a_small_slice_is_reported_but_not_compared():
     results = measured(["en"] * 100 + ["fr"] * 29, [True] * 100 + [False] * 29)
-    assert [(one.value, verdict(one)) for one in results] == [(name, "too few to compare") for name in ("en", "fr")]
+    assert [(result.value, verdict(result)) for result in results] == [
+        (name, "too few to compare") for name in ("en", "fr")
+    ]
 
 
 def test_holm_corrects_for_the_number_of_tests():
@@ -62,17 +64,20 @@ def test_holm_corrects_for_the_number_of_tests():
 def test_chance_alone_makes_no_slice_worse():
     rng = np.random.default_rng(0)
     false_alarms = sum(
-        any(verdict(one) != "no different" for one in measured(rng.choice(["a", "b", "c"], 300), rng.random(300) < 0.9))
+        any(
+            verdict(result) != "no different"
+            for result in measured(rng.choice(["a", "b", "c"], 300), rng.random(300) < 0.9)
+        )
         for _ in range(40)
     )
     assert false_alarms <= 5
 
 
-def test_texts_are_told_apart_by_length_words_and_columns(tokenizer):
+def test_texts_are_sliced_by_length_words_and_columns(tokenizer):
     texts = [" ".join(["help"] * length) for length in range(1, 41)]
     frame = pd.DataFrame({"text": [*texts, "日本 ☃"], "slice:source": ["mail"] * 20 + [""] * 21})
     described = describe(frame, tokenizer, max_length=20)
-    assert set(described["tokens"]) == {"3 to 12", "13 to 20"}  # three quarters are cut at 20, which one has
+    assert set(described["tokens"]) == {"3 to 12", "13 to 20"}  # three quarters are truncated at 20 tokens
     assert described["cut"].tolist() == ["read whole"] * 18 + ["longer than 20 tokens"] * 22 + ["read whole"]
     assert described["unknown tokens"].tolist() == ["none"] * 40 + ["some"]
     assert set(described["column source"]) == {"mail", "(none)"}
@@ -86,10 +91,10 @@ def test_a_slice_of_one_class_has_no_f1():
 
 
 def without_positives(recall, metric="accuracy"):
-    """Slices by source: one without a positive text, one with 40 % of them, a share `recall` of which is found."""
+    """Slices by source: one without positive texts, one with 40 % positive texts and this `recall`."""
     sources = np.array(["forum"] * 200 + ["mail"] * 400)
     targets = np.array([0] * 200 + [1] * 160 + [0] * 240)
-    scores = np.where(np.arange(600) % 25 == 0, 0.8, 0.2)  # 4 % of the negatives are false alarms, in both
+    scores = np.where(np.arange(600) % 25 == 0, 0.8, 0.2)  # 4 % of the negatives are false positives in both
     scores[200:360] = np.where(np.arange(160) < recall * 160, 0.9, 0.1)
     return measure_slices(pd.DataFrame({"column source": sources}), targets.tolist(), scores, seed=0, metric=metric)
 
@@ -99,11 +104,11 @@ def test_a_slice_without_positives_is_not_better_for_that():
     assert (forum.accuracy, mail.accuracy) == (pytest.approx(0.96), pytest.approx(0.775, abs=0.01))
     assert (verdict(forum), verdict(mail)) == ("no different", "no different")
     by_ranking = without_positives(recall=0.5, metric="average_precision")
-    assert [verdict(one) for one in by_ranking] == ["too few to compare", "too few to compare"]
+    assert [verdict(result) for result in by_ranking] == ["too few to compare", "too few to compare"]
     assert (by_ranking[0].judged, by_ranking[0].positives) == (None, 0)
 
 
-def test_a_slice_of_rare_positives_is_judged_by_how_it_ranks_them():
+def test_a_slice_of_rare_positives_is_compared_by_its_ranking():
     rng = np.random.default_rng(0)
     sources = np.array(["forum", "mail"] * 500)
     targets = (np.arange(1000) % 25 < 2).astype(int)
@@ -112,7 +117,7 @@ def test_a_slice_of_rare_positives_is_judged_by_how_it_ranks_them():
     forum, mail = measure_slices(
         described, targets.tolist(), 0.1 / (1 + np.exp(-evidence)), 0, 0.5, "average_precision"
     )
-    assert forum.accuracy == pytest.approx(mail.accuracy, abs=0.01)  # which sees nothing: no score reaches 0.5
+    assert forum.accuracy == pytest.approx(mail.accuracy, abs=0.01)  # accuracy does not differ: no score reaches 0.5
     assert (verdict(forum), verdict(mail)) == ("worse", "better")
     assert forum.judged_low <= forum.judged <= forum.judged_high < forum.expected
     (sentence,) = weak_slices([forum, mail])
@@ -140,8 +145,8 @@ def test_slices_are_a_table_and_a_figure():
 
 def test_the_manifest_and_the_card_have_the_slices_of_what_is_served(tiny_artifact, tiny_fine_tuned, tiny_splits):
     slices = tiny_artifact.manifest.slices
-    assert sum(one.rows for one in slices if one.slice == "tokens") == len(tiny_splits.test)
-    assert "column" not in {one.slice.split()[0] for one in slices}
+    assert sum(result.rows for result in slices if result.slice == "tokens") == len(tiny_splits.test)
+    assert "column" not in {result.slice.split()[0] for result in slices}
     assert slices_section(slices) in (tiny_artifact.folder / "model_card.md").read_text()
 
 
@@ -149,4 +154,4 @@ def test_the_torch_model_is_sliced_by_the_columns_of_the_data(tiny_fine_tuned, t
     test = tiny_splits.test.assign(**{"slice:tokens": ["a", "b"] * 30})
     splits = dataclasses.replace(tiny_splits, test=test)
     results = slices_of(tiny_fine_tuned, splits, np.zeros(60))
-    assert [one.rows for one in results if one.slice == "column tokens"] == [30, 30]
+    assert [result.rows for result in results if result.slice == "column tokens"] == [30, 30]

@@ -1,4 +1,4 @@
-"""Thresholds and review bands: what they are chosen for is what they yield."""
+"""Thresholds and review bands meet the objective that they are chosen for."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def config(**settings):
 
 
 def rare(rows=4000, share=0.1, skill=2.0, seed=0):
-    """Return targets of which few are positive, and calibrated scores that tell something of them."""
+    """Return targets with few positives, and informative calibrated scores."""
     rng = np.random.default_rng(seed)
     targets = (rng.random(rows) < share).astype(int)
     evidence = rng.normal(skill * (targets - 0.5), 1)  # log-likelihood ratio skill * evidence
@@ -38,22 +38,22 @@ def yields(objective, **others):
 
 
 def test_a_threshold_for_f1_yields_more_f1_than_a_half():
-    threshold, _, found, half = yields("f1")
+    threshold, _, metrics, half = yields("f1")
     assert threshold < 0.5
-    assert found["f1"] > half["f1"] + 0.05
+    assert metrics["f1"] > half["f1"] + 0.05
 
 
 @pytest.mark.parametrize(
     ("objective", "kept", "other"), [("precision>=0.9", "precision", "recall"), ("recall>=.8", "recall", "precision")]
 )
-def test_a_bound_is_kept_with_the_most_of_the_other_number(objective, kept, other):
-    _, met, found, _ = yields(objective)
+def test_a_bound_is_met_with_the_highest_other_metric(objective, kept, other):
+    _, met, metrics, _ = yields(objective)
     bound = float(objective.partition(">=")[2])
     targets, scores = rare()
-    better = [binary_metrics(targets, scores, one) for one in np.linspace(0.01, 0.99, 99)]
+    better = [binary_metrics(targets, scores, candidate) for candidate in np.linspace(0.01, 0.99, 99)]
     assert met
-    assert found[kept] >= bound
-    assert found[other] >= max(one[other] for one in better if one[kept] >= bound) - 0.02
+    assert metrics[kept] >= bound
+    assert metrics[other] >= max(values[other] for values in better if values[kept] >= bound) - 0.02
 
 
 @pytest.mark.parametrize("objective", ["precision>=0.9", "f1"])
@@ -61,19 +61,19 @@ def test_a_bound_is_kept_with_the_most_of_the_other_number(objective, kept, othe
 def test_a_rare_label_among_many_rows_has_thresholds_enough(objective):
     targets, scores = rare(rows=100_000, share=0.002, skill=3.0)
     threshold, _ = choose_threshold(config(threshold_objective=objective), targets, scores)
-    found = binary_metrics(targets, scores, threshold)
-    every = [binary_metrics(targets, scores, one) for one in np.sort(scores)[-400::2]]
+    metrics = binary_metrics(targets, scores, threshold)
+    every = [binary_metrics(targets, scores, candidate) for candidate in np.sort(scores)[-400::2]]
     if objective == "f1":
-        assert found["f1"] > max(one["f1"] for one in every) - 0.05
+        assert metrics["f1"] > max(values["f1"] for values in every) - 0.05
     else:
-        assert found["precision"] >= 0.9
-        assert found["recall"] >= max(one["recall"] for one in every if one["precision"] >= 0.9)
+        assert metrics["precision"] >= 0.9
+        assert metrics["recall"] >= max(values["recall"] for values in every if values["precision"] >= 0.9)
 
 
-def test_a_bound_that_nothing_reaches_is_said_to_be_missed():
+def test_a_bound_that_no_threshold_meets_is_reported():
     targets, scores = [0, 1, 0, 0], [0.9, 0.5, 0.8, 0.1]
     decision = choose_decision(config(threshold_objective="precision>=0.99"), targets, np.array(scores), "validation")
-    assert "which no threshold reached" in decision.objective
+    assert "no threshold reached it" in decision.objective
 
 
 def test_a_missed_text_that_costs_nine_times_as_much_lowers_the_threshold_to_a_tenth():
@@ -81,7 +81,7 @@ def test_a_missed_text_that_costs_nine_times_as_much_lowers_the_threshold_to_a_t
     assert threshold == pytest.approx(0.1, abs=0.05)
 
 
-def test_where_luck_decides_the_threshold_stays_at_a_half():
+def test_insignificant_gains_keep_the_threshold_at_a_half():
     thresholds = [choose_threshold(config(seed=seed), *rare(rows=300, share=0.5, seed=seed))[0] for seed in range(10)]
     assert np.mean(np.array(thresholds) == 0.5) >= 0.7
     assert np.max(np.abs(np.array(thresholds) - 0.5)) < 0.2
@@ -103,29 +103,29 @@ def test_every_threshold_can_be_stored(rows, objective):
 
 
 @pytest.mark.parametrize("objective", ["recal>=0.9", "precision", "precision>=1.2", "best"])
-def test_an_objective_that_does_not_exist_is_refused(objective):
+def test_an_unknown_objective_is_rejected(objective):
     with pytest.raises(ConfigurationError, match="threshold_objective"):
         config(threshold_objective=objective)
 
 
-def test_the_review_band_is_where_looking_costs_less_than_the_expected_error():
+def test_in_the_review_band_a_review_costs_less_than_the_expected_error():
     assert review_band(config(review_cost=0.1)) == pytest.approx((0.1, 0.9))
     assert review_band(config(review_cost=0.1, false_negative_cost=5)) == pytest.approx((0.02, 0.9))
     assert review_band(config(review_cost=0)) is None
-    assert review_band(config(review_cost=0.6)) is None  # an answer is never that likely to be wrong
+    assert review_band(config(review_cost=0.6)) is None  # no prediction is that likely to be wrong
 
 
-def test_review_costs_less_than_answering_everything_and_the_sure_rest_is_more_accurate():
+def test_review_lowers_the_cost_and_the_rest_is_more_accurate():
     targets, scores = rare(share=0.4)
-    asked = config(review_cost=0.2)
-    found = review_yield(targets, scores, Decision(review_band=review_band(asked)), asked)
+    settings = config(review_cost=0.2)
+    metrics = review_yield(targets, scores, Decision(review_band=review_band(settings)), settings)
     everything = binary_metrics(targets, scores)["accuracy"]
-    assert found["cost_with_review"] < found["cost_without_review"] == pytest.approx(1 - everything)
-    assert found["accuracy_decided"] > everything
-    assert 0.3 < found["coverage"] < 0.95
+    assert metrics["cost_with_review"] < metrics["cost_without_review"] == pytest.approx(1 - everything)
+    assert metrics["accuracy_decided"] > everything
+    assert 0.3 < metrics["coverage"] < 0.95
 
 
-def test_the_coverage_curve_starts_with_the_surest_and_ends_with_everything():
+def test_the_coverage_curve_starts_with_the_most_confident_texts_and_ends_with_all():
     curve = coverage_curve([1, 0, 1, 1], [0.9, 0.05, 0.4, 0.55], threshold=0.5)
     assert curve["coverage"].tolist() == [0.25, 0.5, 0.75, 1.0]
     assert curve["accuracy"].tolist() == [1, 1, pytest.approx(2 / 3), 0.75]
@@ -140,7 +140,7 @@ def test_every_positive_can_be_found_whichever_row_has_the_lowest_score(lowest):
     decision = choose_decision(
         config(threshold_objective="recall>=0.999"), [lowest, 0, 1, 1], np.array([0.1, 0.2, 0.3, 0.4]), "v"
     )
-    assert "which no threshold reached" not in decision.objective
+    assert "no threshold reached it" not in decision.objective
     assert decision.threshold == pytest.approx(0.05 if lowest else 0.25)
 
 

@@ -53,7 +53,7 @@ def test_findings_are_warned_of_and_left_with_their_rows(base_dir, tiny_base):
     done = run_job(base_dir, {**TINY, "base_model": str(tiny_base), "drop_issues": '["repeat", "html"]'})
     warning = "warning: html (1 found, 1 dropped from train): Texts hold HTML"
     assert done.stdout.count(warning) == 1
-    assert done.stdout.index("Models are judged by accuracy: the rarer label") < done.stdout.index(warning)
+    assert done.stdout.index("The selection metric is accuracy: the rarer label") < done.stdout.index(warning)
     assert done.stdout.index(warning) < done.stdout.index("eval_loss=")
     rows = pd.read_csv(base_dir / "output/data/findings.csv").set_index("kind")
     assert rows.loc["html", ["text", "note"]].tolist() == ["smoke &amp; sparks", "&amp;"]

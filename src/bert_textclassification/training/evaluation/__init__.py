@@ -1,1 +1,1 @@
-"""How good a classifier is: metrics, significance, calibration, thresholds, slices, behavioral tests."""
+"""Evaluate a classifier: metrics, significance tests, calibration, thresholds, slices, behavioral tests."""

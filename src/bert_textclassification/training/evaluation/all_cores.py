@@ -1,4 +1,4 @@
-"""Run a model on many texts on all cores: for its answers, never for its latency."""
+"""Run a model on many texts on all cores: for its outputs, not for latency measurements."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,16 +11,16 @@ from bert_textclassification.serving.resources import available_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_PARTS_PER_CORE = 4  # parts differ in length: with several for each core, none is idle for long
+_PARTS_PER_CORE = 4  # parts take different times; several per core keep all cores busy
 
 
 def in_parts(work: Callable[[Sequence[Item]], Result], items: Sequence[Item], cores: int | None = None) -> list[Result]:
-    """Cut the items into parts, call `work` on each part in a thread pool, and return the results in order.
+    """Split the items into parts, call `work` on each part in a thread pool, and return the results in order.
 
     Args:
-        work: is called from several threads at once.
-        items: without any, `work` is called once on an empty sequence.
-        cores: number of threads; when None, the cores this process may use.
+        work: must be thread-safe.
+        items: if empty, `work` is called once with an empty sequence.
+        cores: number of threads; None for the number of cores available to this process.
     """
     threads = cores or max(1, int(available_cores()))
     size = max(1, -(-len(items) // (threads * _PARTS_PER_CORE)))

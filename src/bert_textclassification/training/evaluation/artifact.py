@@ -1,4 +1,4 @@
-"""How good an artifact is on labelled texts that it was not made with, as it is served."""
+"""Evaluate an artifact, as it is served, on labelled texts that were not used to make it."""
 
 import json
 from pathlib import Path
@@ -26,11 +26,11 @@ _SEED = 0  # of the bootstrap
 
 
 class Evaluation(NamedTuple):
-    """What was measured.
+    """The measured metrics.
 
     Attributes:
         metrics: value, low and high of each metric (95 % bootstrap interval), at the artifact's threshold.
-        confusion: true labels as rows, predicted labels as columns.
+        confusion: counts, with true labels as rows and predicted labels as columns.
         facts: rows, model version and variant, threshold, log loss (nats), expected calibration error.
     """
 
@@ -39,17 +39,17 @@ class Evaluation(NamedTuple):
     facts: dict[str, Any]
 
     def text(self) -> str:
-        """Return tables for people; the last line is one JSON object."""
+        """Return readable tables; the last line is one JSON object."""
         table = intervals_table(self.metrics).to_string()
         return f"{table}\n\n{self.confusion.to_string()}\n\n{json.dumps(self.facts | {'metrics': self.metrics})}"
 
 
 def evaluate_artifact(folder: Path, config: TrainingConfig, variant: str | None = None) -> Evaluation:
-    """Predict the labelled texts of `config.data` and compare: its test split, or all of it where it has no splits.
+    """Predict the labelled texts of `config.data` and compare: the test split, or all rows if there are no splits.
 
     Raises:
         ArtifactError: the model cannot be served.
-        DataError: the data cannot be read, or have a label that the model does not know.
+        DataError: the data cannot be read, or contain a label that the model does not have.
     """
     predictor = Predictor.load(folder, variant, cache_size=0)
     negative, positive = predictor.artifact.manifest.labels
@@ -72,19 +72,21 @@ def evaluate_artifact(folder: Path, config: TrainingConfig, variant: str | None 
 
 
 def labelled_rows(config: TrainingConfig, labels: tuple[str, str]) -> pd.DataFrame:
-    """Return the rows of the test split, or all rows where the data have no splits.
+    """Return the rows of the test split, or all rows if the data have no splits.
 
     Raises:
-        DataError: there are several splits and no test, a label is not one of `labels`, or one of them has no row.
+        DataError: there are several splits but no test split, a label is not in `labels`, or a label has no row.
     """
     rows = read_rows(config)
     splits = rows["split"].unique().tolist()
     if "test" not in splits and len(splits) > 1:
-        raise DataError(f"{config.data} has the splits {', '.join(splits)} and no test; give a file of its own.")
+        raise DataError(
+            f"{config.data} has the splits {', '.join(splits)} but no test split; give a single file to evaluate on."
+        )
     rows = rows_of_split(rows, "test" if "test" in splits else splits[0])
     for _, row in rows[~rows["label"].isin(labels)].iterrows():
         raise DataError(
-            f"{place(row['source'], row['line'])}: the model does not know the label {row['label']!r}, only "
+            f"{place(row['source'], row['line'])}: the label {row['label']!r} is not a label of the model, which has "
             f"{labels[0]!r} and {labels[1]!r}; correct it or delete the row."
         )
     if missing := set(labels) - set(rows["label"]):

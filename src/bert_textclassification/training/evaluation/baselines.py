@@ -1,4 +1,4 @@
-"""What a BERT model must beat: word TF-IDF with logistic regression, and always the same answer."""
+"""Baselines for the fine-tuned model: word TF-IDF with logistic regression, and a constant prediction."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,11 +12,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.metric_values import metric_value
 
-_WORD = r"(?u)\b\w\w+\b"  # scikit-learn's own
+_WORD = r"(?u)\b\w\w+\b"  # scikit-learn's default
 
 
 def fit_baseline(splits: Splits, seed: int, metric: str = "accuracy") -> Pipeline:
-    """Fit on train; the strength of regularisation is the best of four on validation by `metric`."""
+    """Fit on train; choose the best of four regularisation strengths by `metric` on validation."""
     train, targets = splits.train["text"], splits.targets(splits.train)
     candidates = [tfidf_model(c, seed, train).fit(train, targets) for c in (0.3, 1, 3, 10)]
     truth, texts = splits.targets(splits.validation), splits.validation["text"].tolist()
@@ -31,20 +31,21 @@ def baseline_scores(model: Pipeline, texts: list[str]) -> NDArray[np.float64]:
 
 
 def constant_scores(targets: Sequence[int], metric: str = "accuracy") -> NDArray[np.float64]:
-    """Return the scores of the best rival that reads no text: the same score for every row.
+    """Return the scores of the best constant prediction: the same score for every row.
 
-    It is the positive share of `targets` themselves, so that the label is the more frequent one of the rows that are
-    judged: the more frequent one of train may be another, which any model would beat. For F1 the best constant answer
-    is the positive label.
+    The score is the share of positives in `targets`, so that the predicted label is the more frequent one of the
+    evaluated rows. The more frequent label of train may be the other one, which any model would beat. For F1 the best
+    constant prediction is the positive label.
     """
     share = float(np.mean(targets))
     return np.full(len(targets), 1.0 if metric == "f1" else share)
 
 
 def tfidf_model(strength: float, seed: int, texts: Iterable[str]) -> Pipeline:
-    """Return the model for these texts, unfitted; `strength` is the inverse of the regularisation's.
+    """Return the unfitted model for these texts; `strength` is the inverse of the regularisation strength.
 
-    Words have two characters or more; where no text has any, as where all are emoji, each character is a word.
+    Words have two characters or more. If no text has such a word (all are emoji, for example), each character is a
+    word.
     """
     pattern = _WORD if any(re.search(_WORD, text) for text in texts) else r"\S"
     return make_pipeline(

@@ -1,4 +1,4 @@
-"""How far scores can be taken as probabilities, and the scale that makes them so."""
+"""Calibration of scores as probabilities: fit the scale, measure the calibration error."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class LogOdds(NamedTuple):
     """Log-odds of the positive label, [texts] each.
 
     Attributes:
-        raw: as the logits have them, at a temperature of 1.
+        raw: from the logits, at a temperature of 1.
         calibrated: as they are served.
     """
 
@@ -33,7 +33,7 @@ class LogOdds(NamedTuple):
 
     @classmethod
     def of(cls, outputs: Outputs, scales: Sequence[ExitScale]) -> "LogOdds":
-        """Return them for what a variant with these scales says of some texts."""
+        """Return the log-odds for the outputs of a variant with these scales."""
         return cls(margins(outputs.logits), calibrated_log_odds(outputs, scales))
 
     @property
@@ -44,24 +44,24 @@ class LogOdds(NamedTuple):
 
 def probabilities(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the probabilities with these log-odds: the logistic function."""
-    found: NDArray[np.float64] = expit(log_odds)
-    return found
+    result: NDArray[np.float64] = expit(log_odds)
+    return result
 
 
 def fit_scale(
     targets: ArrayLike, log_odds: NDArray[np.float64], with_offset: bool = False, weights: ArrayLike | None = None
 ) -> ExitScale:
-    """Return the scale on which `log_odds`, [rows], give the targets the highest likelihood.
+    """Return the scale that maximises the likelihood of the targets given `log_odds`, [rows].
 
-    Temperature scaling (Guo et al. 2017): no label changes, only how sure the scores look. With an offset it is Platt
-    scaling (1999). The targets are smoothed as he does, to (n + 1) / (n + 2) for the n rows of a label: where a model
-    is right on a few rows throughout, the scores would otherwise be as sure as the bounds allow.
+    Temperature scaling (Guo et al. 2017) changes confidence and no label. With an offset it is Platt scaling (1999).
+    The targets are smoothed as in Platt scaling, to (n + 1) / (n + 2) for the n rows of a label. Otherwise a model
+    that is right on all of a few rows would get scores as extreme as the bounds allow.
 
     Args:
         targets: 0 or 1 for each row.
         log_odds: of the positive label, uncalibrated.
-        with_offset: whether the scale has one; see `offset_helps`.
-        weights: how much each row counts; all count the same without.
+        with_offset: whether to fit an offset; see `offset_helps`.
+        weights: weight of each row; None for equal weights.
     """
     smoothed = _smoothed(np.asarray(targets) == 1)
     weight = np.ones_like(smoothed) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -75,44 +75,44 @@ def fit_scale(
     offset = 0.0
     if with_offset:
         bounds = [tuple(np.log(_TEMPERATURES)), _OFFSETS]
-        found = minimize(lambda both: loss(*both), [log_temperature, offset], method="L-BFGS-B", bounds=bounds)
-        log_temperature, offset = found.x.tolist()
+        optimum = minimize(lambda values: loss(*values), [log_temperature, offset], method="L-BFGS-B", bounds=bounds)
+        log_temperature, offset = optimum.x.tolist()
     return ExitScale(temperature=float(np.exp(log_temperature)), offset=offset)
 
 
 def offset_helps(targets: ArrayLike, log_odds: NDArray[np.float64]) -> bool:
-    """Whether an offset beside the temperature explains the targets better than chance would: a likelihood-ratio test.
+    """Whether an offset in addition to the temperature fits the targets significantly better (likelihood-ratio test).
 
-    Twice the gain in log-likelihood is compared with chi-squared of one degree of freedom (Wilks 1938), at 5 %. Class
-    weights in the training loss are the usual reason: they make every score of the rarer class too high.
+    Twice the gain in log-likelihood is compared with chi-squared of one degree of freedom (Wilks 1938), at 5 %. The
+    usual reason for an offset is class weights in the training loss: they raise every score of the rarer class.
     """
     without, with_one = (fit_scale(targets, log_odds, with_offset).log_odds(log_odds) for with_offset in (False, True))
-    gain = float(np.sum(surprise(targets, without) - surprise(targets, with_one)))
+    gain = float(np.sum(negative_log_likelihoods(targets, without) - negative_log_likelihoods(targets, with_one)))
     return bool(2 * gain > chi2.isf(0.05, df=1))
 
 
 def _smoothed(truth: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the targets as Platt (1999) smooths them, [rows]."""
     positives, negatives = int(truth.sum()), int((~truth).sum())
-    found: NDArray[np.float64] = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    return found
+    smoothed: NDArray[np.float64] = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    return smoothed
 
 
 def log_loss(targets: ArrayLike, log_odds: NDArray[np.float64]) -> float:
     """Return the mean negative log-likelihood of the targets, in nats."""
-    return float(np.mean(surprise(targets, log_odds)))
+    return float(np.mean(negative_log_likelihoods(targets, log_odds)))
 
 
-def surprise(targets: ArrayLike, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+def negative_log_likelihoods(targets: ArrayLike, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the negative log-likelihood of each target in nats, [rows]."""
-    found: NDArray[np.float64] = np.logaddexp(0, np.where(np.asarray(targets) == 1, -log_odds, log_odds))
-    return found
+    values: NDArray[np.float64] = np.logaddexp(0, np.where(np.asarray(targets) == 1, -log_odds, log_odds))
+    return values
 
 
 def calibration_error(targets: Sequence[int], scores: ArrayLike) -> float:
-    """Return the expected calibration error in [0, 1]: |accuracy - confidence|, mean over BINS bins by their rows.
+    """Return the expected calibration error in [0, 1]: mean |accuracy - confidence| over BINS bins, weighted by rows.
 
-    Confidence is the score of the label that is more likely, so it lies in [0.5, 1] (Guo et al. 2017).
+    Confidence is the score of the more likely label, in [0.5, 1] (Guo et al. 2017).
     """
     table = reliability(targets, scores)
     gaps = (table["accuracy"] - table["confidence"]).abs()
@@ -120,32 +120,32 @@ def calibration_error(targets: Sequence[int], scores: ArrayLike) -> float:
 
 
 def calibration_floor(scores: ArrayLike) -> tuple[float, float]:
-    """Return the calibration error that chance alone gives to scores that are right: its mean and 95 % quantile.
+    """Return mean and 95 % quantile of the calibration error that perfectly calibrated scores get by chance.
 
-    Labels are drawn from the scores, so that a score of 0.8 is right for 80 % of the texts, and the calibration error
-    is measured on them.
+    Labels are simulated from the scores (a score of 0.8 is right for 80 % of the texts), and the calibration error is
+    measured on them.
     """
     confidence = _confidence(np.asarray(scores, dtype=np.float64))
     bins = _bins(confidence)
-    sure = np.bincount(bins, confidence)
+    expected = np.bincount(bins, confidence)
     rng = np.random.default_rng(0)
     right = np.array([np.bincount(bins, rng.random(len(bins)) < confidence) for _ in range(_DRAWS)])
-    errors = np.abs(right - sure).sum(axis=1) / len(bins)
+    errors = np.abs(right - expected).sum(axis=1) / len(bins)
     return float(errors.mean()), float(np.quantile(errors, 0.95))
 
 
-def calibration_in_words(found: dict[str, float]) -> str:
-    """Return a sentence on the calibration error in a row of `calibration_table` and what chance alone would give."""
-    error, floor, high = (100 * found[name] for name in ("error_after", "error_floor", "error_floor_high"))
-    verdict = "no more than chance gives" if error <= high else "more than chance gives"
+def describe_calibration(row: dict[str, float]) -> str:
+    """Return a sentence that compares the calibration error in a row of `calibration_table` with chance."""
+    error, floor, high = (100 * row[name] for name in ("error_after", "error_floor", "error_floor_high"))
+    verdict = "within chance" if error <= high else "more than chance explains"
     return (
-        f"Calibration error {error:.2f} %, {verdict}: right scores would measure {floor:.2f} % on so many rows, and in "
-        f"19 of 20 cases at most {high:.2f} %."
+        f"Calibration error {error:.2f} %, {verdict}: on this number of rows, perfectly calibrated scores measure "
+        f"{floor:.2f} % on average and at most {high:.2f} % in 19 of 20 cases."
     )
 
 
 def reliability(targets: Sequence[int], scores: ArrayLike) -> pd.DataFrame:
-    """Return the rows, mean confidence and accuracy of each of BINS bins of equal width that has rows."""
+    """Return the rows, mean confidence and accuracy of each non-empty bin, of BINS bins of equal width."""
     truth, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
     confidence = _confidence(score)
     right = (score >= 0.5) == (truth == 1)
@@ -156,7 +156,7 @@ def reliability(targets: Sequence[int], scores: ArrayLike) -> pd.DataFrame:
 def calibration_table(splits: Mapping[str, tuple[Sequence[int], LogOdds]]) -> dict[str, dict[str, float]]:
     """Return the calibration error and the log loss of each split before and after calibration.
 
-    `error_floor` and `error_floor_high` are those of `calibration_floor` for the calibrated scores.
+    `error_floor` and `error_floor_high` are from `calibration_floor` for the calibrated scores.
 
     Args:
         splits: targets and log-odds by name.

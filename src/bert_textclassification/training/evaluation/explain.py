@@ -1,9 +1,9 @@
-"""Which words made the model say what it says: integrated gradients, drawn as coloured text.
+"""Explain predictions by their words: integrated gradients, drawn as coloured text.
 
     explain = Explainer(fine_tuned)
-    HTML(coloured([explain("a film with no wit at all")], splits.labels))
+    HTML(to_html([explain("a film with no wit at all")], splits.labels))
 
-Needs captum, of the extra `notebooks`.
+Needs captum, from the extra `notebooks`.
 """
 
 import html
@@ -19,16 +19,16 @@ from bert_textclassification.serving.predictor import positive_probability
 from bert_textclassification.training.modeling.classifier import TextClassifier
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
 
-STEPS = (32, 64, 128, 256)  # of the integral: the first that is exact enough
-TOLERANCE = 0.05  # of the change that is explained, or of 1 where that is smaller
-_TOKENS_AT_ONCE = 4096  # bounds the memory
-_TOWARDS, _AWAY = "234, 88, 12", "37, 99, 235"  # orange and blue, told apart by the colour-blind too
-_DARKEST = 0.75  # black text on it keeps a contrast of 4.5
+STEPS = (32, 64, 128, 256)  # of the integral: the first number that is exact enough is used
+TOLERANCE = 0.05  # of the explained change, or of 1 if the change is smaller
+_TOKENS_AT_ONCE = 4096  # limits the memory
+_TOWARDS, _AWAY = "234, 88, 12", "37, 99, 235"  # orange and blue: distinguishable with colour blindness
+_DARKEST = 0.75  # keeps a contrast of 4.5 to black text
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a text, `text[start:end]`, and the log-odds of the positive label that it brought."""
+    """A word of a text, `text[start:end]`, and its contribution to the log-odds of the positive label."""
 
     start: int
     end: int
@@ -37,15 +37,15 @@ class Word:
 
 @dataclass(frozen=True)
 class Attribution:
-    """How the words of a text made its score.
+    """The contributions of the words of a text to its score.
 
     Attributes:
         text: the text.
         score: of the positive label, in (0, 1).
-        start: the score of as many padding tokens, from which the words bring it to `score`; seldom a half.
-        words: in order, as far as the model reads; their values sum up to `change`, but for `error`.
-        change: log-odds of the positive label, less those of the same number of padding tokens.
-        error: what the values of the words sum up to, less `change`: the error of the integral.
+        start: the score of the baseline, the same number of padding tokens; seldom 0.5.
+        words: in order, up to the maximum length; their values sum to `change` + `error`.
+        change: log-odds of the positive label minus those of the baseline.
+        error: sum of the values of the words minus `change`, the error of the integral.
     """
 
     text: str
@@ -57,15 +57,15 @@ class Attribution:
 
     @property
     def converged(self) -> bool:
-        """Whether the integral is exact enough for the words to be compared."""
+        """Whether the integral is exact enough to compare words."""
         return _close(self.change + self.error, self.change)
 
 
 class Explainer:
     """Attributes a fine-tuned model's score to the words of a text, by integrated gradients (Sundararajan et al. 2017).
 
-    The path goes from a text of padding tokens between the special ones to the text, in the space of the word
-    embeddings; what is explained is the log-odds of the positive label.
+    It explains the log-odds of the positive label. The path runs in the space of the word embeddings, from the
+    baseline (padding tokens between the special tokens) to the text.
     """
 
     def __init__(self, fine_tuned: FineTuned) -> None:
@@ -76,7 +76,7 @@ class Explainer:
         self._gradients = LayerIntegratedGradients(self._log_odds, self._embeddings)
 
     def __call__(self, text: str) -> Attribution:
-        """Return what each word of `text` brought; a few hundred milliseconds for a short text and a small model."""
+        """Return the contribution of each word; takes a few hundred milliseconds for a short text and a small model."""
         encoded = self._tokenizer(
             text,
             truncation=True,
@@ -99,9 +99,9 @@ class Explainer:
         return logits[:, 1] - logits[:, 0]
 
     def _log_odds_with_words_of(self, baseline: torch.Tensor, ids: torch.Tensor) -> float:
-        """Return the log-odds of `ids` with the word embeddings of `baseline`: where the path begins.
+        """Return the log-odds of `ids` with the word embeddings of `baseline`, the start of the path.
 
-        The log-odds of `baseline` itself would be others where an encoder takes positions from the ids, as RoBERTa's.
+        The log-odds of `baseline` itself differ for encoders that compute positions from the ids, such as RoBERTa.
         """
         words = self._embeddings(baseline)
         hook = self._embeddings.register_forward_hook(lambda *_: words)
@@ -111,11 +111,11 @@ class Explainer:
             hook.remove()
 
     def _integrated(self, ids: torch.Tensor, baseline: torch.Tensor, change: float) -> list[float]:
-        """Return the value of each token; as many steps as it takes for their sum to be `change`."""
+        """Return the value of each token; the number of steps grows until their sum is close to `change`."""
         batch_size = max(1, _TOKENS_AT_ONCE // ids.shape[1])
         for steps in STEPS:
-            found = self._gradients.attribute(ids, baseline, n_steps=steps, internal_batch_size=batch_size)
-            values: list[float] = found.sum(dim=-1)[0].tolist()
+            gradients = self._gradients.attribute(ids, baseline, n_steps=steps, internal_batch_size=batch_size)
+            values: list[float] = gradients.sum(dim=-1)[0].tolist()
             if _close(sum(values), change):
                 break
         return values
@@ -125,34 +125,34 @@ def _close(total: float, change: float) -> bool:
     return abs(total - change) <= TOLERANCE * max(1.0, abs(change))
 
 
-def explained(fine_tuned: FineTuned, mistakes: pd.DataFrame, labels: tuple[str, str], rows: int = 5) -> str:
+def explain_mistakes(fine_tuned: FineTuned, mistakes: pd.DataFrame, labels: tuple[str, str], rows: int = 5) -> str:
     """Return the first `rows` of a table with the columns text and label, each with its attributions, as HTML."""
     explain = Explainer(fine_tuned)
     shown = mistakes.head(rows)
-    return coloured([explain(text) for text in shown["text"]], labels, [f"labelled {one}" for one in shown["label"]])
+    return to_html([explain(text) for text in shown["text"]], labels, [f"labelled {label}" for label in shown["label"]])
 
 
-def coloured(attributions: Sequence[Attribution], labels: tuple[str, str], notes: Sequence[str] = ()) -> str:
-    """Return texts as HTML, each word on orange where it speaks for the positive label and on blue where against it.
+def to_html(attributions: Sequence[Attribution], labels: tuple[str, str], notes: Sequence[str] = ()) -> str:
+    """Return texts as HTML; words with evidence for the positive label are orange, words against it are blue.
 
     Args:
         attributions: the texts.
         labels: negative, positive.
-        notes: something to say before each text, such as its true label; none when empty.
+        notes: a note before each text, such as its true label; no notes when empty.
     """
     negative, positive = (html.escape(label) for label in labels)
     legend = (
-        f"<p>{_mark('orange', 1)} speaks for <b>{positive}</b>, {_mark('blue', -1)} for <b>{negative}</b>; the "
-        "strongest word of each text is the darkest. Under the pointer a word shows the log-odds it brings; "
-        "together they bring a text from the score of mere padding to its own.</p>"
+        f"<p>{_mark('orange', 1)} is evidence for <b>{positive}</b>, {_mark('blue', -1)} for <b>{negative}</b>; the "
+        "strongest word of each text is the darkest. Hover over a word to see its contribution to the log-odds. The "
+        "contributions sum to the change from the score of padding tokens to the score of the text.</p>"
     )
     heads = notes or [""] * len(attributions)
-    texts = "".join(_drawn(one, positive, head) for one, head in zip(attributions, heads, strict=True))
+    texts = "".join(_paragraph(text, positive, head) for text, head in zip(attributions, heads, strict=True))
     return f'<div style="background: white; color: black; max-width: 60em">{legend}{texts}</div>'
 
 
 def _merged(word_ids: Sequence[int | None], offsets: Sequence[tuple[int, int]], values: Sequence[float]) -> list[Word]:
-    """Return the words of the tokens; special tokens belong to none."""
+    """Return the words of the tokens; special tokens belong to no word."""
     words: dict[int, Word] = {}
     for word, (start, end), value in zip(word_ids, offsets, values, strict=True):
         if word is not None:
@@ -161,29 +161,31 @@ def _merged(word_ids: Sequence[int | None], offsets: Sequence[tuple[int, int]], 
     return list(words.values())
 
 
-def _drawn(attribution: Attribution, positive: str, note: str) -> str:
-    doubt = "" if attribution.converged else f" (the words miss it by {attribution.error:+.2f} in all: do not compare)"
-    head = f"{positive} {attribution.score:.3f}, from {attribution.start:.3f} without words{doubt}"
-    said = f"{html.escape(note)}, {head}" if note else head
-    body = "".join(_pieces(attribution))
-    return f'<p style="line-height: 1.7"><small>{said}</small><br><span style="white-space: pre-wrap">{body}</span></p>'
+def _paragraph(attribution: Attribution, positive: str, note: str) -> str:
+    warning = "" if attribution.converged else f" (error of the sum {attribution.error:+.2f}: do not compare words)"
+    head = f"{positive} {attribution.score:.3f}, from {attribution.start:.3f} without words{warning}"
+    title = f"{html.escape(note)}, {head}" if note else head
+    body = "".join(_spans(attribution))
+    return (
+        f'<p style="line-height: 1.7"><small>{title}</small><br><span style="white-space: pre-wrap">{body}</span></p>'
+    )
 
 
-def _pieces(attribution: Attribution) -> Iterator[str]:
-    """Yield the text in pieces: what is between words as it is, and what the model does not read in grey."""
+def _spans(attribution: Attribution) -> Iterator[str]:
+    """Yield the text in spans: words in colour, text between words unchanged, truncated text in grey."""
     strongest = max((abs(word.value) for word in attribution.words), default=0.0) or 1.0
-    at = 0
+    end = 0
     for word in attribution.words:
-        yield html.escape(attribution.text[at : word.start])
-        yield _mark(attribution.text[max(at, word.start) : word.end], word.value / strongest, f"{word.value:+.2f}")
-        at = max(at, word.end)
-    if attribution.text[at:].strip():
-        yield f'<span style="color: #64748b" title="not read">{html.escape(attribution.text[at:])}</span>'
+        yield html.escape(attribution.text[end : word.start])
+        yield _mark(attribution.text[max(end, word.start) : word.end], word.value / strongest, f"{word.value:+.2f}")
+        end = max(end, word.end)
+    if attribution.text[end:].strip():
+        yield f'<span style="color: #64748b" title="not read">{html.escape(attribution.text[end:])}</span>'
 
 
 def _mark(text: str, strength: float, title: str = "") -> str:
-    """Return `text` on a colour, with a strength in [-1, 1]."""
+    """Return `text` on a coloured background, with a strength in [-1, 1]."""
     colour = _TOWARDS if strength > 0 else _AWAY
-    shown = f' title="{title}"' if title else ""
+    attribute = f' title="{title}"' if title else ""
     style = f"background: rgba({colour}, {_DARKEST * abs(strength):.2f}); border-radius: 3px"
-    return f'<span style="{style}"{shown}>{html.escape(text)}</span>'
+    return f'<span style="{style}"{attribute}>{html.escape(text)}</span>'

@@ -1,4 +1,4 @@
-"""A gap between validation and test that chance does not explain: a sentence on how large it is and what differs."""
+"""Warn of a significant difference between validation and test, with its size and likely cause."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,9 +10,9 @@ from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.metric_values import metric_value
 from bert_textclassification.training.evaluation.selection_metric import METRIC_NAMES
 from bert_textclassification.training.evaluation.significance import SIGNIFICANT
-from bert_textclassification.training.evaluation.subsets import stands_out
+from bert_textclassification.training.evaluation.subsets import compare_subset
 
-_DIFFERENT = 0.01  # p-value below which a property of the splits is named
+_DIFFERENT = 0.01  # p-value below which a property of the splits is named as a cause
 
 
 def gap_of_splits(
@@ -22,33 +22,33 @@ def gap_of_splits(
     splits: Splits,
     threshold: float,
 ) -> list[str]:
-    """Return a warning where `metric` differs between validation and test by more than chance makes two splits differ.
+    """Return a warning if `metric` differs significantly between validation and test, else nothing.
 
-    Accuracy is tested by Fisher's exact test, another metric by drawing as many rows as validation has from both
-    splits (Monte Carlo permutation test), two-sided.
+    The tests are two-sided: Fisher's exact test for accuracy, a Monte Carlo permutation test for other metrics, which
+    draws the rows of validation from both splits.
     """
     names = ("validation", "test")
     truth = np.concatenate([targets[name] for name in names]).astype(np.int64)
     score = np.concatenate([scores[name] for name in names])
     is_validation = np.arange(len(truth)) < len(targets["validation"])
-    _, p_value = stands_out(metric, truth, score, is_validation, np.zeros(len(truth)), threshold)
+    _, p_value = compare_subset(metric, truth, score, is_validation, np.zeros(len(truth)), threshold)
     if p_value >= SIGNIFICANT:
         return []
     values = [metric_value(metric, targets[name], scores[name], threshold) for name in names]
-    first, second = (_in_words(metric, value) for value in values)
+    first, second = (_format(metric, value) for value in values)
     return [
-        f"Validation says {first} {METRIC_NAMES[metric]}, test {second}: more than chance makes two splits differ "
+        f"Validation has {first} {METRIC_NAMES[metric]} and test has {second}, a larger gap than chance explains "
         f"(p = {p_value:.2g}). {_causes(splits)}"
     ]
 
 
 def _causes(splits: Splits) -> str:
-    found = [*_label_shares(splits), *_lengths(splits)]
-    if found:
-        return f"The splits hold different texts: {'; '.join(found)}."
+    differences = [*_label_shares(splits), *_lengths(splits)]
+    if differences:
+        return f"The splits contain different texts: {'; '.join(differences)}."
     return (
-        "Checkpoint and threshold were chosen on validation, or its texts are other than test's: trust test, and look "
-        "at where both come from."
+        "Checkpoint and threshold were chosen on validation, or the texts of the splits differ: trust the test score, "
+        "and check the source of both splits."
     )
 
 
@@ -57,7 +57,7 @@ def _label_shares(splits: Splits) -> list[str]:
     if fisher_exact(counts).pvalue >= _DIFFERENT:
         return []
     first, second = (count[1] / count.sum() for count in counts)
-    return [f"{splits.labels[1]!r} has {first:.1%} of validation and {second:.1%} of test"]
+    return [f"{splits.labels[1]!r} is {first:.1%} of validation and {second:.1%} of test"]
 
 
 def _lengths(splits: Splits) -> list[str]:
@@ -68,5 +68,5 @@ def _lengths(splits: Splits) -> list[str]:
     return [f"the median text has {first:g} words in validation and {second:g} in test"]
 
 
-def _in_words(metric: str, value: float) -> str:
+def _format(metric: str, value: float) -> str:
     return f"{-value:.4f}" if metric == "loss" else f"{value:.1%}"

@@ -1,4 +1,4 @@
-"""Run the torch model on texts."""
+"""Run the fine-tuned torch model on texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from bert_textclassification.training.modeling.fine_tuned import FineTuned
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Return the token ids of each text, special tokens included, cut to `max_length`, without padding."""
+    """Return the token ids of each text: special tokens included, truncated to `max_length`, not padded."""
     ids: list[list[int]] = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
     return ids
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The texts of one split that models are judged on: token ids, targets, and the fine-tuned torch model's logits."""
+    """A tokenised split for evaluation: token ids, targets, and the logits of the fine-tuned torch model."""
 
     token_ids: list[list[int]]
     targets: list[int]
@@ -31,10 +31,10 @@ class Evaluated:
 
 
 def evaluate_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits) -> dict[str, Evaluated]:
-    """Return the splits but train, tokenised, with the torch model's logits.
+    """Return all splits except train, tokenised, with the torch model's logits.
 
     Raises:
-        NonFiniteLogitsError: the model gives no numbers.
+        NonFiniteLogitsError: a logit is not finite.
     """
     tokenizer = fine_tuned.tokenizer()
     evaluated = {}
@@ -45,8 +45,8 @@ def evaluate_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits
         logits = torch_logits(model, token_ids)
         if not np.isfinite(logits).all():
             raise NonFiniteLogitsError(
-                "Training has diverged: the model gives logits that are not finite numbers; lower learning_rate, or "
-                "set precision to fp32."
+                "Training has diverged: the logits are not finite numbers; lower learning_rate, or set precision to "
+                "fp32."
             )
         evaluated[name] = Evaluated(token_ids, splits.targets(frame), logits)
     return evaluated
@@ -55,7 +55,7 @@ def evaluate_splits(fine_tuned: FineTuned, model: TextClassifier, splits: Splits
 def torch_logits(
     model: TextClassifier, token_ids: Sequence[Sequence[int]], batch_size: int = 32
 ) -> NDArray[np.float32]:
-    """Return the model's logits, float32 [texts, 2], in the order given; batches are sorted by length."""
+    """Return the model's logits, float32 [texts, 2], in the order of `token_ids`; batches group similar lengths."""
     result = np.empty((len(token_ids), 2), dtype=np.float32)
     for batch in batches_by_length(token_ids, batch_size):
         rows = [torch.tensor(token_ids[index]) for index in batch]

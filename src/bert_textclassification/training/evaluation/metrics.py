@@ -1,4 +1,4 @@
-"""What a binary classifier's numbers are: metrics with bootstrap intervals, confusion, agreement, worst mistakes."""
+"""Metrics of a binary classifier: with bootstrap intervals, confusion matrix, agreement, worst mistakes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from bert_textclassification.serving.predictor import positive_probability
 from bert_textclassification.training.evaluation.metric_names import METRICS
 
 RESAMPLES = 1000
-_RESAMPLES_OF_AN_ERROR = 200
+_STANDARD_ERROR_RESAMPLES = 200
 
 Interval = dict[str, float]  # value, low, high
 
@@ -20,7 +20,7 @@ Interval = dict[str, float]  # value, low, high
 class BinaryMetrics(evaluate.Metric):
     """Metrics of a binary classifier from positive-class scores, as a module of the `evaluate` library.
 
-    `evaluate.load` would fetch a script from a hub; this class is the script.
+    `evaluate.load` would download a script from a hub; this class replaces it.
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -40,7 +40,7 @@ class BinaryMetrics(evaluate.Metric):
 
 
 def compute_metrics(targets: Sequence[int], scores: Sequence[float], threshold: float = 0.5) -> dict[str, float]:
-    """Return each of METRICS through the `evaluate` library."""
+    """Return each of METRICS, computed through the `evaluate` library."""
     metric = BinaryMetrics(keep_in_memory=True)
     result: dict[str, float] = metric.compute(predictions=scores, references=targets, threshold=threshold)
     return result
@@ -52,41 +52,42 @@ def binary_metrics(targets: NDArray[np.int64], scores: NDArray[np.float64], thre
 
 
 def average_precision(targets: ArrayLike, scores: NDArray[np.float64]) -> float:
-    """Return the average precision of the positive class for `scores`, on any scale, against 0/1 `targets`."""
+    """Return the average precision of the positive class for `scores` on any scale against 0/1 `targets`."""
     truth = np.asarray(targets, dtype=np.int64)
     return Ranking(truth, scores).average_precision(np.ones_like(truth))
 
 
 class Ranking:
-    """Targets from the highest score down: the metrics of any resample are sums over them, without sorting again.
+    """Targets sorted by descending score, to compute the metrics of many resamples with a single sort.
 
-    `average_precision` is of the positive label, `average_precision_negative` of the other one, ranked by 1 - score.
-    scikit-learn gives the same values (a test compares them), but a thousand calls of it take seconds.
+    `average_precision` refers to the positive label, `average_precision_negative` to the negative one, ranked by
+    1 - score. scikit-learn gives the same values (a test compares them), but a thousand calls take seconds.
     """
 
     def __init__(self, targets: NDArray[np.int64], scores: NDArray[np.float64], threshold: float = 0.5) -> None:
         self._order = np.argsort(-scores, kind="stable")
         self._true = targets[self._order] == 1
-        self._called = int(np.sum(scores >= threshold))
+        self._predicted = int(np.sum(scores >= threshold))  # rows with the positive label
         ranked = scores[self._order]
-        self._ends = np.append(ranked[1:] < ranked[:-1], True)  # where the rows with one and the same score end
+        self._ends = np.append(ranked[1:] < ranked[:-1], True)  # last row of each distinct score
 
     def metrics(self, counts: NDArray[np.int64]) -> dict[str, float]:
-        """Return each of METRICS for the rows taken as often as `counts`, in their first order, says."""
+        """Return each of METRICS for a resample; `counts` is how often each row is in it, in the original order."""
         taken = counts[self._order]
         hits, rows = np.cumsum(taken * self._true), np.cumsum(taken)
-        negatives_in_all = rows[-1] - hits[-1]
-        positives, negatives = max(1, hits[-1]), max(1, negatives_in_all)
-        hit, called = (hits[self._called - 1], rows[self._called - 1]) if self._called else (0, 0)
-        right = hit + (rows[-1] - called) - (hits[-1] - hit)
+        total_negatives = rows[-1] - hits[-1]
+        positives, negatives = max(1, hits[-1]), max(1, total_negatives)
+        last = self._predicted - 1
+        hit, predicted = (hits[last], rows[last]) if self._predicted else (0, 0)
+        right = hit + (rows[-1] - predicted) - (hits[-1] - hit)
         at_score, above = hits[self._ends], rows[self._ends]
         new_hits, new_alarms = np.diff(at_score, prepend=0), np.diff(above - at_score, prepend=0)
         not_above = np.append(rows[-1], rows[-1] - above[:-1])  # rows with this score or a lower one
-        negatives_not_above = negatives_in_all - np.cumsum(new_alarms) + new_alarms
+        negatives_not_above = total_negatives - np.cumsum(new_alarms) + new_alarms
         return {
             "accuracy": float(right / rows[-1]),
-            "f1": float(2 * hit / max(1, called + hits[-1])),
-            "precision": float(hit / max(1, called)),
+            "f1": float(2 * hit / max(1, predicted + hits[-1])),
+            "precision": float(hit / max(1, predicted)),
             "recall": float(hit / positives),
             "average_precision": _average_precision(at_score, above),
             "average_precision_negative": float(
@@ -96,13 +97,18 @@ class Ranking:
         }
 
     def average_precision(self, counts: NDArray[np.int64]) -> float:
-        """Return the average precision alone, of the rows taken as often as `counts` says."""
+        """Return only the average precision of a resample with these `counts` of the rows."""
         taken = counts[self._order]
         return _average_precision(np.cumsum(taken * self._true)[self._ends], np.cumsum(taken)[self._ends])
 
 
 def _average_precision(hits: NDArray[np.int64], rows: NDArray[np.int64]) -> float:
-    """Return the mean precision at the positive rows, from positives and rows down to each distinct score."""
+    """Return the mean precision at the positive rows.
+
+    Args:
+        hits: number of positives with at least each distinct score, from the highest score down.
+        rows: number of rows, likewise.
+    """
     return float(np.sum(np.diff(hits, prepend=0) * hits / np.maximum(1, rows)) / max(1, hits[-1]))
 
 
@@ -111,7 +117,7 @@ def metrics_with_intervals(
 ) -> dict[str, Interval]:
     """Return value, low and high of each of METRICS: 95 % percentile bootstrap over rows (Efron 1979).
 
-    Rows are resampled within each class, so that every resample has both.
+    Rows are resampled within each class, so that every resample has both classes.
     """
     truth, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
     values = compute_metrics(truth.tolist(), score.tolist(), threshold)
@@ -132,28 +138,28 @@ def _resampled(truth: NDArray[np.int64], ranking: Ranking, seed: int, times: int
 
 
 def standard_error(metric: str, targets: Sequence[int], scores: ArrayLike, seed: int) -> float:
-    """Return the standard error of one of METRICS over the rows, by bootstrap within each class; 0 for the loss."""
+    """Return the standard error of one of METRICS by bootstrap within each class; 0 for the loss."""
     if metric not in METRICS:
         return 0.0
     truth, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
-    resampled = _resampled(truth, Ranking(truth, score, 0.5), seed, _RESAMPLES_OF_AN_ERROR)
+    resampled = _resampled(truth, Ranking(truth, score, 0.5), seed, _STANDARD_ERROR_RESAMPLES)
     return float(resampled[:, METRICS.index(metric)].std())
 
 
 def metrics_of_splits(
     targets: Mapping[str, Sequence[int]], scores: Mapping[str, ArrayLike], seed: int, threshold: float = 0.5
 ) -> dict[str, dict[str, Interval]]:
-    """Return `metrics_with_intervals` of each split that has scores."""
+    """Return `metrics_with_intervals` for each split that has scores."""
     return {name: metrics_with_intervals(targets[name], scores[name], seed, threshold) for name in scores}
 
 
 def intervals_table(metrics: dict[str, Interval]) -> pd.DataFrame:
-    """Return metrics with their intervals as a table for people, in percent."""
+    """Return metrics and intervals as a readable table, in percent."""
     return (100 * pd.DataFrame.from_dict(metrics, orient="index")).round(1)
 
 
 def positive_scores(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the score of the second class, as it is served at a temperature of 1, for logits of shape [texts, 2]."""
+    """Return the positive-class score of each text, as served at a temperature of 1, from logits [texts, 2]."""
     return np.array([positive_probability(row, temperature=1.0) for row in logits])
 
 
@@ -167,23 +173,23 @@ def confusion_matrix(
 
 
 def worst_mistakes(frame: pd.DataFrame, targets: Sequence[int], scores: ArrayLike, rows: int = 10) -> pd.DataFrame:
-    """Return the texts whose true label got the lowest score, worst first."""
+    """Return the misclassified texts with the lowest score of the true label, worst first."""
     truth, score = np.asarray(targets), np.asarray(scores)
-    of_true_label = np.where(truth == 1, score, 1 - score)
-    table = frame[["text", "label"]].assign(score_of_label=of_true_label.round(4))
-    return table[of_true_label < 0.5].sort_values("score_of_label").head(rows)
+    true_label_scores = np.where(truth == 1, score, 1 - score)
+    table = frame[["text", "label"]].assign(score_of_label=true_label_scores.round(4))
+    return table[true_label_scores < 0.5].sort_values("score_of_label").head(rows)
 
 
 def accuracy(targets: ArrayLike, labels: ArrayLike) -> float:
-    """Return the share of rows whose label, 0 or 1, is the target's."""
+    """Return the share of rows whose label, 0 or 1, equals the target."""
     return float(np.mean(np.asarray(labels, dtype=bool) == np.asarray(targets, dtype=bool)))
 
 
 def agreement(first: ArrayLike, second: ArrayLike) -> float:
-    """Return the share of texts to which two models give the same label, 0 or 1."""
+    """Return the share of texts with the same label, 0 or 1, from two models."""
     return float(np.mean(np.asarray(first, dtype=bool) == np.asarray(second, dtype=bool)))
 
 
 def largest_score_change(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Return the largest difference of a positive-class score between two models' logits."""
+    """Return the largest difference between the positive-class scores of two models, from their logits."""
     return float(np.max(np.abs(positive_scores(first) - positive_scores(second))))

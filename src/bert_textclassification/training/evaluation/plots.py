@@ -1,4 +1,4 @@
-"""The pictures of the notebooks and of a search: each function draws one figure and returns it."""
+"""Figures for the notebooks and the hyperparameter search: each function draws one figure and returns it."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def plot_lengths(lengths: dict[str, NDArray[np.int64]], max_length: int) -> Figu
     figure, axes = plt.subplots(figsize=(7, 3))
     longest = max(int(values.max()) for values in lengths.values())
     shown = min(longest, 2 * max_length)
-    bins = np.arange(0, shown + 2, max(1, shown // 50)).tolist()  # whole tokens: other widths make a comb
+    bins = np.arange(0, shown + 2, max(1, shown // 50)).tolist()  # integer widths avoid a comb pattern
     for name, values in lengths.items():
         axes.hist(values, bins=bins, density=True, histtype="step", linewidth=1.5, label=name)
     axes.axvline(max_length, color=GREY, linestyle="--", label=f"maximum length {max_length}")
@@ -32,20 +32,20 @@ def plot_lengths(lengths: dict[str, NDArray[np.int64]], max_length: int) -> Figu
 
 
 def plot_history(history: list[dict[str, float]], metric: str = "accuracy") -> Figure:
-    """Draw training loss, validation loss and what validation is judged by, one of METRIC_NAMES, by step."""
-    judged = "accuracy" if metric == "loss" else metric  # the loss is drawn anyway
+    """Draw training loss, validation loss and the validation value of `metric`, one of METRIC_NAMES, by step."""
+    metric = "accuracy" if metric == "loss" else metric  # the loss has a panel of its own
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
     for axes, name, label, colour in (
         (left, "loss", "train", BLUE),
         (left, "eval_loss", "validation", ORANGE),
-        (right, f"eval_{judged}", "validation", ORANGE),
+        (right, f"eval_{metric}", "validation", ORANGE),
     ):
         points = [(row["step"], row[name]) for row in history if name in row]
         axes.plot(*zip(*points, strict=True), marker=".", color=colour, label=label)
         axes.set(xlabel="step")
         axes.legend()
     left.set(ylabel="loss", title="Loss")
-    right.set(ylabel=METRIC_NAMES[judged], title=f"Validation {METRIC_NAMES[judged]}")
+    right.set(ylabel=METRIC_NAMES[metric], title=f"Validation {METRIC_NAMES[metric]}")
     return finished(figure)
 
 
@@ -66,12 +66,12 @@ def plot_confusion(table: pd.DataFrame) -> Figure:
 def plot_reliability(targets: Sequence[int], before: ArrayLike, after: ArrayLike) -> Figure:
     """Draw accuracy against confidence of the scores before and after calibration, side by side.
 
-    A point is a bin, with its rows as a number and the 95 % Wilson interval of its accuracy as a bar. Bins are not
-    joined: the small ones between large ones mean little.
+    A point is a bin, with its number of rows and the 95 % Wilson interval of its accuracy. No line connects the
+    points, because small bins are noisy.
     """
     figure, panels = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
     for axes, scores, name in zip(panels, (before, after), ("before calibration", "after calibration"), strict=True):
-        axes.axline((0.5, 0.5), slope=1, color=GREY, linestyle="--", label="as often right as sure")
+        axes.axline((0.5, 0.5), slope=1, color=GREY, linestyle="--", label="perfect calibration")
         for rows, confidence, accuracy in reliability(targets, scores).to_numpy():
             interval = binomtest(round(accuracy * rows), int(rows)).proportion_ci(method="wilson")
             axes.vlines(confidence, interval.low, interval.high, color=BLUE, alpha=0.4)
@@ -81,7 +81,7 @@ def plot_reliability(targets: Sequence[int], before: ArrayLike, after: ArrayLike
                 fontsize="x-small",
             )  # fmt: skip
         axes.set(xlabel="confidence", title=f"Test, {name} (numbers: rows)", xlim=(0.48, 1.02))
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)  # inside, it would cover points
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)  # inside the axes it covers points
     panels[0].set(ylabel="accuracy")
     return finished(figure)
 
@@ -89,35 +89,39 @@ def plot_reliability(targets: Sequence[int], before: ArrayLike, after: ArrayLike
 def plot_coverage(
     targets: Sequence[int], scores: NDArray[np.float64], decision: Decision, coverage: float | None = None
 ) -> Figure:
-    """Draw how accurate the model is on its surest texts, by their share, and the share that the review band leaves."""
+    """Draw accuracy on the most confident texts by their share, and the share of texts outside the review band."""
     curve = coverage_curve(targets, scores, decision.threshold)
     figure, axes = plt.subplots(figsize=(5, 3.2))
     axes.plot(100 * curve["coverage"], 100 * curve["accuracy"], color=BLUE)
     if coverage is not None:
-        axes.axvline(100 * coverage, color=ORANGE, linestyle="--", label=f"without the review band: {coverage:.0%}")
+        axes.axvline(100 * coverage, color=ORANGE, linestyle="--", label=f"outside the review band: {coverage:.0%}")
         axes.legend()
-    axes.set(xlabel="share of the texts, surest first, %", ylabel="accuracy, %", title="Accuracy on the surest texts")
+    axes.set(
+        xlabel="share of the texts, most confident first, %",
+        ylabel="accuracy, %",
+        title="Accuracy on the most confident texts",
+    )
     axes.grid(alpha=0.3)
     return finished(figure)
 
 
 def plot_slices(results: Sequence[SliceResult]) -> Figure:
-    """Draw what each slice is judged by, with its 95 % interval; orange where it is worse than elsewhere."""
+    """Draw the selection metric of each slice with its 95 % interval; orange slices are worse than the rest."""
     figure, axes = plt.subplots(figsize=(7, 0.28 * len(results) + 1.2))
     metric = results[0].metric
     factor = 1 if metric == "loss" else 100
-    for place, one in enumerate(results):
-        weak = verdict(one) == "worse"
-        colour = ORANGE if weak else GREY if one.p_value is None else BLUE
-        if one.judged is not None and one.judged_low is not None and one.judged_high is not None:
-            axes.plot([factor * one.judged_low, factor * one.judged_high], [place, place], color=colour)
-            axes.plot([factor * one.judged], [place], color=colour, marker="X" if weak else "o")
-    names = [f"{one.slice}: {one.value} ({one.rows})" for one in results]
+    for row, result in enumerate(results):
+        weak = verdict(result) == "worse"
+        colour = ORANGE if weak else GREY if result.p_value is None else BLUE
+        if result.judged is not None and result.judged_low is not None and result.judged_high is not None:
+            axes.plot([factor * result.judged_low, factor * result.judged_high], [row, row], color=colour)
+            axes.plot([factor * result.judged], [row], color=colour, marker="X" if weak else "o")
+    names = [f"{result.slice}: {result.value} ({result.rows})" for result in results]
     axes.set_yticks(range(len(results)), names)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set(
         xlabel=f"test {METRIC_NAMES[metric]}{'' if metric == 'loss' else ', %'}",
-        title="Slices (orange: worse than elsewhere; grey: too few to compare)",
+        title="Slices (orange: worse than the rest; grey: too few to compare)",
     )
     return finished(figure)

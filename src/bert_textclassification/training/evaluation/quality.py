@@ -1,4 +1,4 @@
-"""How good the model is as it is served, beside what it must beat, and what a user must know before trusting it."""
+"""Assess the served model: metrics, comparisons with baselines, calibration, and warnings for the user."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ from bert_textclassification.training.evaluation.selection_metric import (
     choose_metric,
     rarer_share,
 )
-from bert_textclassification.training.evaluation.significance import SIGNIFICANT, compare_scores, gain_in_words
+from bert_textclassification.training.evaluation.significance import SIGNIFICANT, compare_scores, describe_gain
 from bert_textclassification.training.evaluation.thresholds import review_yield
 
 REPORTED = ("validation", "test")
@@ -30,7 +30,7 @@ Served = dict[str, LogOdds]  # of the served model, by split
 
 @dataclass(frozen=True)
 class Quality:
-    """What is reported of a model: the fields of the manifest with the same names."""
+    """The reported quality of a model; the fields have the names of the manifest's fields."""
 
     judging: dict[str, str]
     metrics: dict[str, dict[str, Interval]]
@@ -44,75 +44,75 @@ class Quality:
 def assess(
     config: TrainingConfig, splits: Splits, evaluated: dict[str, Evaluated], served: Served, decision: Decision
 ) -> Quality:
-    """Measure the model, as it is `served`, at its decision; the baseline is fitted on train.
+    """Measure the `served` model at its decision threshold; the baseline is fitted on train.
 
-    It is compared with its rivals by the metric of `choose_metric`, each of them at 0.5: a threshold that costs or a
-    bound have moved gives accuracy away on purpose.
+    Comparisons use the metric of `choose_metric` and a threshold of 0.5 for every model, because a threshold that is
+    chosen for costs or a bound gives up accuracy on purpose.
     """
-    judging = choose_metric(config, splits)
+    chosen = choose_metric(config, splits)
     scores = {name: served[name].scores for name in REPORTED}
     truth = {name: split.targets for name, split in evaluated.items()}
     metrics, targets = metrics_of_splits(truth, scores, config.seed, decision.threshold), truth["test"]
-    others = baseline_scores(fit_baseline(splits, config.seed, judging.metric), splits.test["text"].tolist())
-    comparisons = compare_with_rivals(targets, scores["test"], others, judging.metric)
+    baseline = baseline_scores(fit_baseline(splits, config.seed, chosen.metric), splits.test["text"].tolist())
+    comparisons = compare_with_rivals(targets, scores["test"], baseline, chosen.metric)
     review = {name: review_yield(evaluated[name].targets, scores[name], decision, config) for name in REPORTED}
     return Quality(
-        judging=asdict(judging),
+        judging=asdict(chosen),
         metrics=metrics,
-        baseline=metrics_with_intervals(targets, others, config.seed),
+        baseline=metrics_with_intervals(targets, baseline, config.seed),
         comparisons=comparisons,
         calibration=calibration_table({name: (evaluated[name].targets, served[name]) for name in REPORTED}),
         review=review if decision.review_band else {},
         warnings=[
-            *no_better(comparisons),
-            *gap_of_splits(judging.metric, truth, scores, splits, decision.threshold),
-            *imbalance(splits, metrics["test"]),
-            *bound_not_kept(config.threshold_objective, metrics["test"]),
+            *rival_warnings(comparisons),
+            *gap_of_splits(chosen.metric, truth, scores, splits, decision.threshold),
+            *imbalance_warnings(splits, metrics["test"]),
+            *bound_warnings(config.threshold_objective, metrics["test"]),
         ],
     )
 
 
-def no_better(comparisons: dict[str, Comparison]) -> list[str]:
-    """Return a warning for each simple rival that the model does not beat beyond chance."""
+def rival_warnings(comparisons: dict[str, Comparison]) -> list[str]:
+    """Return a warning for each baseline that the model does not beat significantly."""
     return [
-        f"Not shown to be better than {NAMES[name]}: {gain_in_words(one.points, one.metric)} on {one.rows} test rows "
-        f"({one.low:+.2f} to {one.high:+.2f} points)."
-        for name, one in comparisons.items()
-        if one.points <= 0 or one.p_value >= SIGNIFICANT
+        f"Not shown to be better than {NAMES[name]}: {describe_gain(comparison.points, comparison.metric)} on "
+        f"{comparison.rows} test rows ({comparison.low:+.2f} to {comparison.high:+.2f} points)."
+        for name, comparison in comparisons.items()
+        if comparison.points <= 0 or comparison.p_value >= SIGNIFICANT
     ]
 
 
 def compare_with_rivals(
-    targets: Sequence[int], scores: NDArray[np.float64], others: NDArray[np.float64], metric: str
+    targets: Sequence[int], scores: NDArray[np.float64], baseline: NDArray[np.float64], metric: str
 ) -> dict[str, Comparison]:
-    """Return the comparisons of a model with the baseline, whose scores are `others`, and with a constant answer."""
+    """Return the comparisons of a model with the baseline's scores and with a constant prediction."""
     constant = constant_scores(targets, metric)
     return {
-        "baseline": compare_scores(targets, scores, others, metric, "the model", "the baseline"),
+        "baseline": compare_scores(targets, scores, baseline, metric, "the model", "the baseline"),
         "majority": compare_scores(targets, scores, constant, metric, "the model", NAMES["majority"]),
     }
 
 
-NAMES = {"baseline": "TF-IDF and logistic regression", "majority": "always giving the more frequent label"}
+NAMES = {"baseline": "TF-IDF and logistic regression", "majority": "always predicting the more frequent label"}
 
 
-def imbalance(splits: Splits, metrics: dict[str, Interval]) -> list[str]:
-    """Return a warning where one label is so rare that accuracy says nothing."""
+def imbalance_warnings(splits: Splits, metrics: dict[str, Interval]) -> list[str]:
+    """Return a warning if one label is so rare that accuracy is not informative."""
     targets = splits.targets(splits.test)
     if rarer_share(targets) >= IMBALANCED_BELOW:
         return []
     frequent = int(np.mean(targets) > 0.5)
     metric = "average_precision_negative" if frequent else "average_precision"
     return [
-        f"Accuracy says little: always answering {splits.labels[frequent]!r} would be right for "
-        f"{1 - rarer_share(targets):.1%} of the test rows. Read {METRIC_NAMES[metric]} "
+        f"Accuracy is not informative: always predicting {splits.labels[frequent]!r} is right for "
+        f"{1 - rarer_share(targets):.1%} of the test rows. Use {METRIC_NAMES[metric]} "
         f"({metrics[metric]['value']:.3f}) and F1 ({metrics['f1']['value']:.3f})."
     ]
 
 
-def bound_not_kept(objective: str, metrics: dict[str, Interval]) -> list[str]:
-    """Return a warning where the threshold was chosen for a bound that test rows do not keep."""
-    which, _, bound = objective.partition(">=")
-    if not bound or metrics[which]["value"] >= float(bound):
+def bound_warnings(objective: str, metrics: dict[str, Interval]) -> list[str]:
+    """Return a warning if the threshold was chosen for a bound that is not met on test."""
+    metric, _, bound = objective.partition(">=")
+    if not bound or metrics[metric]["value"] >= float(bound):
         return []
-    return [f"The threshold was chosen for {objective}; on test {which} is {metrics[which]['value']:.3f}."]
+    return [f"The threshold was chosen for {objective}; on test {metric} is {metrics[metric]['value']:.3f}."]

@@ -1,4 +1,4 @@
-"""Is one classifier better than another? Paired tests on the same rows, and what they say in words."""
+"""Paired tests of whether one classifier is better than another on the same rows, with a sentence on the result."""
 
 import math
 
@@ -12,14 +12,14 @@ from bert_textclassification.training.evaluation.selection_metric import METRIC_
 
 SIGNIFICANT = 0.05
 _RESAMPLES = 10_000
-_DRAWS = 2_000  # resamples, and permutations, of a metric that takes a ranking each
+_DRAWS = 2_000  # resamples and permutations of a metric that must sort each of them
 
 
 def compare(targets: ArrayLike, labels: ArrayLike, others: ArrayLike, name: str, other: str) -> Comparison:
     """Compare the accuracy of `labels` with that of `others`, all 0 or 1, row by row.
 
-    The interval of the difference is a paired 95 % percentile bootstrap (Efron 1979), the p-value McNemar's exact
-    test, two-sided. Which rows are resampled is drawn from a fixed seed.
+    The interval of the difference is a paired 95 % percentile bootstrap (Efron 1979) with a fixed seed. The p-value is
+    from McNemar's exact test, two-sided.
     """
     won, lost, rows = _disagreements(targets, others, labels)
     low, high = np.percentile(_resampled_points(won, lost, rows), [2.5, 97.5])
@@ -36,12 +36,11 @@ def compare_scores(
 ) -> Comparison:
     """Compare two models by `metric`, one of METRIC_NAMES, from their positive-class scores for the same rows.
 
-    Labels are given from 0.5 on. Accuracy is compared by `compare`. Of another metric the interval of the difference
-    is a paired 95 % percentile bootstrap (Efron 1979) within each label, the p-value a paired permutation test,
-    two-sided: were both equally good, the scores of a row could as well be the other's (Fisher 1935; for rankings,
-    whose scores are compared by their ranks, Venkatraman and Begg 1996). A handful
-    of rows of the rarer label proves nothing: it is no less than in a sign test in which each of them says the same,
-    unless the metric is the log loss. What is drawn comes from a fixed seed.
+    The threshold is 0.5. For accuracy see `compare`. For other metrics, the interval of the difference is a paired 95 %
+    percentile bootstrap (Efron 1979) within each label. The p-value is from a two-sided paired permutation test: if
+    both models are equally good, the scores of a row can be swapped (Fisher 1935; ranking metrics swap ranks,
+    Venkatraman and Begg 1996). Except for the log loss, the p-value is at least that of a sign test in which all rows
+    of the rarer label agree, so that a few such rows are never significant. The seed is fixed.
     """
     truth, pair = np.asarray(targets).astype(np.int64), np.array([scores, others], dtype=np.float64)
     if metric == "accuracy":
@@ -58,38 +57,36 @@ def compare_scores(
     )  # fmt: skip
 
 
-def gain_in_words(points: float, metric: str) -> str:
-    """Return a difference in hundredths of `metric`, positive where it is a gain, in words."""
+def describe_gain(points: float, metric: str) -> str:
+    """Describe a difference in hundredths of `metric`; positive is a gain."""
     if metric == "loss":
         return f"log loss {'lower' if points > 0 else 'higher'} by {abs(points) / 100:.4f}"
     return f"{points:+.2f} points of {METRIC_NAMES[metric]}"
 
 
 def mcnemar(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> float:
-    """Return the chance that the second labels are wrong where the first are right this often, were they equally good.
+    """Return the one-sided p-value that the second labels are less accurate than the first.
 
-    McNemar's test (1947) in its exact form, one-sided: of the rows that one of the two gets wrong and the other right,
-    a fair coin decides each.
+    McNemar's exact test (1947): if both are equally good, each is right on half of the rows that only one gets right.
     """
     won, lost, _ = _disagreements(targets, first, second)
     return float(binomtest(lost, lost + won, alternative="greater").pvalue) if lost + won else 1.0
 
 
 def points_lost(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> float:
-    """Return how many points of accuracy the second labels lose against the first.
+    """Return how many points of accuracy the second labels lose relative to the first.
 
-    It is computed from counts: 100 * (0.92 - 0.915) is more than 0.5 in floating point.
+    It is computed from counts, because 100 * (0.92 - 0.915) exceeds 0.5 in floating point.
     """
     won, lost, rows = _disagreements(targets, first, second)
     return 100 * (lost - won) / rows
 
 
 def largest_loss(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> float:
-    """Return the largest loss of accuracy of the second labels that the rows do not rule out, in points.
+    """Return the upper confidence bound of the accuracy loss of the second labels, in points, for non-inferiority.
 
-    The end of a one-sided 95 % percentile bootstrap over paired rows: what a test of non-inferiority looks at. It is
-    no less than what so many rows leave open where none of them is lost, by Clopper and Pearson (1934): resampling rows
-    that all agree would say that nothing can be lost.
+    It is the end of a one-sided 95 % percentile bootstrap over paired rows. It is at least the bound of Clopper and
+    Pearson (1934) for this number of rows without any loss, because resampling rows that all agree gives a bound of 0.
     """
     won, lost, rows = _disagreements(targets, first, second)
     none_lost = 100 * (1 - math.pow(SIGNIFICANT, 1 / rows))
@@ -97,7 +94,7 @@ def largest_loss(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> flo
 
 
 def smallest_visible_loss(rows: int, significance: float = SIGNIFICANT) -> float:
-    """Return the smallest loss of accuracy that `mcnemar` can tell from chance: nothing won, every difference lost."""
+    """Return the smallest loss of accuracy, in [0, 1], that `mcnemar` can detect: every differing row is lost."""
     return math.ceil(math.log(significance) / math.log(0.5)) / rows
 
 
@@ -108,16 +105,16 @@ def _resampled_points(won: int, lost: int, rows: int) -> NDArray[np.float64]:
 
 
 def _disagreements(targets: ArrayLike, first: ArrayLike, second: ArrayLike) -> tuple[int, int, int]:
-    """Return how many rows only the second gets right, how many only the first, and how many there are."""
+    """Return the number of rows that only the second gets right, that only the first gets right, and of all rows."""
     truth = np.asarray(targets, dtype=bool)
-    one, two = (np.asarray(labels, dtype=bool) == truth for labels in (first, second))
-    return int(np.sum(two & ~one)), int(np.sum(one & ~two)), len(truth)
+    first_right, second_right = (np.asarray(labels, dtype=bool) == truth for labels in (first, second))
+    return int(np.sum(second_right & ~first_right)), int(np.sum(first_right & ~second_right)), len(truth)
 
 
 def _difference(
     metric: str, targets: NDArray[np.int64], scores: Values, others: Values, counts: ArrayLike | None = None
 ) -> Values:
-    """Return by how much `scores` are better than `others`, for each resample; arguments as of `metric_values`."""
+    """Return the metric of `scores` minus that of `others` for each resample; for arguments see `metric_values`."""
     return np.asarray(metric_values(metric, targets, scores, counts) - metric_values(metric, targets, others, counts))
 
 
@@ -128,20 +125,20 @@ def _resampled_differences(metric: str, targets: NDArray[np.int64], pair: Values
 
 
 def _permutation_p_value(metric: str, targets: NDArray[np.int64], pair: Values, rng: np.random.Generator) -> float:
-    """Return how often a difference is as large as that of `pair`, [2, rows], where chance swaps the scores of rows."""
-    one, another = rankdata(pair, axis=1) if metric.startswith("average_precision") else pair
-    seen = abs(_difference(metric, targets, one, another)) - 1e-12  # as large but for rounding
+    """Return how often random swaps of scores between the models of `pair`, [2, rows], give as large a difference."""
+    first, second = rankdata(pair, axis=1) if metric.startswith("average_precision") else pair
+    observed = abs(_difference(metric, targets, first, second)) - 1e-12  # tolerance for rounding
     as_large = 0
     for draws in blocks(_DRAWS, len(targets)):
         swapped = rng.random((draws, len(targets))) < 0.5
-        differences = _difference(metric, targets, np.where(swapped, another, one), np.where(swapped, one, another))
-        as_large += int(np.sum(np.abs(differences) >= seen))
+        differences = _difference(metric, targets, np.where(swapped, second, first), np.where(swapped, first, second))
+        as_large += int(np.sum(np.abs(differences) >= observed))
     return (1 + as_large) / (1 + _DRAWS)
 
 
 def _sentence(name: str, other: str, points: float, p_value: float, rows: int, metric: str = "accuracy") -> str:
-    gain = gain_in_words(points, metric)
+    gain = describe_gain(points, metric)
     if p_value < SIGNIFICANT:
-        said = f"{name} is {'better' if points > 0 else 'worse'} than {other} ({gain})."
-        return said[0].upper() + said[1:]
+        sentence = f"{name} is {'better' if points > 0 else 'worse'} than {other} ({gain})."
+        return sentence[0].upper() + sentence[1:]
     return f"Whether {name} is better or worse than {other} cannot be told with {rows} rows ({gain})."

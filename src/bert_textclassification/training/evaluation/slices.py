@@ -1,11 +1,11 @@
-"""Where a model is worse than elsewhere: how it does on the texts that have something in common.
+"""Evaluate a model on slices of the data and find slices where it is worse than on the rest.
 
     described = describe(splits.test, tokenizer, config.max_length)
     results = measure_slices(described, targets, scores, config.seed)
     slice_table(results), weak_slices(results)
 
-Texts are sliced by their length, by unknown and fragmented words, and by every further column of the data with few
-values (`data.rows.keep_slices`).
+Texts are sliced by length, by unknown and fragmented words, and by every further column of the data with few values
+(`data.rows.keep_slices`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,33 +23,34 @@ from bert_textclassification.training.display.tables import markdown_table, perc
 from bert_textclassification.training.evaluation.metric_values import metric_value, metric_values, resampled
 from bert_textclassification.training.evaluation.metrics import RESAMPLES
 from bert_textclassification.training.evaluation.selection_metric import METRIC_NAMES, higher_is_better
-from bert_textclassification.training.evaluation.subsets import stands_out
+from bert_textclassification.training.evaluation.subsets import compare_subset
 
-JUDGED_ROWS = 30  # a slice is judged where it and the rest have as many; smaller ones are only named
-JUDGED_OF_A_LABEL = 5  # as many of each label, for metrics that look for one of them
+MIN_ROWS = 30  # inside and outside a slice for a comparison; smaller slices are only reported
+MIN_ROWS_PER_LABEL = 5  # likewise, for metrics that depend on the rows of one label
 SIGNIFICANT = 0.05
 
 
 def describe(frame: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, max_length: int) -> pd.DataFrame:
-    """Return what the texts of `frame` are sliced by: a row for each text, a column for each slice, values as strings.
+    """Return the slice values of the texts of `frame`: a row for each text, a column for each slice, as strings.
 
-    Words are those of the tokenizer, which takes punctuation for words of their own; a fragmented one has no token of
-    its own and is read in pieces.
+    Words are those of the tokenizer, which treats punctuation marks as words. A fragmented word has several tokens.
     """
     encoded = tokenizer(frame["text"].tolist(), add_special_tokens=False, verbose=False)
-    pieces = [np.array([word for word in encoded.word_ids(row) if word is not None]) for row in range(len(frame))]
-    tokens = np.array([len(row) for row in pieces]) + tokenizer.num_special_tokens_to_add()
-    fragmented = np.array([_share_fragmented(row) for row in pieces])
-    unknown = np.array([tokenizer.unk_token_id in ids for ids in encoded["input_ids"]])
-    own = {
+    word_ids = [np.array([word for word in encoded.word_ids(row) if word is not None]) for row in range(len(frame))]
+    tokens = np.array([len(words) for words in word_ids]) + tokenizer.num_special_tokens_to_add()
+    fragmented = np.array([_share_fragmented(words) for words in word_ids])
+    unknown = np.array([tokenizer.unk_token_id in token_ids for token_ids in encoded["input_ids"]])
+    text_slices = {
         "tokens": _quarters(np.minimum(tokens, max_length)),
         "cut": np.where(tokens > max_length, f"longer than {max_length} tokens", "read whole"),
         "fragmented words": _quarters(np.round(100 * fragmented), " %"),
         "unknown tokens": np.where(unknown, "some", "none"),
     }
     columns = frame.columns[frame.columns.str.startswith(SLICE)]
-    further = {f"column {name.removeprefix(SLICE)}": frame[name].replace("", "(none)").to_numpy() for name in columns}
-    return pd.DataFrame(own | further)
+    column_slices = {
+        f"column {name.removeprefix(SLICE)}": frame[name].replace("", "(none)").to_numpy() for name in columns
+    }
+    return pd.DataFrame(text_slices | column_slices)
 
 
 def measure_slices(
@@ -60,38 +61,39 @@ def measure_slices(
     threshold: float = 0.5,
     metric: str = "accuracy",
 ) -> list[SliceResult]:
-    """Return how the model does on each slice, with 95 % intervals, and how likely `metric` differs by chance alone.
+    """Return the metrics of each slice with 95 % intervals, and the p-value of its difference in `metric` to the rest.
 
-    The interval of the accuracy is Wilson's (1927), those of F1 and `metric` are percentile bootstraps (Efron 1979)
-    within each class. p-values are those of `stands_out` within the true labels, so that a slice is not better for its
-    share of positives, with Holm's correction (1979): were there no differences, one of all slices would be called
-    different in a run of twenty. Slices that hold all texts are left out.
+    The interval of the accuracy is Wilson's (1927); those of F1 and `metric` are percentile bootstraps (Efron 1979)
+    within each class. The p-values are from `compare_subset` with the true labels as strata, so that the share of
+    positives in a slice has no effect. Holm's correction (1979) limits the chance of any false alarm among the slices
+    to 5 %. Slices that contain all texts are omitted.
 
     Args:
-        described: what `describe` returns.
+        described: result of `describe`.
         targets: 0 or 1 for each row.
         scores: positive-class score of each row.
         seed: of the resampling.
-        threshold: score from which a text gets the positive label.
-        metric: what slices are judged by, one of METRIC_NAMES.
+        threshold: lowest score for the positive label.
+        metric: selection metric that compares slices, one of METRIC_NAMES.
     """
     truth, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
     rng = np.random.default_rng(seed)
     results, p_values = [], {}
-    for place, (name, value, inside) in enumerate(_slices(described)):
-        measured = _measured(name, value, inside, truth == 1, score >= threshold, rng)
-        judged = measured.model_copy(update=_judged(metric, measured, truth[inside], score[inside], threshold, rng))
-        if _enough(judged, truth):
-            expected, p_values[place] = stands_out(metric, truth, score, inside, truth, threshold)
-            judged = judged.model_copy(update={"expected": abs(expected)})
-        results.append(judged)
-    for place, p_value in zip(p_values, holm(list(p_values.values())), strict=True):
-        results[place] = results[place].model_copy(update={"p_value": p_value})
+    for index, (name, value, inside) in enumerate(_slices(described)):
+        result = _measure(name, value, inside, truth == 1, score >= threshold, rng)
+        selection = _selection_metric(metric, result, truth[inside], score[inside], threshold, rng)
+        result = result.model_copy(update=selection)
+        if _has_enough_rows(result, truth):
+            expected, p_values[index] = compare_subset(metric, truth, score, inside, truth, threshold)
+            result = result.model_copy(update={"expected": abs(expected)})
+        results.append(result)
+    for index, p_value in zip(p_values, holm(list(p_values.values())), strict=True):
+        results[index] = results[index].model_copy(update={"p_value": p_value})
     return results
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number (Holm 1979): the chance of any false alarm stays bounded."""
+    """Return p-values corrected for multiple tests (Holm 1979), which bounds the chance of any false alarm."""
     order = np.argsort(p_values)
     factors = len(p_values) - np.arange(len(p_values))
     corrected = np.empty(len(p_values))
@@ -100,7 +102,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def slice_table(results: Sequence[SliceResult]) -> pd.DataFrame:
-    """Return the slices as a table for people, in percent, with a verdict on each."""
+    """Return the slices as a readable table, in percent, with a verdict on each."""
     table = pd.DataFrame([result.model_dump() | {"verdict": verdict(result)} for result in results])
     shares = ["accuracy", "low", "high", "f1", "f1_low", "f1_high", "rest_accuracy"]
     shares += ["judged", "judged_low", "judged_high", "expected"]
@@ -109,7 +111,7 @@ def slice_table(results: Sequence[SliceResult]) -> pd.DataFrame:
 
 
 def verdict(result: SliceResult) -> str:
-    """Return whether the model is better or worse on this slice than elsewhere, on texts with the same labels."""
+    """Return whether the model is better or worse on this slice than on all texts with the same labels."""
     if result.p_value is None or result.judged is None or result.expected is None:
         return "too few to compare"
     if result.p_value >= SIGNIFICANT:
@@ -118,48 +120,49 @@ def verdict(result: SliceResult) -> str:
 
 
 def weak_slices(results: Sequence[SliceResult]) -> list[str]:
-    """Return a sentence for each slice on which the model is worse than elsewhere, and not by chance."""
+    """Return a sentence for each slice on which the model is significantly worse than on the rest."""
     return [
-        f"On {one.slice}: {one.value} ({one.rows} texts), {METRIC_NAMES[one.metric]} is {_with_interval(one)}, where "
-        f"test texts with the same labels have {_in_units(one.metric, one.expected)} on average, and not by chance "
-        f"(p = {one.p_value:.2g}, corrected for the number of slices)."
-        for one in results
-        if verdict(one) == "worse"
+        f"On {result.slice}: {result.value} ({result.rows} texts), {METRIC_NAMES[result.metric]} is "
+        f"{_with_interval(result)}; test texts with the same labels have {_in_units(result.metric, result.expected)} "
+        f"on average. The difference is significant (p = {result.p_value:.2g}, corrected for the number of slices)."
+        for result in results
+        if verdict(result) == "worse"
     ]
 
 
 def slices_section(results: Sequence[SliceResult]) -> str:
-    """Return the slices as a part of the model card, in Markdown."""
+    """Return the section of the model card on slices, in Markdown."""
     if not results:
         return "No slices were measured."
     metric = results[0].metric
     rows = [
         [
-            one.slice,
-            " ".join(one.value.replace("|", "\\|").split()),
-            str(one.rows),
-            "" if one.positives is None else str(one.positives),
-            f"{percent(one.accuracy)} ({percent(one.low)}–{percent(one.high)})",
-            "" if one.f1 is None else percent(one.f1),
-            *([] if metric == "accuracy" else [_with_interval(one)]),
-            verdict(one),
+            result.slice,
+            " ".join(result.value.replace("|", "\\|").split()),
+            str(result.rows),
+            "" if result.positives is None else str(result.positives),
+            f"{percent(result.accuracy)} ({percent(result.low)}–{percent(result.high)})",
+            "" if result.f1 is None else percent(result.f1),
+            *([] if metric == "accuracy" else [_with_interval(result)]),
+            verdict(result),
         ]
-        for one in results
+        for result in results
     ]
     further = [] if metric == "accuracy" else [METRIC_NAMES[metric]]
-    header = ["slice", "value", "texts", "positive", "accuracy, % (95 % interval)", "F1, %", *further, "than elsewhere"]
+    header = ["slice", "value", "texts", "positive", "accuracy, % (95 % interval)", "F1, %", *further, "than the rest"]
     weak = "\n".join(f"- {sentence}" for sentence in weak_slices(results))
     return (
-        f"{weak or 'On no slice is the model worse than elsewhere beyond chance.'}\n\nSlices are judged by "
-        f"{METRIC_NAMES[metric]}, against test texts with the same labels.\n\n{markdown_table(header, rows)}"
+        f"{weak or 'The model is not significantly worse on any slice.'}\n\nSlices are compared by "
+        f"{METRIC_NAMES[metric]} with test texts of the same labels.\n\n{markdown_table(header, rows)}"
     )
 
 
-def _with_interval(one: SliceResult) -> str:
-    if one.judged is None:
+def _with_interval(result: SliceResult) -> str:
+    if result.judged is None:
         return ""
-    low, high = (_in_units(one.metric, end).removesuffix(" %") for end in (one.judged_low, one.judged_high))
-    return f"{_in_units(one.metric, one.judged)} ({low}–{high})"
+    bounds = (result.judged_low, result.judged_high)
+    low, high = (_in_units(result.metric, bound).removesuffix(" %") for bound in bounds)
+    return f"{_in_units(result.metric, result.judged)} ({low}–{high})"
 
 
 def _in_units(metric: str, value: float | None) -> str:
@@ -168,17 +171,17 @@ def _in_units(metric: str, value: float | None) -> str:
     return f"{value:.4f}" if metric == "loss" else f"{percent(value)} %"
 
 
-def _share_fragmented(words: NDArray[np.int64]) -> float:
-    pieces = np.unique(words, return_counts=True)[1]
-    return float(np.mean(pieces > 1)) if len(pieces) else 0.0
+def _share_fragmented(word_ids: NDArray[np.int64]) -> float:
+    tokens_per_word = np.unique(word_ids, return_counts=True)[1]
+    return float(np.mean(tokens_per_word > 1)) if len(tokens_per_word) else 0.0
 
 
 def _quarters(values: NDArray[Any], unit: str = "") -> NDArray[np.str_]:
-    """Return for each value the bounds of its quarter of all; equal values share one, so there may be fewer."""
+    """Return the bounds of the quarter of each value; ties are not split, so there may be fewer than four quarters."""
     edges = np.unique(np.quantile(values, [0.25, 0.5, 0.75], method="lower"))
-    quarter = np.searchsorted(edges, values)
-    names = {one: _bounds(values[quarter == one], unit) for one in np.unique(quarter)}
-    return np.array([names[one] for one in quarter])
+    quarters = np.searchsorted(edges, values)
+    names = {quarter: _bounds(values[quarters == quarter], unit) for quarter in np.unique(quarters)}
+    return np.array([names[quarter] for quarter in quarters])
 
 
 def _bounds(values: NDArray[Any], unit: str) -> str:
@@ -187,12 +190,12 @@ def _bounds(values: NDArray[Any], unit: str) -> str:
 
 
 def _slices(described: pd.DataFrame) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
-    """Yield slice, value and whether each row is in it, in an order for people: numbers by size."""
+    """Yield name and value of each slice and whether each row is in it, in natural order (numbers by size)."""
     for name in described.columns:
         values = described[name].to_numpy()
-        found = sorted(set(values), key=lambda value: (_leading_number(value), value))
-        if len(found) > 1:
-            yield from ((str(name), value, values == value) for value in found)
+        distinct = sorted(set(values), key=lambda value: (_leading_number(value), value))
+        if len(distinct) > 1:
+            yield from ((str(name), value, values == value) for value in distinct)
 
 
 def _leading_number(value: str) -> float:
@@ -200,7 +203,7 @@ def _leading_number(value: str) -> float:
     return float(first) if first.isdigit() else np.inf
 
 
-def _measured(
+def _measure(
     name: str,
     value: str,
     inside: NDArray[np.bool_],
@@ -226,41 +229,41 @@ def _measured(
     )
 
 
-def _judged(
+def _selection_metric(
     metric: str,
-    measured: SliceResult,
+    result: SliceResult,
     truth: NDArray[np.int64],
     scores: NDArray[np.float64],
     threshold: float,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Return the metric that the slice is judged by with its interval, by the names of SliceResult's fields."""
+    """Return the selection metric of a slice with its interval, by the names of SliceResult's fields."""
     if metric == "accuracy":
-        values: tuple[float, ...] = (measured.accuracy, measured.low, measured.high)
+        values: tuple[float, ...] = (result.accuracy, result.low, result.high)
     elif metric != "loss" and len(set(truth.tolist())) == 1:
         return {"metric": metric}
     else:
         drawn = metric_values(metric, truth, scores, resampled(truth, RESAMPLES, rng), threshold)
-        value = metric_value(metric, truth, scores, threshold)  # the log loss comes negated
+        value = metric_value(metric, truth, scores, threshold)  # the log loss is negated
         values = (abs(value), *np.percentile(np.abs(drawn), [2.5, 97.5]).tolist())
     return {"metric": metric} | dict(zip(("judged", "judged_low", "judged_high"), values, strict=True))
 
 
-def _enough(one: SliceResult, truth: NDArray[np.int64]) -> bool:
-    """Whether the slice and the rest have enough texts to compare, of each label where the metric looks for one."""
-    rest = len(truth) - one.rows
-    if one.metric in ("accuracy", "loss"):
-        return min(one.rows, rest) >= JUDGED_ROWS
-    inside = one.positives or 0
+def _has_enough_rows(result: SliceResult, truth: NDArray[np.int64]) -> bool:
+    """Whether the slice and the rest have enough texts to compare; see MIN_ROWS and MIN_ROWS_PER_LABEL."""
+    rest = len(truth) - result.rows
+    if result.metric in ("accuracy", "loss"):
+        return min(result.rows, rest) >= MIN_ROWS
+    inside = result.positives or 0
     outside = int(truth.sum()) - inside
-    fewest = min(inside, one.rows - inside, outside, rest - outside)
-    return min(one.rows, rest) >= JUDGED_ROWS and fewest >= JUDGED_OF_A_LABEL
+    fewest = min(inside, result.rows - inside, outside, rest - outside)
+    return min(result.rows, rest) >= MIN_ROWS and fewest >= MIN_ROWS_PER_LABEL
 
 
 def _f1_with_interval(
     truth: NDArray[np.bool_], predicted: NDArray[np.bool_], rng: np.random.Generator
 ) -> tuple[float | None, float | None, float | None]:
-    """Return F1, low and high; resampling rows within a class is drawing a binomial number of its positive answers."""
+    """Return F1, low and high; resampling within a class draws a binomial number of its positive predictions."""
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if not positives:
         return None, None, None

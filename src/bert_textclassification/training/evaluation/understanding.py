@@ -1,4 +1,4 @@
-"""What a model does on slices of the test split and on behavioural tests: in torch, or as it is served."""
+"""Evaluate a model, in torch or as it is served, on slices of the test split and on behavioural tests."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +20,8 @@ from bert_textclassification.training.evaluation.slices import describe, measure
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
 
 
-def with_understanding(manifest: Manifest, folder: Path, fine_tuned: FineTuned, splits: Splits) -> Manifest:
-    """Return the manifest of the model files in `folder` with slices and behaviours of its default variant."""
+def add_slices_and_behaviours(manifest: Manifest, folder: Path, fine_tuned: FineTuned, splits: Splits) -> Manifest:
+    """Return the manifest of the model in `folder` with slices and behaviours of its default variant."""
     predictor = Predictor(Artifact(folder, manifest, version="unfinished"), manifest.default_variant)
     threshold, scorer = manifest.decision.threshold, served_scorer(predictor)
     slices = slices_of(fine_tuned, splits, scorer(splits.test["text"].tolist()), threshold)
@@ -32,7 +32,7 @@ def with_understanding(manifest: Manifest, folder: Path, fine_tuned: FineTuned, 
 
 
 def slices_of(fine_tuned: FineTuned, splits: Splits, scores: ArrayLike, threshold: float = 0.5) -> list[SliceResult]:
-    """Return the slices of the test split, of which `scores` are the positive-class scores."""
+    """Return the slices of the test split, given its positive-class `scores`."""
     config = fine_tuned.config
     described = describe(splits.test, fine_tuned.tokenizer(), config.max_length)
     metric = choose_metric(config, splits).metric
@@ -42,13 +42,13 @@ def slices_of(fine_tuned: FineTuned, splits: Splits, scores: ArrayLike, threshol
 def behaviours_of(
     fine_tuned: FineTuned, splits: Splits, scorer: Scorer | None = None, threshold: float = 0.5
 ) -> list[Outcome]:
-    """Return what became of the behavioural tests that the settings name; the torch model answers, or `scorer`."""
+    """Return the outcomes of the behavioural tests for `scorer`; the default is the torch model."""
     suite = load_suite(fine_tuned.config, splits.labels)
     return run_suite(suite, splits, scorer or torch_scorer(fine_tuned), fine_tuned.config.seed, threshold)
 
 
 def served_scorer(predictor: Predictor) -> Scorer:
-    """Return what gives texts the positive-class scores that are served."""
+    """Return a function from texts to the positive-class scores that are served."""
     positive = predictor.artifact.manifest.labels[1]
 
     def scores(texts: Sequence[str]) -> NDArray[np.float64]:
@@ -59,7 +59,7 @@ def served_scorer(predictor: Predictor) -> Scorer:
 
 
 def torch_scorer(fine_tuned: FineTuned) -> Scorer:
-    """Return what gives texts the positive-class scores of the fine-tuned torch model."""
+    """Return a function from texts to the positive-class scores of the fine-tuned torch model."""
     model, tokenizer = fine_tuned.model(), fine_tuned.tokenizer()
 
     def scores(texts: Sequence[str]) -> NDArray[np.float64]:

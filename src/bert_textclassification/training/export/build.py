@@ -41,7 +41,7 @@ from bert_textclassification.training.evaluation.inference import Evaluated, eva
 from bert_textclassification.training.evaluation.metrics import average_precision, largest_score_change
 from bert_textclassification.training.evaluation.quality import Served, assess
 from bert_textclassification.training.evaluation.thresholds import choose_decision
-from bert_textclassification.training.evaluation.understanding import with_understanding
+from bert_textclassification.training.evaluation.understanding import add_slices_and_behaviours
 from bert_textclassification.training.export.early_exit import Exits, choose_exits
 from bert_textclassification.training.export.gate import (
     LogOddsBySplit,
@@ -90,7 +90,7 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     decision = served_decision(fine_tuned.config, evaluated, served, temperature)
     quality = assess(fine_tuned.config, splits, evaluated, served, decision)
     manifest = describe(fine_tuned, splits, folder / TOKENIZER, chosen, evaluated, served, decision, quality)
-    manifest = with_understanding(manifest, folder, fine_tuned, splits)
+    manifest = add_slices_and_behaviours(manifest, folder, fine_tuned, splits)
     (folder / MODEL_CARD).write_text(model_card(manifest), encoding="utf-8")
     artifact = write_manifest(folder, manifest)
     unfinished.finish()

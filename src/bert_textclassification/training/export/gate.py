@@ -15,7 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from bert_textclassification.artifact.manifest import PASSED, Interval, Variant
 from bert_textclassification.serving.calibration import margins
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.evaluation.calibration import fit_scale, offset_helps, probabilities, surprise
+from bert_textclassification.training.evaluation.calibration import (
+    fit_scale,
+    negative_log_likelihoods,
+    offset_helps,
+    probabilities,
+)
 from bert_textclassification.training.evaluation.inference import Evaluated
 from bert_textclassification.training.evaluation.metrics import Ranking, accuracy, agreement
 from bert_textclassification.training.evaluation.significance import (
@@ -120,7 +125,7 @@ def average_precision_loss(
 def log_loss_increase(targets: ArrayLike, reference: NDArray[np.float64], log_odds: NDArray[np.float64]) -> Interval:
     """Return how many nats a text `log_odds`, [rows], add to the log loss of `reference`, paired."""
     truth = np.asarray(targets, dtype=np.int64)
-    added = surprise(truth, log_odds) - surprise(truth, reference)
+    added = negative_log_likelihoods(truth, log_odds) - negative_log_likelihoods(truth, reference)
     return _interval(
         float(added.mean()), resampled(truth, lambda counts: float(counts @ added) / len(added), RESAMPLES)
     )
@@ -135,7 +140,7 @@ def keeps_within(
     one-standard-error rule of Breiman et al. (1984).
     """
     truth = np.asarray(targets, dtype=np.int64)
-    added = surprise(truth, log_odds) - surprise(truth, reference)
+    added = negative_log_likelihoods(truth, log_odds) - negative_log_likelihoods(truth, reference)
     if added.mean() + added.std() / math.sqrt(len(added)) > config.max_log_loss_increase:
         return False
     lost = _points_lost(truth, reference, log_odds)

@@ -7,7 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from bert_textclassification.artifact.manifest import Comparison, ExitScale, Manifest, Variant
 from bert_textclassification.training.display.tables import FIGURES, figure, percent, with_interval
 from bert_textclassification.training.evaluation.behavioral.suite import behaviours_section
-from bert_textclassification.training.evaluation.calibration import calibration_in_words
+from bert_textclassification.training.evaluation.calibration import describe_calibration
 from bert_textclassification.training.evaluation.slices import slices_section
 
 
@@ -35,7 +35,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (figure, percent, calibration_in_words, slices_section, behaviours_section)
+    filters = (figure, percent, describe_calibration, slices_section, behaviours_section)
     environment.filters |= {function.__name__: function for function in filters}
     environment.filters |= {"interval": with_interval, "number": format, "line": _line, "cell": _cell, "code": _code}
     return environment

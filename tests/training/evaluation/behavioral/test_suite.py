@@ -1,4 +1,4 @@
-"""Behavioural tests: the YAML file and its mistakes, what fails, and what the artifact says of it."""
+"""Behavioural tests: the YAML file, its error messages, when a test fails, and the report in the artifact."""
 
 import dataclasses
 
@@ -27,14 +27,14 @@ MISTAKES = {
     "tests: [{name: a, kind: invariance, pairs: [[x, y]], by: 1}]": "test 'a': by: there is no such key",
     "tests: [{name: a, kind: invariance, pairs: [[x, yes]]}]": "pairs: 1: 2: must be a text; put it in quotes",
     "tests: [{kind: invariance, pairs: [[x, y]]}]": "test 1: name: the key is missing",
-    "tests: [{name: a, kind: minimum_functionality, label: urgent, texts: [x]}]": "'urgent' is no label of the data",
-    "tests: [{name: a, kind: directional, towards: up, pairs: [[x, y]]}]": "test 'a': towards: 'up' is no label of the",
+    "tests: [{name: a, kind: minimum_functionality, label: urgent, texts: [x]}]": "'urgent' is not a label of the data",
+    "tests: [{name: a, kind: directional, towards: up, pairs: [[x, y]]}]": "test 'a': towards: 'up' is not a label of",
     "tests: [{name: a, kind: directional, towards: routine, by: 2, pairs: [[x, y]]}]": "test 'a': by: Input should be",
     "tests: [{name: a, kind: invariance, pairs: [['{nme}', y]]}]": "test 'a': '{nme}' has the placeholder {nme}, but",
     "tests: &one [{name: a, kind: invariance, pairs: [[x, y]]}, {name: a, kind: invariance, pairs: [[x, y]]}]":
-        "two tests are called 'a'; rename one",
-    "lists: {text: [a]}": "no list may be called 'text'",
-    "lists: {name: [only]}": "asks for another entry of the list 'name', which has only one",
+        "two tests have the name 'a'; rename one",
+    "lists: {text: [a]}": "the list name 'text' is reserved",
+    "lists: {name: [only]}": "needs another entry of the list 'name', which has only one",
     "tests: [{name: a, kind: invariance, pairs: [['', y]]}]": "test 'a': pairs: 1: 1: is empty; write a text",
     "test: []": "test: there is no such key",
     "- a": "must be keys with values, such as `tests:`",
@@ -73,14 +73,14 @@ def test_a_missing_file_is_named(tmp_path):
         load_suite(TrainingConfig(data="d", behavioral_tests=str(tmp_path / "none.yaml")), LABELS)
 
 
-def test_a_mistake_is_refused_before_training(tiny_config, tiny_splits, tmp_path):
+def test_a_mistake_is_rejected_before_training(tiny_config, tiny_splits, tmp_path):
     config = tiny_config.model_copy(update={"behavioral_tests": str(tmp_path / "none.yaml")})
     with pytest.raises(ConfigurationError, match="cannot be read"):
         fine_tune(config, tiny_splits, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_own_tests_come_on_top_and_replace_those_of_the_same_name(tmp_path):
+def test_user_tests_are_added_and_replace_those_of_the_same_name(tmp_path):
     own = "tests: [{name: a typo, kind: invariance, pairs: [[x, y]]}, {name: b, kind: invariance, pairs: [[x, y]]}]"
     suite = suite_of(tmp_path, own)
     assert {test.name for test in suite.tests} == BUILT_IN | {"b"}
@@ -91,7 +91,7 @@ OWN = "tests: [{name: mine, kind: minimum_functionality, texts: [x], label: 'tru
 
 
 @pytest.mark.parametrize("place", [".", "training", "all/of/it"])
-def test_behaviours_in_the_data_folder_or_below_are_run_and_not_told_as_unread(tmp_path, place):
+def test_behaviours_in_the_data_folder_or_below_are_run_and_not_reported_as_unread(tmp_path, place):
     folder = tmp_path / place
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.csv").write_text("text,label\n" + "".join(f"a text {n},{n % 2 == 0}\n" for n in range(40)))
@@ -109,7 +109,7 @@ def test_a_file_with_the_old_name_is_run_with_a_warning(tmp_path):
     assert suite.tests[-1].name == "mine"
 
 
-def test_behaviours_that_are_not_used_are_told(tmp_path):
+def test_unused_behavioural_tests_are_reported(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"a text {n},{n % 2}\n" for n in range(40)))
     (tmp_path / "behavioral_tests.yaml").write_text(OWN)
     config = TrainingConfig(data=str(tmp_path), behavioral_tests=str(tmp_path / "other.yaml"))
@@ -123,7 +123,7 @@ def test_behaviours_that_are_not_used_are_told(tmp_path):
         (("train/behavioral_tests.yaml", "test/behavioral_tests.yaml"), "keep one, or set behavioral_tests"),
     ],
 )
-def test_behaviours_that_would_not_be_run_are_refused(tmp_path, names, says):
+def test_files_that_would_not_be_run_are_rejected(tmp_path, names, says):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(OWN)
@@ -177,10 +177,10 @@ def test_minimum_functionality_fails_where_the_label_is_another(tiny_splits):
     assert (found.result.failures, found.examples) == (1, ["'abc' (0.30)"])
 
 
-def test_a_change_that_changes_nothing_is_no_case(tiny_splits):
+def test_an_unchanged_text_is_not_a_case(tiny_splits):
     found = outcome(tiny_splits, by_length, kind="invariance", pairs=[("a", "a")])
     assert found.result.cases == 0
-    assert "no text for it" in behaviours_section([found.result])
+    assert "no applicable text" in behaviours_section([found.result])
     assert behaviour_table([found])["failure_rate"].isna().all()
 
 
@@ -206,7 +206,7 @@ def test_the_seed_decides_the_cases(tiny_fine_tuned, tiny_splits):
     assert set(tables[0].index) == BUILT_IN
 
 
-def test_the_manifest_and_the_card_say_how_what_is_served_behaves(tiny_artifact):
+def test_manifest_and_card_report_the_served_model(tiny_artifact):
     results = tiny_artifact.manifest.behaviours
     assert {one.name for one in results} == BUILT_IN
     assert behaviours_section(results) in (tiny_artifact.folder / "model_card.md").read_text()

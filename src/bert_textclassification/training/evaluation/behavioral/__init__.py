@@ -1,1 +1,1 @@
-"""Behavioral tests: what must not change a label, what must move a score, what must work."""
+"""Behavioral tests: invariance of labels, direction of score changes, minimum functionality."""

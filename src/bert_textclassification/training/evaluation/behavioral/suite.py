@@ -1,4 +1,4 @@
-"""Behavioural tests with names: what must not change a label, what must move a score, what must work.
+"""Run behavioural tests on a model and report their failure rates.
 
     outcomes = run_suite(load_suite(config, splits.labels), splits, scorer, config.seed)
     behaviour_table(outcomes)
@@ -26,19 +26,19 @@ from bert_textclassification.training.evaluation.behavioral.file import (
     Test,
     templates_of,
 )
-from bert_textclassification.training.evaluation.behavioral.templates import TEXT, filled
+from bert_textclassification.training.evaluation.behavioral.templates import TEXT, fill_templates
 
-MOST_CASES = 100  # of one pair or text: drawn where there are more
-DRAWN = 20 * MOST_CASES  # fillings that are tried for them: a change may leave most texts as they are
+MAX_CASES = 100  # per pair or text; more are sampled
+MAX_DRAWS = 20 * MAX_CASES  # filled templates to try per pair or text: a change may leave most texts unchanged
 EXAMPLES = 3
 
 Scorer = Callable[[Sequence[str]], NDArray[np.float64]]  # texts -> positive-class scores
-Case = tuple[str, ...]  # a text, or the one before and the one after
+Case = tuple[str, ...]  # one text, or the texts before and after a change
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one behavioural test.
+    """The outcome of one behavioural test.
 
     Attributes:
         result: name, kind, cases and failures.
@@ -50,14 +50,14 @@ class Outcome:
 
 
 def run_suite(suite: Suite, splits: Splits, scorer: Scorer, seed: int, threshold: float = 0.5) -> list[Outcome]:
-    """Run the tests and return what became of each, in order.
+    """Run the tests and return their outcomes in order.
 
     Args:
         suite: the tests.
-        splits: whose test split gives the texts, and the labels.
+        splits: source of the labels and of the texts (the test split).
         scorer: the model.
-        seed: of the texts drawn and of the changes.
-        threshold: score from which a text gets the positive label.
+        seed: for drawing texts and changes.
+        threshold: lowest score for the positive label.
     """
     lists = {**suite.lists, TEXT: _texts(splits, seed)}
     cases = {test.name: list(_cases(test, lists, seed)) for test in suite.tests}
@@ -67,7 +67,7 @@ def run_suite(suite: Suite, splits: Splits, scorer: Scorer, seed: int, threshold
 
 
 def fails(test: Test, scores: Sequence[float], labels: tuple[str, str], threshold: float) -> bool:
-    """Return whether the positive-class scores of one case, a text's or a pair's, are not as `test` wants them."""
+    """Return whether a case, one text or a pair with these positive-class scores, fails `test`."""
     if isinstance(test, Invariance):
         return (scores[0] >= threshold) != (scores[1] >= threshold)
     if isinstance(test, Directional):
@@ -77,41 +77,44 @@ def fails(test: Test, scores: Sequence[float], labels: tuple[str, str], threshol
 
 
 def behaviour_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Return a row for each test: cases, failures, their rate in percent with a 95 % Wilson interval, and examples."""
-    rows = [{**one.result.model_dump(), **_rate(one.result), "examples": "\n".join(one.examples)} for one in outcomes]
+    """Return a row for each test: cases, failures, failure rate in percent with a 95 % Wilson interval, examples."""
+    rows = [
+        {**outcome.result.model_dump(), **_rate(outcome.result), "examples": "\n".join(outcome.examples)}
+        for outcome in outcomes
+    ]
     return pd.DataFrame(rows).set_index("name")
 
 
 def behaviours_section(results: Sequence[BehaviourResult]) -> str:
-    """Return the tests as a part of the model card, in Markdown."""
+    """Return the section of the model card on behavioural tests, in Markdown."""
     if not results:
         return "No behavioural tests were run."
     rows = [
         [
-            one.name.replace("|", "\\|"),
-            one.kind.replace("_", " "),
-            str(one.cases),
-            str(one.failures),
-            percent(one.failures / one.cases) if one.cases else "no text for it",
+            result.name.replace("|", "\\|"),
+            result.kind.replace("_", " "),
+            str(result.cases),
+            str(result.failures),
+            percent(result.failures / result.cases) if result.cases else "no applicable text",
         ]
-        for one in results
+        for result in results
     ]
     return markdown_table(["behavioural test", "kind", "cases", "failures", "failure rate, %"], rows)
 
 
 def _texts(splits: Splits, seed: int) -> list[str]:
-    """Return texts of the test split, as many of each label: where one is rare, its texts would hardly be tested."""
-    rarer = int(splits.test["label"].value_counts().min())
-    drawn: list[str] = splits.test.groupby("label").sample(rarer, random_state=seed)["text"].tolist()
-    return drawn
+    """Return equally many texts of each label from the test split, so that a rare label is tested, too."""
+    per_label = int(splits.test["label"].value_counts().min())
+    texts: list[str] = splits.test.groupby("label").sample(per_label, random_state=seed)["text"].tolist()
+    return texts
 
 
 def _cases(test: Test, lists: Mapping[str, Sequence[str]], seed: int) -> Iterator[Case]:
-    """Yield the cases of a test; what a change leaves as it is, is none."""
+    """Yield the cases of a test, without texts that a change leaves unchanged."""
     rng = np.random.default_rng([seed, zlib.crc32(test.name.encode())])
     for templates in templates_of(test):
-        cases = (case for case in filled(templates, lists, DRAWN, rng) if len(set(case)) == len(case))
-        yield from islice(cases, MOST_CASES)
+        cases = (case for case in fill_templates(templates, lists, MAX_DRAWS, rng) if len(set(case)) == len(case))
+        yield from islice(cases, MAX_CASES)
 
 
 def _outcome(

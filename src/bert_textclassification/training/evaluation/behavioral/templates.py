@@ -1,6 +1,6 @@
-"""Texts with placeholders, filled in from lists: `{name} cannot log in`, `{text:typo}`.
+"""Texts with placeholders that are filled from lists: `{name} cannot log in`, `{text:typo}`.
 
-A placeholder is the name of a list, alone or with a change: of the same entry, or `other` for another entry.
+A placeholder is the name of a list, alone or with a change to apply to the entry; `other` takes another entry.
 """
 
 import difflib
@@ -11,7 +11,7 @@ from string import Formatter
 
 import numpy as np
 
-TEXT = "text"  # the list that needs no writing: texts of the test split
+TEXT = "text"  # the built-in list: texts of the test split
 NAMES = "name"  # the list that `renamed` takes first names from
 OTHER = "other"
 _INNER_LETTERS = re.compile(r"(?<=[^\W\d_])[^\W\d_]{2}(?=[^\W\d_])")
@@ -21,10 +21,12 @@ Lists = Mapping[str, Sequence[str]]
 Change = Callable[[str, Lists, np.random.Generator], str]
 
 
-def filled(templates: Sequence[str], lists: Lists, most: int, rng: np.random.Generator) -> Iterator[tuple[str, ...]]:
-    """Yield the templates, filled in with combinations of entries in random order: all, or `most` where there are more.
+def fill_templates(
+    templates: Sequence[str], lists: Lists, most: int, rng: np.random.Generator
+) -> Iterator[tuple[str, ...]]:
+    """Yield the templates filled with combinations of list entries, at most `most` of them, in random order.
 
-    A placeholder stands for the same entry in all the templates.
+    A placeholder gets the same entry in all templates.
     """
     names = sorted({name for template in templates for name, _ in placeholders(template)})
     sizes = [len(lists[name]) for name in names]
@@ -36,37 +38,38 @@ def filled(templates: Sequence[str], lists: Lists, most: int, rng: np.random.Gen
 
 
 def placeholders(template: str) -> list[tuple[str, str]]:
-    """Return list and change of each placeholder.
+    """Return the list name and the change of each placeholder.
 
     Raises:
-        ValueError: a brace has no partner.
+        ValueError: a brace is not matched.
     """
     return [(name, change or "") for _, name, change, _ in Formatter().parse(template) if name is not None]
 
 
-def problem_of(template: str, lists: Lists) -> str | None:
-    """Return what is wrong with the placeholders of a template, and how to mend it."""
+def placeholder_problem(template: str, lists: Lists) -> str | None:
+    """Return what is wrong with the placeholders of a template and how to fix it, or None."""
     try:
-        found = placeholders(template)
+        names_and_changes = placeholders(template)
     except ValueError:
-        return "has a brace without its partner; double the braces that are part of the text"
-    for name, change in found:
+        return "has an unmatched brace; double the braces that are part of the text"
+    for name, change in names_and_changes:
         if name != TEXT and not lists.get(name):
-            return f"has the placeholder {{{name}}}, but there is no list {name!r}" + _near(name, [TEXT, *lists])
+            return f"has the placeholder {{{name}}}, but there is no list {name!r}" + _suggest(name, [TEXT, *lists])
         if change and change not in (*CHANGES, OTHER):
-            return f"has the unknown change {change!r}" + _near(change, [*CHANGES, OTHER])
+            return f"has the unknown change {change!r}" + _suggest(change, [*CHANGES, OTHER])
         if change == OTHER and name != TEXT and len(set(lists[name])) < 2:
-            return f"asks for another entry of the list {name!r}, which has only one"
+            return f"needs another entry of the list {name!r}, which has only one"
     return None
 
 
 def typo(text: str, lists: Lists, rng: np.random.Generator) -> str:
     """Swap two neighbouring letters inside a word."""
-    places = [found.start() for found in _INNER_LETTERS.finditer(text) if text[found.start()] != text[found.end() - 1]]
-    if not places:
+    pairs = _INNER_LETTERS.finditer(text)
+    positions = [pair.start() for pair in pairs if text[pair.start()] != text[pair.end() - 1]]
+    if not positions:
         return text
-    at = int(rng.choice(places))
-    return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+    position = int(rng.choice(positions))
+    return text[:position] + text[position + 1] + text[position] + text[position + 2 :]
 
 
 def capitals(text: str, lists: Lists, rng: np.random.Generator) -> str:
@@ -80,12 +83,12 @@ def lower(text: str, lists: Lists, rng: np.random.Generator) -> str:
 
 
 def spaces(text: str, lists: Lists, rng: np.random.Generator) -> str:
-    """Double the spaces and put some around."""
+    """Double the spaces and add some at both ends."""
     return f"  {text.replace(' ', '  ')}  "
 
 
 def full_stop(text: str, lists: Lists, rng: np.random.Generator) -> str:
-    """Take the last full stop, exclamation or question mark away, or put a full stop where there is none."""
+    """Remove the final full stop, exclamation or question mark, or add a full stop if there is none."""
     bare = _END.sub("", text)
     if not bare:
         return text
@@ -93,12 +96,12 @@ def full_stop(text: str, lists: Lists, rng: np.random.Generator) -> str:
 
 
 def renamed(text: str, lists: Lists, rng: np.random.Generator) -> str:
-    """Put another first name for each one of the list `name`."""
+    """Replace each first name of the list `name` by another one."""
     names = lists.get(NAMES, [])
     if not names:
         return text
     any_name = rf"\b(?:{'|'.join(map(re.escape, names))})\b"
-    return re.sub(any_name, lambda found: _other(found[0], names, rng), text)
+    return re.sub(any_name, lambda match: _other(match[0], names, rng), text)
 
 
 CHANGES: dict[str, Change] = {
@@ -126,10 +129,10 @@ def _changed(entry: str, change: str | None, lists: Lists, rng: np.random.Genera
 
 
 def _other(entry: str, entries: Sequence[str], rng: np.random.Generator) -> str:
-    others = [one for one in entries if one != entry]
+    others = [candidate for candidate in entries if candidate != entry]
     return others[int(rng.integers(len(others)))] if others else entry
 
 
-def _near(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+def _suggest(name: str, known_names: Sequence[str]) -> str:
+    matches = difflib.get_close_matches(name, known_names, n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else f"; known are {', '.join(known_names)}"
