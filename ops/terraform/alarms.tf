@@ -2,10 +2,10 @@ locals {
   alarm_actions = var.alarm_topic_arn[*]
 }
 
-# By its name, so that the endpoint that it guards can be made after it.
+# Refers to the endpoint by name, because the endpoint is created after the alarm that rolls it back.
 resource "aws_cloudwatch_metric_alarm" "model_errors" {
   alarm_name          = "${var.name}-model-errors"
-  alarm_description   = "The model's container failed on requests: an update is rolled back."
+  alarm_description   = "More than 1 % of the requests failed in the model's container; a running update is rolled back."
   namespace           = "AWS/SageMaker"
   metric_name         = "Invocation5XXErrors"
   dimensions          = { EndpointName = var.name, VariantName = "main" }
@@ -73,7 +73,7 @@ resource "aws_cloudwatch_metric_alarm" "api_slowness" {
 
 resource "aws_cloudwatch_metric_alarm" "function_throttles" {
   alarm_name          = "${var.name}-api-throttles"
-  alarm_description   = "Lambda had no place for requests; raise its quota, or lower rate_limit."
+  alarm_description   = "Lambda throttled requests; raise its quota, or lower rate_limit."
   namespace           = "AWS/Lambda"
   metric_name         = "Throttles"
   dimensions          = { FunctionName = aws_lambda_function.this.function_name }

@@ -1,4 +1,4 @@
-# The model behind a real-time endpoint that grows and shrinks with its load.
+# The model behind a real-time endpoint with autoscaling.
 
 locals {
   model_bucket = split("/", var.model_url)[2]
@@ -41,7 +41,7 @@ resource "aws_sagemaker_endpoint_configuration" "this" {
     model_name             = aws_sagemaker_model.this.name
     instance_type          = var.instance_type
     initial_instance_count = var.min_instances
-    # Instances that are not ready by then are given up, as when the model cannot be loaded.
+    # An instance that is not ready in this time counts as failed, for example when the model cannot be loaded.
     container_startup_health_check_timeout_in_seconds = 300
 
     routing_config {
@@ -59,8 +59,7 @@ resource "aws_sagemaker_endpoint" "this" {
   endpoint_config_name = aws_sagemaker_endpoint_configuration.this.name
   tags                 = var.tags
 
-  # New instances take over a tenth of the traffic first, where there are several, and all of it goes back when an alarm
-  # rings.
+  # With several instances, a tenth of the new ones gets traffic first. An alarm moves all traffic back to the old ones.
   deployment_config {
     blue_green_update_policy {
       termination_wait_in_seconds          = 300

@@ -1,4 +1,4 @@
-# An HTTP API in front of the endpoint: the same function as that of ops/gateway.
+# An HTTP API in front of the endpoint. The function is ops/gateway/handler.py.
 
 data "archive_file" "function" {
   type        = "zip"
@@ -14,7 +14,7 @@ resource "aws_cloudwatch_log_group" "function" {
 
 resource "aws_lambda_function" "this" {
   function_name    = "${var.name}-api"
-  description      = "Calls the SageMaker endpoint and explains what goes wrong."
+  description      = "Calls the SageMaker endpoint and explains errors."
   role             = aws_iam_role.function.arn
   filename         = data.archive_file.function.output_path
   source_code_hash = data.archive_file.function.output_base64sha256

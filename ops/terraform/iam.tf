@@ -1,4 +1,4 @@
-# Two roles, each with what it needs and no more.
+# Two roles with least privilege.
 
 data "aws_partition" "current" {}
 data "aws_caller_identity" "current" {}
@@ -23,7 +23,7 @@ data "aws_iam_policy_document" "assumed_by" {
       identifiers = ["${each.key}.amazonaws.com"]
     }
 
-    # Lambda says not for whom it assumes a role.
+    # Lambda sends no aws:SourceAccount when it assumes a role.
     dynamic "condition" {
       for_each = each.key == "sagemaker" ? [local.account] : []
       content {
@@ -78,7 +78,7 @@ data "aws_iam_policy_document" "endpoint" {
     }
   }
 
-  # SageMaker looks at the alarm that takes an update back as this role.
+  # SageMaker uses this role to read the alarm that rolls an update back.
   statement {
     sid       = "Rollback"
     actions   = ["cloudwatch:DescribeAlarms"]

@@ -1,5 +1,5 @@
 output "url" {
-  description = "Where predictions are asked for, with POST."
+  description = "URL that predicts, with POST."
   value       = "${aws_apigatewayv2_api.this.api_endpoint}/invocations"
 }
 

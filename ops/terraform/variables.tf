@@ -1,11 +1,11 @@
 variable "name" {
-  description = "Name of the endpoint and prefix of every other name; never a name that the commands of ops use."
+  description = "Name of the endpoint and prefix of every other name; different from the names that the commands of ops use."
   type        = string
   default     = "text-classifier-tf"
 
   validation {
     condition     = length(var.name) <= 36 && can(regex("^[a-zA-Z0-9](-*[a-zA-Z0-9])*$", var.name))
-    error_message = "The name has up to 36 letters, digits and hyphens."
+    error_message = "Give a name of at most 36 letters, digits and hyphens."
   }
 }
 
@@ -17,7 +17,7 @@ variable "image_uri" {
 }
 
 variable "model_url" {
-  description = "The model's archive, as s3://BUCKET/KEY/model.tar.gz."
+  description = "The model's archive: s3://BUCKET/KEY/model.tar.gz."
   type        = string
 
   validation {
@@ -27,13 +27,13 @@ variable "model_url" {
 }
 
 variable "model_kms_key_arn" {
-  description = "Key that the model's archive is encrypted with; null for the bucket's own."
+  description = "KMS key that encrypts the model's archive; null for the bucket's own."
   type        = string
   default     = null
 }
 
 variable "model_environment" {
-  description = "Settings of the server, as {MODEL_VARIANT = \"int8\"}; no secrets."
+  description = "Settings of the server, such as {MODEL_VARIANT = \"int8\"}; no secrets."
   type        = map(string)
   default     = {}
 }
@@ -41,13 +41,13 @@ variable "model_environment" {
 # --- the endpoint -------------------------------------------------------------------------------------------------------
 
 variable "instance_type" {
-  description = "Instance type of the endpoint. AWS refuses another while instances are scaled: first destroy -target=aws_appautoscaling_target.endpoint."
+  description = "Instance type of the endpoint. AWS rejects a new type while autoscaling is registered: first destroy -target=aws_appautoscaling_target.endpoint."
   type        = string
   default     = "ml.c7i.large"
 }
 
 variable "min_instances" {
-  description = "Fewest instances; two are in two availability zones."
+  description = "Fewest instances; two run in two availability zones."
   type        = number
   default     = 2
 
@@ -69,7 +69,7 @@ variable "max_instances" {
 }
 
 variable "requests_per_instance_per_minute" {
-  description = "Load that autoscaling keeps each instance at; half of the throughput that was measured, times 60."
+  description = "Target of autoscaling for each instance; use half of the measured requests per second, times 60."
   type        = number
   default     = 6000
 
@@ -80,7 +80,7 @@ variable "requests_per_instance_per_minute" {
 }
 
 variable "kms_key_arn" {
-  description = "Key for the instances' storage; null for the service's own. Instances with NVMe storage take none."
+  description = "KMS key for the instances' storage; null for the service's own. Instances with NVMe storage do not support one."
   type        = string
   default     = null
 }
@@ -97,7 +97,7 @@ variable "vpc" {
 # --- the API ------------------------------------------------------------------------------------------------------------
 
 variable "authorization" {
-  description = "Who may call the API: AWS_IAM (signed requests), JWT (bearers of a token), NONE (everybody)."
+  description = "Who may call the API: AWS_IAM (signed requests), JWT (requests with a token), NONE (everybody)."
   type        = string
   default     = "AWS_IAM"
 
@@ -108,7 +108,7 @@ variable "authorization" {
 }
 
 variable "jwt" {
-  description = "Whose tokens are accepted; with authorization = \"JWT\"."
+  description = "Issuer and audiences of accepted tokens; with authorization = \"JWT\"."
   type = object({
     issuer   = string
     audience = list(string)
@@ -117,13 +117,13 @@ variable "jwt" {
 }
 
 variable "allowed_origins" {
-  description = "Web sites whose pages may call, as https://example.com."
+  description = "Web sites whose pages may call the API, such as https://example.com."
   type        = list(string)
   default     = []
 }
 
 variable "rate_limit" {
-  description = "Requests a second, over which API Gateway answers 429."
+  description = "Requests per second; above it, API Gateway answers 429."
   type        = number
   default     = 100
 }
@@ -135,7 +135,7 @@ variable "burst_limit" {
 }
 
 variable "max_body_bytes" {
-  description = "Largest body; base64 makes it a third larger for Lambda, which takes 6 MB."
+  description = "Largest body of a request; base64 makes it a third larger for Lambda, which accepts 6 MB."
   type        = number
   default     = 4000000
 
@@ -146,7 +146,7 @@ variable "max_body_bytes" {
 }
 
 variable "read_timeout_s" {
-  description = "Seconds that the endpoint has for one answer; API Gateway gives up after 30."
+  description = "Longest time of the endpoint for one response, in seconds; API Gateway stops after 30."
   type        = number
   default     = 20
 
@@ -159,25 +159,25 @@ variable "read_timeout_s" {
 # --- logs and alarms ----------------------------------------------------------------------------------------------------
 
 variable "log_retention_days" {
-  description = "Days that logs are kept."
+  description = "Days to keep logs."
   type        = number
   default     = 30
 }
 
 variable "alarm_topic_arn" {
-  description = "SNS topic that is told of alarms; null tells nobody."
+  description = "SNS topic for alarms; null sends no notification."
   type        = string
   default     = null
 }
 
 variable "latency_alarm_ms" {
-  description = "The 99th percentile of the API's latency over which there is an alarm."
+  description = "Latency of the API (p99) that raises an alarm, in milliseconds."
   type        = number
   default     = 2000
 }
 
 variable "tags" {
-  description = "Tags of everything that is made."
+  description = "Tags of every resource."
   type        = map(string)
   default     = {}
 }

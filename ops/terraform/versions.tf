@@ -1,8 +1,8 @@
-# The model behind a SageMaker endpoint with autoscaling, and an HTTP API in front of it. As a module, or on its own:
+# A SageMaker endpoint with autoscaling, and an HTTP API in front of it. Use it as a module, or on its own:
 #   terraform -chdir=ops/terraform init
 #   terraform -chdir=ops/terraform plan -var image_uri=ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME@sha256:DIGEST \
 #     -var model_url=s3://BUCKET/model.tar.gz
-#   terraform -chdir=ops/terraform apply ...        # destroy takes everything away again
+#   terraform -chdir=ops/terraform apply ...        # `destroy` removes everything
 terraform {
   required_version = ">= 1.5"
 

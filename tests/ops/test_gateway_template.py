@@ -67,4 +67,4 @@ def test_the_timeouts_fit_into_each_other(resources):
 def test_each_alarm_tells_the_topic(resources):
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
     assert len(alarms) == 3
-    assert all(one["AlarmActions"]["Fn::If"][:2] == ["TellsOfAlarms", [{"Ref": "AlarmTopic"}]] for one in alarms)
+    assert all(one["AlarmActions"]["Fn::If"][:2] == ["HasAlarmTopic", [{"Ref": "AlarmTopic"}]] for one in alarms)

@@ -59,7 +59,7 @@ def build(model, tag, **environment):
 def test_a_folder_without_a_model_is_refused(tmp_path):
     done = build(tmp_path, f"{IMAGE}:lambda")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "it has no manifest.json" in done.stderr
+    assert "because it has no manifest.json" in done.stderr
 
 
 @pytest.mark.container

@@ -66,8 +66,8 @@ def test_the_defaults_need_only_an_image_and_a_model(settings):
     ("values", "sentence"),
     [
         ({"model_url": "s3://models/tickets"}, "Give the model as s3://BUCKET/KEY/model.tar.gz."),
-        ({"name": "a_b"}, "The name has up to 36 letters, digits and hyphens."),
-        ({"name": "a" * 37}, "The name has up to 36 letters, digits and hyphens."),
+        ({"name": "a_b"}, "Give a name of at most 36 letters, digits and hyphens."),
+        ({"name": "a" * 37}, "Give a name of at most 36 letters, digits and hyphens."),
         ({"min_instances": "0"}, "A real-time endpoint has at least one instance."),
         ({"authorization": "OPEN"}, "Choose AWS_IAM, JWT or NONE."),
         ({"read_timeout_s": "29"}, "Give 1 to 25 seconds."),

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# scikit-learn's TunedThresholdClassifierCV tries 100 evenly spaced thresholds, so on confident scores it misses most.
+# scikit-learn's TunedThresholdClassifierCV tries 100 evenly spaced thresholds and misses the best one on extreme scores.
 #
-# A fine-tuned transformer crowds its scores near 0 and 1. By default the thresholds are the 100 numbers of a linspace
-# from the lowest to the highest score, not the scores themselves: everything below the first step, here 0.01, looks the
-# same to the search. On rare positives whose scores are small but well ranked, the best threshold lies inside that step.
-# `thresholds=` as an array, and scores as log-odds, avoid it.
+# Most scores of a fine-tuned transformer are close to 0 or 1. By default the thresholds are 100 numbers of a linspace
+# from the lowest to the highest score, not the scores themselves. The search cannot separate scores below its first
+# step, here 0.01. If positives are rare and have small but well ranked scores, the best threshold lies below that step.
+# Remedy: pass `thresholds=` as an array, or use log-odds as scores.
 #
 # Seen with scikit-learn 1.9.1 on Python 3.11: F1 of the tuned threshold far below the best of all thresholds.
 set -euo pipefail
@@ -38,14 +38,14 @@ print("scikit-learn", sklearn.__version__)
 rng = np.random.default_rng(0)
 labels = (rng.random(4000) < 0.05).astype(int)
 log_odds = rng.normal(np.where(labels == 1, -6.0, -11.0), 1.5)
-log_odds[:20], labels[:20] = 8.0, 1  # some positives are sure
+log_odds[:20], labels[:20] = 8.0, 1  # some positives have scores near 1
 scores = 1 / (1 + np.exp(-log_odds))
 column = scores[:, None]
 tuned = TunedThresholdClassifierCV(Scores().fit(column, labels), scoring="f1", cv="prefit", refit=False)
 tuned.fit(column, labels)
 by_search = f1_score(labels, scores >= tuned.best_threshold_)
 best = max(f1_score(labels, scores >= threshold) for threshold in np.unique(scores))
-print(f"threshold found {tuned.best_threshold_:.5f}: F1 {by_search:.3f}; the best of all thresholds: F1 {best:.3f}")
-raise SystemExit(0 if best - by_search > 0.1 else "scikit-learn finds it now")
+print(f"tuned threshold {tuned.best_threshold_:.5f}: F1 {by_search:.3f}; the best of all thresholds: F1 {best:.3f}")
+raise SystemExit(0 if best - by_search > 0.1 else "scikit-learn finds the best threshold now")
 PYTHON
 "$work/venv/bin/python" -W error::FutureWarning "$work/finding.py"

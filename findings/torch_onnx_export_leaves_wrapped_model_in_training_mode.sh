@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# torch.onnx.export(dynamo=False) puts a model that is wrapped for the export into training mode, and leaves it there.
+# torch.onnx.export(dynamo=False) of a wrapper leaves the wrapped model in training mode.
 #
-# Who exports only one output of a model wraps it in a small module. A new module is in training mode, whatever the
-# modules inside are in. The tracing exporter switches the whole tree to eval mode and afterwards "restores" it with
-# wrapper.train(wrapper.training): the wrapper's own flag goes to every module inside. A model that was in eval mode
-# before has active dropout from then on, and its logits differ from call to call, without a warning.
-# The dynamo exporter leaves the flags alone.
+# To export only one output of a model, you wrap it in a small module. A new module is in training mode, whatever the
+# mode of its submodules. The tracing exporter switches the whole tree to eval mode and then "restores" it with
+# wrapper.train(wrapper.training), which copies the wrapper's flag to every submodule. A model that was in eval mode
+# before has active dropout afterwards: its logits differ from call to call, without a warning.
+# The dynamo exporter does not change the flags.
 #
 # Seen with torch 2.13.0 and onnx 1.23.2 on Python 3.11. Remedy: wrapper.train(model.training) before the export.
 set -euo pipefail
@@ -40,6 +40,6 @@ torch.onnx.export(FirstOutput(model), (torch.ones(1, 4),), io.BytesIO(), dynamo=
 wrapped, dropout = model.training, model[1].training
 print("training mode after exporting the model itself:", bare)
 print("training mode after exporting it in a wrapper: model", wrapped, "dropout", dropout)
-raise SystemExit(0 if (bare, wrapped, dropout) == (False, True, True) else "torch behaves otherwise now")
+raise SystemExit(0 if (bare, wrapped, dropout) == (False, True, True) else "the behaviour of torch has changed")
 PYTHON
 "$work/venv/bin/python" "$work/finding.py"
