@@ -78,7 +78,7 @@ def train(
         print(*decisions(config, splits), sep="\n", file=log, flush=True)
         report_issues(splits, folders.output, log)
     fine_tuned = _fine_tuned(config, splits, folders, hosts, callbacks)
-    distributed.part()
+    distributed.leave()
     return _artifact(fine_tuned, splits, folders, log) if hosts.is_first else None
 
 
@@ -89,7 +89,7 @@ def _fine_tuned(
     hosts: Hosts,
     callbacks: Callable[[], Sequence[TrainerCallback]],
 ) -> FineTuned:
-    checkpoints = folders.checkpoints / hosts.own
+    checkpoints = folders.checkpoints / hosts.current
     work = folders.output if hosts.is_first else checkpoints / "model"
     fine_tuned = fine_tune_seeds(config, splits, work / "fine_tuned", checkpoints, callbacks())
     if config.student_layers:

@@ -26,8 +26,8 @@ def run_training(name: str, data: str, settings: Sequence[str]) -> None:
     """
     config = TrainingConfig.of({"data": data} | parse_settings(list(settings)))
     run = RunFolder(Path("runs") / name)
-    preemption.heed_sigterm()
-    preemption.heed_ctrl_c()
+    preemption.handle_sigterm()
+    preemption.handle_ctrl_c()
     try:
         artifact = train(config, TrainingFolders.of_run(run))
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Distillation: which layers a student starts from, what it learns from its teacher, and how it is judged."""
+"""Distillation: the initial layers of a student, its losses, and its verdict."""
 
 import numpy as np
 import pytest
@@ -26,8 +26,8 @@ needs_kernels = pytest.mark.skipif(not native_engine.instructions(), reason="the
 
 @pytest.fixture(scope="module")
 def teacher(tiny_config, tiny_splits, tmp_path_factory):
-    # A rate at which the losses fall steadily, and the checkpoint where they are lowest: on 60 rows the accuracy may be
-    # best by chance before the student has learnt anything of its teacher.
+    # At this rate the losses fall steadily, and the loss selects the checkpoint: on 60 rows the accuracy may be best by
+    # chance before the student has learned from its teacher.
     calm = {"student_layers": 1, "learning_rate": 1e-3, "selection_metric": "loss"}
     return fine_tune(tiny_config.model_copy(update=calm), tiny_splits, tmp_path_factory.mktemp("teacher"))
 
@@ -44,8 +44,8 @@ def test_a_student_starts_from_evenly_spaced_layers_and_the_last(deep, kept, exp
     assert kept_layers(deep, kept) == expected
 
 
-def test_a_student_as_deep_as_its_teacher_is_refused(teacher):
-    with pytest.raises(ConfigurationError, match="student_layers 2 must lie below the 2 layers"):
+def test_a_student_as_deep_as_its_teacher_is_rejected(teacher):
+    with pytest.raises(ConfigurationError, match="student_layers 2 must be less than the model's 2 layers"):
         smaller(teacher.model(), 2, dropout=0.1)
 
 
@@ -55,18 +55,18 @@ def test_a_new_student_has_its_teachers_weights(teacher):
     theirs = model.encoder.encoder.layer[1].attention.self.query.weight
     assert torch.equal(fresh.encoder.encoder.layer[0].attention.self.query.weight, theirs)
     assert torch.equal(fresh.head.weight, model.head.weight)
-    assert model.encoder.config.num_hidden_layers == 2  # the teacher is left as it was
+    assert model.encoder.config.num_hidden_layers == 2  # the teacher is unchanged
 
 
 def hidden_states(model, texts):
-    """Return what `texts`, all of one length, look like behind every layer."""
+    """Return the hidden states of `texts`, all of one length, after every layer."""
     ids = torch.tensor(texts)
     with torch.inference_mode():
         return model.eval()(ids, torch.ones_like(ids), output_hidden_states=True).hidden_states
 
 
 def hidden_states_at_random():
-    """Return what two texts of four tokens could look like behind the embeddings and two layers."""
+    """Return random hidden states of two texts of four tokens, after the embeddings and two layers."""
     generator = torch.Generator().manual_seed(0)
     return tuple(torch.randn(2, 4, 8, generator=generator) for _ in range(3))
 
@@ -75,10 +75,10 @@ def test_the_losses_are_zero_for_a_perfect_student_and_positive_for_another():
     logits = torch.tensor([[1.0, -2.0], [0.5, 0.7]])
     assert score_loss(logits, logits) == pytest.approx(0, abs=1e-6)
     assert score_loss(logits, -logits) > 0.01
-    found = hidden_states_at_random()
+    states = hidden_states_at_random()
     mask = torch.ones(2, 4)
-    assert hidden_loss(found, found, mask) == pytest.approx(0, abs=1e-5)
-    assert hidden_loss(found, found[:2], mask) > 0.5  # the first layer in the place of the second
+    assert hidden_loss(states, states, mask) == pytest.approx(0, abs=1e-5)
+    assert hidden_loss(states, states[:2], mask) > 0.5  # the first layer in place of the second
 
 
 def test_padding_does_not_count_in_the_loss_of_hidden_states():
@@ -95,20 +95,20 @@ def test_a_student_learns_its_teachers_scores_and_hidden_states(teacher, student
     assert agreement(labels_of(test.reference), labels_of(torch_logits(student.model(), test.token_ids))) >= 0.8
 
     def distance(model):
-        found = [(hidden_states(teacher.model(), [ids]), hidden_states(model, [ids])) for ids in test.token_ids]
-        return np.mean([hidden_loss(theirs, own, torch.ones(1, own[0].shape[1])) for theirs, own in found])
+        states = [(hidden_states(teacher.model(), [ids]), hidden_states(model, [ids])) for ids in test.token_ids]
+        return np.mean([hidden_loss(theirs, ours, torch.ones(1, ours[0].shape[1])) for theirs, ours in states])
 
     assert distance(student.model()) < 0.8 * distance(smaller(teacher.model(), 1, 0.0))
 
 
 @needs_kernels
-def test_a_student_is_a_variant_and_is_judged_against_the_teacher(teacher, student, tiny_splits, tmp_path):
+def test_a_student_is_a_variant_and_is_compared_with_the_teacher(teacher, student, tiny_splits, tmp_path):
     artifact = build_artifact(teacher, tiny_splits, tmp_path)
     variant = artifact.manifest.variants["int8_student"]
     evaluated = evaluate_splits(teacher, teacher.model(), tiny_splits)
     reference_decision = ReferenceDecision.of(teacher.config, evaluated)
     served = Predictor(artifact, "int8_student").predict(tiny_splits.test["text"].tolist())
-    logits = np.array([one.logits for one in served])
+    logits = np.array([prediction.logits for prediction in served])
     labels = reference_decision.labels(variant.exit_scales[0].log_odds(margins(logits)))
     theirs = reference_decision.labels(reference_decision.log_odds["test"])
     assert variant.agreement["test"] == pytest.approx(np.mean(labels == theirs))
@@ -123,12 +123,12 @@ def test_a_student_must_be_shown_to_keep_the_accuracy_and_int8_need_not(teacher,
     unsure = {"loss_points": 0.0, "p_value": 1.0, "loss_at_most": 2.0}
     variants = {name: made[name].model_copy(update=unsure) for name in ("int8", "int8_student")}
     config = teacher.config.model_copy(update={"max_accuracy_loss": 0.5})
-    found = judged(variants, dict.fromkeys(variants, np.ones((5, 10))), config)
-    assert found["int8"].verdict == PASSED
-    assert found["int8_student"].verdict.startswith("may lose up to 2.00 points")
+    results = judged(variants, dict.fromkeys(variants, np.ones((5, 10))), config)
+    assert results["int8"].verdict == PASSED
+    assert results["int8_student"].verdict.startswith("may lose up to 2.00 points")
 
 
-def test_with_r_drop_teacher_and_student_read_every_row_twice(tiny_config, tiny_splits, tmp_path, monkeypatch):
+def test_with_r_drop_teacher_and_student_get_every_row_twice(tiny_config, tiny_splits, tmp_path, monkeypatch):
     halves, loss = [], ExitLoss.__call__
 
     def watched(self, outputs, labels, num_items_in_batch=None):
@@ -157,10 +157,10 @@ def test_a_model_that_is_trained_again_has_no_old_student(teacher, student, tiny
     assert fine_tune(config, tiny_splits, tmp_path).student() is None
 
 
-def test_a_student_as_large_as_the_model_is_refused_before_the_teacher_is_trained(tiny_config, tiny_splits, tmp_path):
+def test_a_student_as_large_as_the_model_is_rejected_before_the_teacher_is_trained(tiny_config, tiny_splits, tmp_path):
     def untrained(**arguments):
         raise AssertionError("the teacher was trained")
 
     config = tiny_config.model_copy(update={"student_layers": 2})
-    with pytest.raises(ConfigurationError, match="student_layers 2 must lie below the 2 layers"):
+    with pytest.raises(ConfigurationError, match="student_layers 2 must be less than the model's 2 layers"):
         fine_tune(config, tiny_splits, tmp_path, untrained)

@@ -1,4 +1,4 @@
-"""Several hosts: they find each other, train what one would, agree on what to go on from, and notice a loss."""
+"""Several hosts: the process group, training equal to one host, common checkpoints, and lost hosts."""
 
 import json
 import os
@@ -25,12 +25,12 @@ NAMES = ["127.0.0.1", "127.0.0.2"]  # two addresses of this machine
 @pytest.fixture
 def bases(base_dir, tmp_path):
     """The folders of two hosts, with the same data."""
-    found = [tmp_path / f"host-{number}" for number in (1, 2)]
-    for base, name in zip(found, NAMES, strict=True):
+    folders = [tmp_path / f"host-{number}" for number in (1, 2)]
+    for base, name in zip(folders, NAMES, strict=True):
         shutil.copytree(base_dir / "input", base / "input")
         config = {"current_host": name, "hosts": NAMES, "network_interface_name": "eth9"}
         (base / "input/config/resourceconfig.json").write_text(json.dumps(config))
-    return found
+    return folders
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def losses(base):
 
 
 @pytest.mark.slow
-def test_two_hosts_learn_what_one_does_and_the_first_writes_the_model(bases, base_dir, hyperparameters):
+def test_two_hosts_train_like_one_and_the_first_writes_the_model(bases, base_dir, hyperparameters):
     jobs = start_both(bases, hyperparameters)
     outputs = [job.communicate(timeout=PATIENCE_S) for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], outputs
@@ -120,7 +120,7 @@ def test_a_lost_host_ends_the_job_with_a_clear_failure(bases, hyperparameters):
 
 
 @pytest.mark.slow
-def test_after_sigterm_both_go_on_from_the_same_checkpoint(bases, hyperparameters):
+def test_after_sigterm_both_resume_from_the_same_checkpoint(bases, hyperparameters):
     slow = {**hyperparameters, "epochs": "12"}
     jobs = start_both(bases, slow)
     wait_until(lambda: all(has_checkpoint(base) for base in bases), jobs[0])
@@ -134,13 +134,13 @@ def test_after_sigterm_both_go_on_from_the_same_checkpoint(bases, hyperparameter
 
 
 @pytest.mark.slow
-def test_both_break_an_evaluation_off_and_make_up_for_it(bases, hyperparameters):
+def test_both_stop_an_evaluation_and_repeat_it_after_the_restart(bases, hyperparameters):
     stopped = """
 import os, signal
 from bert_textclassification.training.fine_tuning.preemption import StopWithCheckpoint
-heed = StopWithCheckpoint.on_step_end
+stop_with_checkpoint = StopWithCheckpoint.on_step_end
 def then_sigterm(self, args, state, control, **kwargs):
-    heed(self, args, state, control, **kwargs)
+    stop_with_checkpoint(self, args, state, control, **kwargs)
     if state.global_step == 20:
         os.kill(os.getpid(), signal.SIGTERM)
 StopWithCheckpoint.on_step_end = then_sigterm
@@ -158,22 +158,22 @@ StopWithCheckpoint.on_step_end = then_sigterm
 
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_hosts_with_other_data_are_told_which(bases, hyperparameters, split):
+def test_hosts_with_different_data_are_named(bases, hyperparameters, split):
     shard = bases[1] / f"input/data/{split}/part-0.csv"
     pd.read_csv(shard).head(50).to_csv(shard, index=False)
     jobs = start_both(bases, hyperparameters)
     outputs = [job.communicate(timeout=PATIENCE_S) for job in jobs]
     assert [job.returncode for job in jobs] == [1, 1], outputs
     failure = (bases[0] / "output/failure").read_text()
-    assert f"127.0.0.1 has other texts than 127.0.0.2 in {split}; give every host all" in failure
+    assert f"127.0.0.1 and 127.0.0.2 have different texts in {split}; give every host all" in failure
 
 
-def test_a_host_that_never_comes_is_named(bases, hyperparameters, monkeypatch):
+def test_a_host_that_never_connects_is_named(bases, hyperparameters, monkeypatch):
     monkeypatch.setattr(distributed, "LOST_AFTER_S", 2.0)
     monkeypatch.setattr(distributed, "PORT", free_port())
     for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
-        monkeypatch.setenv(name, "")  # so that what `join` sets is taken back
-    with pytest.raises(HostError, match=r"not all of 127\.0\.0\.1, 127\.0\.0\.2 came together in 2 s"):
+        monkeypatch.setenv(name, "")  # so that the changes of `join` are undone
+    with pytest.raises(HostError, match=r"not all of 127\.0\.0\.1, 127\.0\.0\.2 connected in 2 s"):
         Hosts.of(bases[0] / "input/config/resourceconfig.json").join()
 
 
@@ -189,15 +189,15 @@ def test_without_a_resource_config_there_is_one_host(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"hosts": ["algo-1"]}', '{"current_host": "b", "hosts": ["a"]}'])
-def test_a_wrong_resource_config_is_refused(tmp_path, content):
+def test_a_wrong_resource_config_is_rejected(tmp_path, content):
     path = tmp_path / "resourceconfig.json"
     path.write_text(content)
     with pytest.raises(ConfigurationError, match=r"resourceconfig\.json"):
         Hosts.of(path)
 
 
-def test_a_batch_that_hosts_cannot_share_is_refused(tiny_config, tiny_splits, tmp_path, monkeypatch):
+def test_a_batch_size_not_divisible_by_the_hosts_is_rejected(tiny_config, tiny_splits, tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "count", lambda: 2)
     base, config = find_base_model(tiny_config.base_model), tiny_config.model_copy(update={"batch_size": 15})
-    with pytest.raises(ConfigurationError, match="batch_size 15 cannot be shared by 2 hosts"):
+    with pytest.raises(ConfigurationError, match="batch_size 15 is not divisible by the 2 hosts"):
         trainer.make(config, tiny_splits, base.classifier(0.1), base.tokenizer(), tmp_path, trainer.FineTuningTrainer)

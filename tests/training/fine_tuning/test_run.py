@@ -1,4 +1,4 @@
-"""Training: the loss falls, the same seed gives the same weights, what is saved is what is loaded."""
+"""Training: the loss falls, a seed is reproducible, and a saved model equals the loaded one."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_padding_does_not_change_logits(tiny_fine_tuned):
     np.testing.assert_allclose(together[0], torch_logits(model, [short])[0], atol=1e-5)
 
 
-def test_the_model_that_is_left_is_the_checkpoint_that_was_kept(tiny_fine_tuned, tiny_splits):
+def test_the_final_model_is_the_kept_checkpoint(tiny_fine_tuned, tiny_splits):
     truth = np.array(tiny_splits.targets(tiny_splits.validation))
     left = evaluate_splits(tiny_fine_tuned, tiny_fine_tuned.model(), tiny_splits)["validation"].reference
     assert np.mean((left[:, 1] >= left[:, 0]) == truth) == pytest.approx(tiny_fine_tuned.facts["best_metric"])
@@ -62,10 +62,10 @@ def test_the_model_that_is_left_is_the_checkpoint_that_was_kept(tiny_fine_tuned,
 def test_training_stops_early_when_nothing_improves(tiny_config, tiny_splits, tmp_path):
     stuck = tiny_config.model_copy(update={"learning_rate": 1e-9, "epochs": 50, "early_stopping_patience": 2})
     fine_tuned = fine_tune(stuck, tiny_splits, tmp_path)
-    assert fine_tuned.facts["steps"] == 3 * 10  # the first evaluation, and two that are not better
+    assert fine_tuned.facts["steps"] == 3 * 10  # the first evaluation, and two without improvement
 
 
-def test_imbalanced_classes_are_weighed(tiny_config, tiny_splits, tmp_path):
+def test_imbalanced_classes_are_weighted(tiny_config, tiny_splits, tmp_path):
     rare = tiny_splits.train[tiny_splits.train["label"] == "escalate"].head(10)
     common = tiny_splits.train[tiny_splits.train["label"] == "routine"].head(90)
     import pandas as pd
@@ -92,7 +92,7 @@ def test_a_folder_without_a_model_names_the_remedy(tmp_path):
 
 
 def test_an_unknown_base_model_is_one_sentence():
-    with pytest.raises(ConfigurationError, match="neither a local folder nor a model that the hub gave"):
+    with pytest.raises(ConfigurationError, match="neither a local folder nor a model that can be read from the hub"):
         find_base_model("nobody/has-this-model")
 
 
@@ -102,7 +102,7 @@ def test_the_default_base_model_is_found_without_a_hub():
     assert base.classifier(0.1).encoder.config.num_hidden_layers == 6
 
 
-def test_fewer_layers_are_those_of_the_base_model_with_an_exit_half_way(tiny_base):
+def test_kept_layers_are_those_of_the_base_model_with_an_exit_at_half(tiny_base):
     base = find_base_model(str(tiny_base))
     whole, cut = base.classifier(0.1).encoder, base.classifier(0.1, "auto", layers=1)
     assert cut.encoder.config.num_hidden_layers == len(cut.encoder.encoder.layer) == base.layers() - 1 == 1
@@ -111,12 +111,12 @@ def test_fewer_layers_are_those_of_the_base_model_with_an_exit_half_way(tiny_bas
     assert base.classifier(0.1, "auto", layers=2).exit_layers == (1,)
 
 
-def test_fine_tuning_keeps_as_many_layers_as_asked(tiny_config, tiny_splits, tmp_path):
+def test_fine_tuning_keeps_num_layers(tiny_config, tiny_splits, tmp_path):
     config = tiny_config.model_copy(update={"num_layers": 1, "epochs": 0.2})
     assert fine_tune(config, tiny_splits, tmp_path).facts["layers"] == 1
 
 
-def test_more_layers_than_the_base_model_has_are_refused(tiny_base):
+def test_more_layers_than_the_base_model_has_are_rejected(tiny_base):
     with pytest.raises(ConfigurationError, match="layers 3: the model has 2; choose 1 to 2, or 0 for all"):
         find_base_model(str(tiny_base)).classifier(0.1, layers=3)
 
@@ -135,7 +135,7 @@ def test_several_gpus_do_not_multiply_the_batch(tmp_path):
     assert (arguments.n_gpu, arguments.train_batch_size) == (1, 32)
 
 
-def test_that_one_of_several_gpus_is_used_is_said(tiny_config, tiny_splits, tmp_path, monkeypatch, capsys):
+def test_a_warning_says_that_only_one_gpu_is_used(tiny_config, tiny_splits, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     fine_tune(tiny_config.model_copy(update={"epochs": 0.2}), tiny_splits, tmp_path)
-    assert "of 4 GPUs here one is used" in capsys.readouterr().err
+    assert "only one of 4 GPUs is used" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Batches by length: every row once, little padding, and an order that only seed and epoch determine."""
+"""Batches by length: every row once, little padding, and an order determined by seed and epoch."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_every_row_comes_once(lengths, batch_size):
     assert sorted(rows_by_length(lengths, batch_size, seed=1, epoch=2)) == list(range(len(lengths)))
 
 
-def test_seed_and_epoch_alone_determine_the_order():
+def test_only_seed_and_epoch_determine_the_order():
     epoch = 0
     sampler = ByLength(LENGTHS, 32, seed=5, epoch=lambda: epoch)
     first = list(sampler)
@@ -33,7 +33,7 @@ def test_there_is_far_less_padding_than_in_random_order():
     assert padding_share(LENGTHS, 32, seed=0) < random / 5
 
 
-def test_long_and_short_batches_are_mixed():
+def test_long_and_short_batches_are_shuffled():
     batches = LENGTHS[rows_by_length(LENGTHS, 32, seed=0, epoch=0)][: 3000 // 32 * 32].reshape(-1, 32).mean(axis=1)
     assert abs(np.corrcoef(batches, np.arange(len(batches)))[0, 1]) < 0.3
 
@@ -42,4 +42,4 @@ def test_long_and_short_batches_are_mixed():
 def test_the_batches_of_several_hosts_make_up_those_of_one(hosts):
     rows = rows_by_length(LENGTHS, 32, seed=0, epoch=0)[: 3000 // 32 * 32]
     spread = LENGTHS[rows].reshape(-1, hosts, 32 // hosts).max(axis=2)
-    assert np.mean(spread.max(axis=1) - spread.min(axis=1)) < 3  # no host waits long for another
+    assert np.mean(spread.max(axis=1) - spread.min(axis=1)) < 3  # hosts have similar amounts of work

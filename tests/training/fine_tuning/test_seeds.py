@@ -1,4 +1,4 @@
-"""Several seeds: the best on validation is kept, and the mean over all of them is what is reported."""
+"""Several seeds: the best on validation is kept, and the mean over the seeds is reported."""
 
 import numpy as np
 import pytest
@@ -21,33 +21,33 @@ def best(tiny_config, tiny_splits, tmp_path_factory):
 def test_the_best_seed_on_validation_is_kept(best):
     models = [FineTuned.load(best.folder.parent / f"model_{seed}") for seed in (7, 8, 9)]
     metrics = [model.facts["best_metric"] for model in models]
-    kept = models[int(np.argmax(metrics))]
-    assert best.facts["seed"] == kept.config.seed
-    weights = [load_file(model.folder / "model.safetensors")["head.weight"] for model in (best, kept)]
+    expected = models[int(np.argmax(metrics))]
+    assert best.facts["seed"] == expected.config.seed
+    weights = [load_file(model.folder / "model.safetensors")["head.weight"] for model in (best, expected)]
     assert weights[0].equal(weights[1])
 
 
 def test_the_mean_of_all_seeds_is_reported_in_manifest_and_card(best, tiny_splits, tmp_path):
     artifact = build_artifact(best, tiny_splits, tmp_path)
-    found = artifact.manifest.seeds["test_accuracy"]
-    assert found["value"] == pytest.approx(np.mean([one["test"] for one in best.facts["accuracies"]]))
+    interval = artifact.manifest.seeds["test_accuracy"]
+    assert interval["value"] == pytest.approx(np.mean([values["test"] for values in best.facts["accuracies"]]))
     assert "The same with 3 seeds" in (tmp_path / "model_card.md").read_text()
 
 
-def test_one_seed_says_nothing_of_luck(tiny_artifact):
+def test_one_seed_has_no_variance(tiny_artifact):
     assert tiny_artifact.manifest.seeds == {}
 
 
 def test_the_interval_is_that_of_students_t():
-    found = mean_with_interval([0.90, 0.91, 0.92])
-    assert found["value"] == pytest.approx(0.91)
-    assert found["high"] - found["value"] == pytest.approx(4.3027 * 0.01 / np.sqrt(3), rel=1e-4)
+    interval = mean_with_interval([0.90, 0.91, 0.92])
+    assert interval["value"] == pytest.approx(0.91)
+    assert interval["high"] - interval["value"] == pytest.approx(4.3027 * 0.01 / np.sqrt(3), rel=1e-4)
 
 
 def test_a_published_run_with_several_seeds_has_a_row():
     accuracies = [{"validation": 0.9, "test": 0.91}, {"validation": 0.88, "test": 0.89}]
     facts = {"seeds": seeds_table(accuracies), "accuracies": accuracies}
-    found = seed_variance_table({"lucky": {"fine_tuning": {"facts": facts}}, "once": {"fine_tuning": {"facts": {}}}})
-    (row,) = found.splitlines()[2:]
+    table = seed_variance_table({"lucky": {"fine_tuning": {"facts": facts}}, "once": {"fine_tuning": {"facts": {}}}})
+    (row,) = table.splitlines()[2:]
     assert row.startswith("| lucky | 2 | 89.00 (")
     assert row.endswith("| 91.00, 89.00 |")

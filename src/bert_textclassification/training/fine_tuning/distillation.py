@@ -2,8 +2,8 @@
 
     student = distil(fine_tuned, splits)
 
-The student starts from evenly spaced layers of its teacher and learns its logits and its hidden states beside the
-labels, as DistilBERT (Sanh et al. 2019) and TinyBERT (Jiao et al. 2020) do.
+The student starts from evenly spaced layers of its teacher. It learns the labels, the teacher's logits and the
+teacher's hidden states, as in DistilBERT (Sanh et al. 2019) and TinyBERT (Jiao et al. 2020).
 """
 
 import copy
@@ -34,10 +34,10 @@ TEMPERATURE = 2.0  # of the softened scores, as in DistilBERT
 def distil(
     teacher: FineTuned, splits: Splits, checkpoints: Path | None = None, callbacks: Sequence[TrainerCallback] = ()
 ) -> FineTuned:
-    """Train a student of `student_layers` layers and write it beside its teacher; arguments as of `fine_tune`.
+    """Train a student with `student_layers` layers and write it to the teacher's folder; arguments: see `fine_tune`.
 
     Raises:
-        ConfigurationError: the student would not be smaller than its teacher.
+        ConfigurationError: the student is not smaller than its teacher.
     """
     config = teacher.config
     model = teacher.model()
@@ -49,10 +49,10 @@ def distil(
 
 
 def smaller(teacher: TextClassifier, layers: int, dropout: float) -> TextClassifier:
-    """Return a copy of `teacher` with evenly spaced layers of it and without its early exit.
+    """Return a copy of `teacher` with `layers` evenly spaced layers and without early exits.
 
     Raises:
-        ConfigurationError: `teacher` has no more than `layers` layers, or does not keep them where BERT does.
+        ConfigurationError: `teacher` does not have more than `layers` layers, or its layers cannot be dropped.
     """
     require_smaller(layers, teacher.encoder.config.num_hidden_layers)
     encoder = copy.deepcopy(teacher.encoder)
@@ -63,7 +63,7 @@ def smaller(teacher: TextClassifier, layers: int, dropout: float) -> TextClassif
 
 
 class DistillingTrainer(FineTuningTrainer):
-    """A Trainer whose loss is a third labels, a third the teacher's scores, a third its hidden states."""
+    """A Trainer whose loss is the mean of the label loss, the score loss and the hidden-state loss."""
 
     def __init__(self, *, teacher: TextClassifier, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -76,39 +76,41 @@ class DistillingTrainer(FineTuningTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Return the loss of a batch, and the student's answers when asked for."""
+        """Return the loss of a batch, and the student's outputs if `return_outputs`."""
         texts = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
-        answers = model(**texts, output_hidden_states=True)
+        student = model(**texts, output_hidden_states=True)
         with torch.no_grad():
-            taught = self.teacher(**texts, output_hidden_states=True)
-        labels = self.compute_loss_func(answers, inputs["labels"])
-        scores = score_loss(taught["logits"], answers["logits"])
-        hidden = hidden_loss(taught["hidden_states"], answers["hidden_states"], inputs["attention_mask"])
+            teacher = self.teacher(**texts, output_hidden_states=True)
+        labels = self.compute_loss_func(student, inputs["labels"])
+        scores = score_loss(teacher["logits"], student["logits"])
+        hidden = hidden_loss(teacher["hidden_states"], student["hidden_states"], inputs["attention_mask"])
         loss = (labels + scores + hidden) / 3
-        return (loss, ClassifierOutput(logits=answers.logits)) if return_outputs else loss
+        return (loss, ClassifierOutput(logits=student.logits)) if return_outputs else loss
 
 
 def score_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
     """Return T^2 KL(teacher | student) of softened scores, from logits [texts, 2] (Hinton et al. 2015)."""
-    wanted = torch.log_softmax(teacher.float() / TEMPERATURE, dim=-1)
-    given = torch.log_softmax(student.float() / TEMPERATURE, dim=-1)
-    return TEMPERATURE**2 * torch.nn.functional.kl_div(given, wanted, reduction="batchmean", log_target=True)
+    target = torch.log_softmax(teacher.float() / TEMPERATURE, dim=-1)
+    predicted = torch.log_softmax(student.float() / TEMPERATURE, dim=-1)
+    return TEMPERATURE**2 * torch.nn.functional.kl_div(predicted, target, reduction="batchmean", log_target=True)
 
 
 def hidden_loss(
     teacher: tuple[torch.Tensor, ...], student: tuple[torch.Tensor, ...], attention_mask: torch.Tensor
 ) -> torch.Tensor:
-    """Return how far the student's layers are from those they stand for: 1 - cosine, mean over tokens and layers.
+    """Return 1 - cosine similarity of the student's layers to the teacher's, mean over tokens and layers.
 
     Args:
         teacher: hidden states of the embeddings and of each layer, [texts, tokens, hidden].
-        student: the same, of fewer layers.
+        student: the same, with fewer layers.
         attention_mask: 1 for tokens, 0 for padding, [texts, tokens].
     """
     real = attention_mask.bool()
-    stand_for = kept_layers(len(teacher) - 1, len(student) - 1)
-    near = [
-        torch.nn.functional.cosine_similarity(teacher[theirs][real].float(), student[own][real].float(), dim=-1)
-        for own, theirs in enumerate(stand_for, start=1)
+    teacher_layers = kept_layers(len(teacher) - 1, len(student) - 1)
+    similarities = [
+        torch.nn.functional.cosine_similarity(
+            teacher[teacher_layer][real].float(), student[student_layer][real].float(), dim=-1
+        )
+        for student_layer, teacher_layer in enumerate(teacher_layers, start=1)
     ]
-    return 1 - torch.stack(near).mean()
+    return 1 - torch.stack(similarities).mean()

@@ -1,7 +1,7 @@
-"""Learning rates by depth: layers near the input hold what pretraining taught, those near the output must learn more.
+"""Learning rates by depth: low near the input, to keep what pretraining learned, and higher near the output.
 
-Each layer's rate is `layerwise_lr_decay` times that of the layer above it (Howard and Ruder 2018); the classification
-layers have the highest.
+The rate of each layer is `layerwise_lr_decay` times the rate of the layer above it (Howard and Ruder 2018). The
+classification layers have the highest rate.
 """
 
 import re
@@ -13,31 +13,31 @@ from bert_textclassification.training.modeling.classifier import TextClassifier
 
 
 def groups(model: TextClassifier, rate: float, weight_decay: float, layerwise_lr_decay: float) -> list[dict[str, Any]]:
-    """Return the parameters of `model` for an optimizer; biases and norms have no weight decay, as the Trainer has it.
+    """Return parameter groups for an optimizer; biases and norms have no weight decay, as in the Trainer.
 
     Args:
         model: the classifier.
         rate: learning rate of the classification layers.
         weight_decay: of the other parameters.
-        layerwise_lr_decay: a layer's rate as a share of that of the layer above.
+        layerwise_lr_decay: rate of a layer divided by the rate of the layer above.
     """
-    deep = int(model.encoder.config.num_hidden_layers)
-    found: dict[tuple[int, float], list[torch.nn.Parameter]] = {}
+    num_layers = int(model.encoder.config.num_hidden_layers)
+    parameter_groups: dict[tuple[int, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        own_decay = weight_decay if parameter.ndim > 1 else 0.0
-        found.setdefault((depth(name, deep), own_decay), []).append(parameter)
+        decay = weight_decay if parameter.ndim > 1 else 0.0
+        parameter_groups.setdefault((depth(name, num_layers), decay), []).append(parameter)
     return [
-        {"params": parameters, "lr": rate * layerwise_lr_decay ** (deep + 1 - place), "weight_decay": own_decay}
-        for (place, own_decay), parameters in found.items()
+        {"params": parameters, "lr": rate * layerwise_lr_decay ** (num_layers + 1 - level), "weight_decay": decay}
+        for (level, decay), parameters in parameter_groups.items()
     ]
 
 
-def depth(name: str, deep: int) -> int:
-    """Return where a parameter is: 0 for embeddings, 1 to `deep` for layers, one more for classification layers.
+def depth(name: str, num_layers: int) -> int:
+    """Return the depth of a parameter: 0 for embeddings, 1 to `num_layers` for layers, one more for classification.
 
-    An early exit's classification layer is one of these: it has nothing from pretraining to hold.
+    The classification layers of early exits have the same depth as the last one: they are not pretrained.
     """
     if not name.startswith("encoder."):
-        return deep + 1
+        return num_layers + 1
     layer = re.search(r"\.layer\.(\d+)\.", name)
     return int(layer[1]) + 1 if layer else 0

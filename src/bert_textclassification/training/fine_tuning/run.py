@@ -2,8 +2,8 @@
 
     fine_tuned = fine_tune(config, splits, Path("runs/demo/fine_tuned"))
 
-The folder that comes out holds model.safetensors, config.json, the tokenizer and training.json: configuration,
-history and scores, from which the later stages go on.
+The output folder contains model.safetensors, config.json, the tokenizer and training.json (configuration, history and
+scores), which later stages read.
 """
 
 import shutil
@@ -30,7 +30,7 @@ from bert_textclassification.training.modeling.classifier import TextClassifier,
 from bert_textclassification.training.modeling.fine_tuned import STUDENT, FineTuned
 from bert_textclassification.training.modeling.record import write_record
 
-_OF_LATER_STAGES = {
+_SETTINGS_OF_LATER_STAGES = {
     "data", "behavioral_tests", "threshold_objective", "false_positive_cost", "false_negative_cost", "review_cost",
     "max_accuracy_loss", "max_average_precision_loss", "max_log_loss_increase", "early_exit_budget", "student_layers",
     "num_seeds",
@@ -51,13 +51,13 @@ def fine_tune(
         config: the settings.
         splits: labelled texts.
         folder: receives the model.
-        make_trainer: makes the Trainer from its arguments.
-        checkpoints: where an interrupted run is gone on from; None for a run that starts from the beginning.
-        callbacks: more of them for the Trainer.
+        make_trainer: creates the Trainer from its arguments.
+        checkpoints: folder of checkpoints from which an interrupted run resumes; None to start from the beginning.
+        callbacks: additional callbacks for the Trainer.
 
     Raises:
-        UserError: the base model, the student's layers or the behavioural tests cannot be used; found now and not
-            after hours.
+        UserError: the base model, the student's layers or the behavioural tests cannot be used; this is checked before
+            training.
     """
     config, base = with_max_length(config, splits), find_base_model(config.base_model)
     load_suite(config, splits.labels)
@@ -65,7 +65,7 @@ def fine_tune(
     model = load_checked(base, config, splits.train["text"].tolist())
     if config.student_layers:
         require_smaller(config.student_layers, model.encoder.config.num_hidden_layers)
-    shutil.rmtree(folder / STUDENT, ignore_errors=True)  # of the model before
+    shutil.rmtree(folder / STUDENT, ignore_errors=True)  # student of an earlier model
     return train(model, base, config, splits, folder, make_trainer, checkpoints, callbacks)
 
 
@@ -79,48 +79,49 @@ def train(
     checkpoints: Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> FineTuned:
-    """Train `model`, which came from `base`, and write the best checkpoint to `folder`."""
+    """Train `model`, which was made from `base`, and write the best checkpoint to `folder`."""
     with _or_temporary(checkpoints) as root:
-        kept = Checkpoints.of(root, made_from(model, base, config, splits))
-        if not kept.is_finished():
-            one = trainer.make(config, splits, model, base.tokenizer(), kept.folder, make_trainer, callbacks)
-            latest = kept.latest()
-            result = one.train(resume_from_checkpoint=None if latest is None else str(latest))
-            preemption.leave_if_asked()
-            save_classifier(model, base.tokenizer(), kept.finished)
-            facts = _facts(one, base, config, splits) | {"train_seconds": round(result.metrics["train_runtime"], 1)}
-            write_record(kept.finished, config, one.state.log_history, facts)
-            kept.finish()
-        shutil.copytree(kept.finished, folder, dirs_exist_ok=True)
-        trained = FineTuned.load(kept.finished)
+        saved = Checkpoints.of(root, made_from(model, base, config, splits))
+        if not saved.is_finished():
+            hf_trainer = trainer.make(config, splits, model, base.tokenizer(), saved.folder, make_trainer, callbacks)
+            latest = saved.latest()
+            result = hf_trainer.train(resume_from_checkpoint=None if latest is None else str(latest))
+            preemption.stop_if_requested()
+            save_classifier(model, base.tokenizer(), saved.finished)
+            train_seconds = round(result.metrics["train_runtime"], 1)
+            facts = _facts(hf_trainer, base, config, splits) | {"train_seconds": train_seconds}
+            write_record(saved.finished, config, hf_trainer.state.log_history, facts)
+            saved.finish()
+        shutil.copytree(saved.finished, folder, dirs_exist_ok=True)
+        trained = FineTuned.load(saved.finished)
         facts = trained.facts | {"data": fingerprints(splits)}
-        write_record(folder, config, trained.history, facts)  # settings of later stages may be new
+        write_record(folder, config, trained.history, facts)  # settings of later stages may have changed
     return FineTuned.load(folder)
 
 
 def made_from(model: TextClassifier, base: BaseModel, config: TrainingConfig, splits: Splits) -> list[str]:
-    """Return what determines a fine-tuning: one that was interrupted goes on only if all of it is the same."""
+    """Return the strings that identify a fine-tuning; an interrupted one resumes only if all of them are equal."""
     return [
         base.source().sha256,
         str(model.encoder.config.num_hidden_layers),
-        config.model_dump_json(exclude=_OF_LATER_STAGES),
+        config.model_dump_json(exclude=_SETTINGS_OF_LATER_STAGES),
         str(distributed.count()),
         *fingerprints(splits).values(),
     ]
 
 
 def require_same_data(fine_tuned: FineTuned, splits: Splits) -> None:
-    """Check that these are the splits that the model was fine-tuned on: others may evaluate it on what it has learnt.
+    """Check that the model was fine-tuned on these splits, so that it is not evaluated on its training rows.
 
     Raises:
-        DataError: they are others.
+        DataError: the splits have changed.
     """
     before, now = fine_tuned.facts.get("data", {}), fingerprints(splits)
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if changed:
         raise DataError(
-            f"The data have changed since the model was fine-tuned ({', '.join(changed)}), and rows that it has learnt "
-            "may be in other splits now; run notebook 02 again."
+            f"The data have changed since the model was fine-tuned ({', '.join(changed)}), and its training rows may "
+            "now be in other splits; run notebook 02 again."
         )
 
 
@@ -133,17 +134,18 @@ def _or_temporary(checkpoints: Path | None) -> Iterator[Path]:
             yield Path(scratch)
 
 
-def _facts(one: Trainer, base: BaseModel, config: TrainingConfig, splits: Splits) -> dict[str, Any]:
+def _facts(hf_trainer: Trainer, base: BaseModel, config: TrainingConfig, splits: Splits) -> dict[str, Any]:
+    args, state = hf_trainer.args, hf_trainer.state
     return {
         "base_model": base.source().model_dump(),
-        "layers": one.model.encoder.config.num_hidden_layers,
-        "precision": "bf16" if one.args.bf16 else "fp32",
-        "device": one.args.device.type,
+        "layers": hf_trainer.model.encoder.config.num_hidden_layers,
+        "precision": "bf16" if args.bf16 else "fp32",
+        "device": args.device.type,
         "hosts": distributed.count(),
         "class_weights": class_weights(splits, config),
-        "padding_share": round(padding_share(one.train_dataset["length"], config.batch_size, config.seed), 4),
-        "steps": one.state.global_step,
-        "judged_by": one.args.metric_for_best_model,
-        "best_step": one.state.best_global_step,
-        "best_metric": one.state.best_metric,
+        "padding_share": round(padding_share(hf_trainer.train_dataset["length"], config.batch_size, config.seed), 4),
+        "steps": state.global_step,
+        "judged_by": args.metric_for_best_model,
+        "best_step": state.best_global_step,
+        "best_metric": state.best_metric,
     }

@@ -1,7 +1,7 @@
-"""Training batches of texts of like length: little padding, in an order that seed and epoch alone determine.
+"""Training batches of texts with similar lengths, for little padding; only seed and epoch determine the order.
 
-The order must not depend on what the random number generator did before: a run that was interrupted goes on with the
-batches that it would have had.
+The order does not depend on the state of a random number generator, so that a resumed run gets the same batches as an
+uninterrupted one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-_POOL = 50  # batches that are sorted by length together: large enough for little padding, small enough to mix
+_POOL = 50  # batches that are sorted by length together: enough for little padding, few enough to shuffle
 
 
 class ByLength(torch.utils.data.Sampler[int]):
-    """Rows in batches of like length; which ones and in what order changes with `epoch`, which is asked each time."""
+    """Rows in batches of similar length; batches and their order change with `epoch()`, called for each iteration."""
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
         self._lengths, self._batch_size, self._seed, self._epoch = lengths, batch_size, seed, epoch
@@ -27,12 +27,12 @@ class ByLength(torch.utils.data.Sampler[int]):
 
 
 def rows_by_length(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return every row once, in an order whose consecutive batches have texts of like length; an odd rest comes last.
+    """Return every row once, so that consecutive batches have texts of similar length; an incomplete batch is last.
 
     Args:
         lengths: tokens of each text.
-        batch_size: rows of a batch.
-        seed: of the whole run.
+        batch_size: rows per batch.
+        seed: of the run.
         epoch: counted from 0.
     """
     rng = np.random.default_rng([seed, epoch])
@@ -47,7 +47,7 @@ def rows_by_length(lengths: Sequence[int], batch_size: int, seed: int, epoch: in
 
 
 def padding_share(lengths: Sequence[int], batch_size: int, seed: int) -> float:
-    """Return which share of the tokens of the first epoch's batches is padding, in [0, 1)."""
+    """Return the share of padding among the tokens of the first epoch's batches, in [0, 1)."""
     rows = rows_by_length(lengths, batch_size, seed, epoch=0)
     size = np.asarray(lengths)[rows]
     batches = [size[start : start + batch_size] for start in range(0, len(size), batch_size)]

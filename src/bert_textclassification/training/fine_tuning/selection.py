@@ -1,7 +1,7 @@
-"""Which checkpoint to keep: of those that validation rows cannot tell apart, the one with the lowest log loss.
+"""Choose the checkpoint to keep: the one with the lowest log loss among those within one standard error of the best.
 
-On some hundred rows two of them decide which accuracy is the highest. The log loss of a temperature-scaled model uses
-how sure the model is of every row, so that it tells more there.
+On a few hundred validation rows, two rows decide which accuracy is the highest. The log loss of a temperature-scaled
+model uses the confidence of every row and discriminates better.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one evaluation of validation measured.
+    """The result of one evaluation on validation.
 
     Attributes:
-        value: the judged metric; higher is better.
+        value: the selection metric; higher is better.
         standard_error: of `value`, over the rows.
-        log_loss: in nats, at the temperature that suits these rows best.
+        log_loss: in nats, at the temperature fitted on these rows.
     """
 
     value: float
@@ -23,19 +23,20 @@ class Evaluation:
     log_loss: float
 
 
-def kept(evaluations: Sequence[Evaluation]) -> int:
-    """Return the index of the evaluation whose checkpoint is kept after all of them.
+def best_evaluation(evaluations: Sequence[Evaluation]) -> int:
+    """Return the index of the evaluation whose checkpoint is kept.
 
-    A checkpoint is kept instead of the one before if its value lies within one standard error of the highest so far
-    (the one-standard-error rule of Breiman et al. 1984) and its log loss is no higher, or if the one before lies below
-    that. It depends on the evaluations so far alone: only the checkpoint that is kept stays on the disk.
+    A checkpoint replaces the kept one if its value is within one standard error of the highest so far (the
+    one-standard-error rule of Breiman et al. 1984) and its log loss is no higher, or if the kept one is outside that
+    range. The choice uses only the evaluations so far, because only the kept checkpoint stays on disk.
     """
     best = highest = 0
-    for number, one in enumerate(evaluations):
-        if one.value > evaluations[highest].value:
-            highest = number
-        least = evaluations[highest].value - evaluations[highest].standard_error
-        has_fallen_behind = evaluations[best].value < least
-        if has_fallen_behind or (one.value >= least and one.log_loss <= evaluations[best].log_loss):
-            best = number
+    for index, evaluation in enumerate(evaluations):
+        if evaluation.value > evaluations[highest].value:
+            highest = index
+        lowest_value = evaluations[highest].value - evaluations[highest].standard_error
+        best_is_outside = evaluations[best].value < lowest_value
+        no_higher_loss = evaluation.log_loss <= evaluations[best].log_loss
+        if best_is_outside or (evaluation.value >= lowest_value and no_higher_loss):
+            best = index
     return best

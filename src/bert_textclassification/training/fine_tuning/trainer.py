@@ -1,4 +1,4 @@
-"""The transformers Trainer as this project uses it: its arguments, loss, batches, metrics and progress.
+"""The transformers Trainer for this project: arguments, loss, batches, metrics and progress.
 
 Only this module touches the Trainer's private methods; tests/training/fine_tuning/test_trainer.py names them.
 """
@@ -43,33 +43,33 @@ from bert_textclassification.training.fine_tuning.checkpoints import MarkComplet
 from bert_textclassification.training.fine_tuning.optimizer import groups
 from bert_textclassification.training.fine_tuning.preemption import EvaluationStopped, StopWithCheckpoint
 from bert_textclassification.training.fine_tuning.samplers import ByLength
-from bert_textclassification.training.fine_tuning.selection import Evaluation, kept
+from bert_textclassification.training.fine_tuning.selection import Evaluation, best_evaluation
 from bert_textclassification.training.modeling.classifier import TextClassifier
 from bert_textclassification.training.modeling.losses import ExitLoss
 
-_STANDARD_ERROR, _LOG_LOSS = "eval_standard_error", "eval_calibrated_loss"  # in the log of an evaluation
+_STANDARD_ERROR, _LOG_LOSS = "eval_standard_error", "eval_calibrated_loss"  # names in the log of an evaluation
 
 
 @dataclass
 class FineTuningArguments(TrainingArguments):
-    """The Trainer's arguments, with those that it does not know."""
+    """The Trainer's arguments, extended by the settings of this project."""
 
     layerwise_lr_decay: float = 1.0
-    reads_twice: bool = False
+    duplicate_batches: bool = False
 
     @property
     def n_gpu(self) -> int:
-        """One GPU at most: on several, the Trainer would multiply the batch, and train another model in silence."""
+        """At most one GPU: with several, the Trainer silently multiplies the batch size."""
         return min(1, int(super().n_gpu))
 
 
 class FineTuningTrainer(Trainer):
-    """A Trainer whose batches hold texts of like length, the same ones after an interruption."""
+    """A Trainer with batches of texts of similar length, which are the same after an interruption."""
 
     optimizer: torch.optim.Optimizer | None
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """Return the optimizer, with learning rates by depth; the Trainer asks for it more than once."""
+        """Return the optimizer, with learning rates by depth; the Trainer calls this more than once."""
         if self.optimizer is None:
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             args = self.args
@@ -81,39 +81,39 @@ class FineTuningTrainer(Trainer):
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
-        """Learn from a batch, whose rows come twice where the loss compares two readings, and return its loss."""
-        if self.args.reads_twice:
+        """Train on a batch and return its loss; R-Drop compares two forward passes, so that each row is duplicated."""
+        if self.args.duplicate_batches:
             inputs = {name: torch.cat([rows, rows]) for name, rows in inputs.items()}
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         return loss
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        if not self.control.should_training_stop:  # the Trainer asks only after a step
+        if not self.control.should_training_stop:  # the Trainer checks this only after a step
             super()._run_epoch(*args, **kwargs)
 
     def _evaluate(
         self, trial: Any, ignore_keys_for_eval: list[str] | None, skip_scheduler: bool = False
     ) -> dict[str, float]:
-        at_start = skip_scheduler  # of a step that an earlier start has saved
+        at_start = skip_scheduler  # evaluates a step that an earlier start has saved
         try:
             metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
         except EvaluationStopped:
             if not at_start:
                 self._save_checkpoint(self.model_wrapped, trial)
                 self.callback_handler.on_save(self.args, self.state, self.control)
-            preemption.leave_if_asked()
+            preemption.stop_if_requested()
             raise
-        if at_start and self._determine_best_metric(metrics, trial):  # else the Trainer asks that itself, and saves
+        if at_start and self._determine_best_metric(metrics, trial):  # otherwise the Trainer calls it and saves
             self.state.best_model_checkpoint = f"{self.args.output_dir}/checkpoint-{self.state.global_step}"
         return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """Return whether the checkpoint of this step is the one to keep, by `selection.kept`."""
+        """Return whether the checkpoint of this step is the one to keep; see `best_evaluation`."""
         rows = [row for row in self.state.log_history if _LOG_LOSS in row]
-        found = kept([_evaluation(row, self.args) for row in rows])
-        self.state.best_metric = rows[found][f"eval_{self.args.metric_for_best_model}"]
-        self.state.best_global_step = rows[found]["step"]
-        return bool(found == len(rows) - 1)
+        best = best_evaluation([_evaluation(row, self.args) for row in rows])
+        self.state.best_metric = rows[best][f"eval_{self.args.metric_for_best_model}"]
+        self.state.best_global_step = rows[best]["step"]
+        return bool(best == len(rows) - 1)
 
     def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         lengths = self.train_dataset["length"]
@@ -134,10 +134,10 @@ def make(
     """Return the Trainer of `model`, which writes its checkpoints to `folder`.
 
     Raises:
-        ConfigurationError: the batch size cannot be shared equally by the hosts.
+        ConfigurationError: the batch size is not divisible by the number of hosts.
     """
     if torch.cuda.device_count() > 1:
-        print(f"warning: of {torch.cuda.device_count()} GPUs here one is used; take one a host.", file=sys.stderr)
+        print(f"warning: only one of {torch.cuda.device_count()} GPUs is used; use one GPU per host.", file=sys.stderr)
     metric = choose_metric(config, splits).metric
     trainer = make_trainer(
         model=model,
@@ -147,7 +147,7 @@ def make(
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
         compute_loss_func=ExitLoss(model, class_weights(splits, config), config.r_drop),
-        compute_metrics=partial(_validation_metrics, judged_by=metric, seed=config.seed),
+        compute_metrics=partial(_validation_metrics, selection_metric=metric, seed=config.seed),
         callbacks=[
             StopEarly(config.early_stopping_patience),
             MarkComplete(),
@@ -156,12 +156,12 @@ def make(
             *callbacks,
         ],
     )
-    trainer.remove_callback(PrinterCallback)  # its lines of raw dictionaries would tear the progress bar
+    trainer.remove_callback(PrinterCallback)  # its raw dictionaries break the progress bar
     return trainer
 
 
 def class_weights(splits: Splits, config: TrainingConfig) -> list[float] | None:
-    """Return the loss weight of each class, rows / (2 * rows of the class), where train is imbalanced, else None."""
+    """Return the loss weight of each class, rows / (2 * rows of the class), if train is imbalanced, else None."""
     targets = splits.targets(splits.train)
     if config.class_weights == "none" or rarer_share(targets) >= IMBALANCED_BELOW:
         return None
@@ -170,7 +170,7 @@ def class_weights(splits: Splits, config: TrainingConfig) -> list[float] | None:
 
 
 def has_bf16() -> bool:
-    """Whether this machine computes bf16 in hardware: a GPU that has it, or a CPU with AVX-512 BF16 or AMX."""
+    """Whether this machine has bf16 in hardware: a GPU that supports it, or a CPU with AVX-512 BF16 or AMX."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
@@ -182,12 +182,12 @@ def _arguments(config: TrainingConfig, rows: int, metric: str, scratch: Path) ->
     evaluate_every = max(1, steps_per_epoch // config.evaluations_per_epoch)
     if config.batch_size % distributed.count():
         raise ConfigurationError(
-            f"batch_size {config.batch_size} cannot be shared by {distributed.count()} hosts equally."
+            f"batch_size {config.batch_size} is not divisible by the {distributed.count()} hosts; choose a multiple."
         )
     use_bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16())
     return FineTuningArguments(
         layerwise_lr_decay=config.layerwise_lr_decay,
-        reads_twice=config.r_drop > 0,
+        duplicate_batches=config.r_drop > 0,
         output_dir=str(scratch),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_size // distributed.count(),
@@ -231,16 +231,16 @@ def _dataset(
 
 
 def _by_length(rows: datasets.Dataset) -> datasets.Dataset:
-    """Return the rows in an order that needs little padding; evaluation takes them as they come."""
+    """Return the rows sorted by length, for little padding; evaluation keeps the order of the rows."""
     return rows.select(np.argsort(rows["length"], kind="stable"))
 
 
-def _validation_metrics(prediction: Any, judged_by: str, seed: int) -> dict[str, float]:
-    found = prediction.predictions
-    logits = np.asarray(found[0] if isinstance(found, tuple) else found, dtype=np.float32)  # of the last layer
+def _validation_metrics(prediction: Any, selection_metric: str, seed: int) -> dict[str, float]:
+    outputs = prediction.predictions  # a tuple with early exits; the last layer's logits are its first item
+    logits = np.asarray(outputs[0] if isinstance(outputs, tuple) else outputs, dtype=np.float32)
     targets, scores, log_odds = prediction.label_ids.tolist(), positive_scores(logits), margins(logits)
     return compute_metrics(targets, scores.tolist()) | {
-        "standard_error": standard_error(judged_by, targets, scores, seed),
+        "standard_error": standard_error(selection_metric, targets, scores, seed),
         "calibrated_loss": log_loss(targets, fit_scale(targets, log_odds).log_odds(log_odds)),
     }
 
@@ -251,32 +251,33 @@ def _evaluation(row: dict[str, float], args: TrainingArguments) -> Evaluation:
 
 
 class StopEarly(TrainerCallback):
-    """Ends training when the last `patience` evaluations were no better than the best before them.
+    """Ends training when the last `patience` evaluations did not improve on the best one.
 
-    It counts them in the log, which every checkpoint has: an interrupted run ends where an unbroken one does.
+    It counts evaluations in the log, which is part of every checkpoint, so that a resumed run ends at the same step as
+    an uninterrupted one.
     """
 
     def __init__(self, patience: int) -> None:
         self._patience = patience
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Train no further where that was the end before an interruption."""
-        self._end_if_used_up(args, state, control)
+        """End immediately if training had ended before an interruption."""
+        self._end_if_exhausted(args, state, control)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Count this evaluation, too."""
-        self._end_if_used_up(args, state, control)
+        """Check the patience after each evaluation."""
+        self._end_if_exhausted(args, state, control)
 
-    def _end_if_used_up(self, args: Any, state: Any, control: Any) -> None:
+    def _end_if_exhausted(self, args: Any, state: Any, control: Any) -> None:
         name, sign = f"eval_{args.metric_for_best_model}", 1 if args.greater_is_better else -1
         values = [sign * row[name] for row in state.log_history if name in row]
-        best = int(np.argmax(np.nan_to_num(values, nan=-np.inf))) if values else 0  # the first of equals
+        best = int(np.argmax(np.nan_to_num(values, nan=-np.inf))) if values else 0  # the first of ties
         if len(values) - 1 - best >= self._patience:
             control.should_training_stop = True
 
 
 class Progress(TrainerCallback):
-    """A progress bar on stderr with the latest loss and validation score: the same in a notebook, a batch or a job."""
+    """A progress bar on stderr with the latest loss and validation score, for notebooks and jobs."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar."""
@@ -284,16 +285,16 @@ class Progress(TrainerCallback):
         self._shown: dict[str, str] = {}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         self._bar.update(state.global_step - self._bar.n)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        """Show what was logged."""
-        judged_by = args.metric_for_best_model
+        """Show the logged values."""
+        metric = args.metric_for_best_model
         names = {
             "loss": "loss",
             "eval_loss": "validation loss",
-            f"eval_{judged_by}": f"validation {METRIC_NAMES[judged_by]}",
+            f"eval_{metric}": f"validation {METRIC_NAMES[metric]}",
         }
         self._shown |= {names[name]: f"{value:.4f}" for name, value in logs.items() if name in names}
         self._bar.set_postfix(self._shown, refresh=False)

@@ -28,7 +28,7 @@ FAILURE_CHARACTERS = 1024  # the platform shows no more
 
 def main() -> int:
     """Run the job; return the exit status."""
-    preemption.heed_sigterm()
+    preemption.handle_sigterm()
     folders = SageMakerFolders()
     try:
         folders.failure.unlink(missing_ok=True)  # of the start before
