@@ -59,7 +59,7 @@ def test_a_wrong_option_is_exit_status_2(arguments, says, capsys):
         (["train", "--data", "nowhere.csv", "epoch=3"], "'epoch'"),
         (["train", "--data", "nowhere.csv", "epochs"], "'epochs' is not a setting; write name=value."),
         (["evaluate", "--model", "nowhere", "--data", "nowhere.csv"], "There is no model folder nowhere"),
-        (["export", "--name", "nobody"], "holds no fine-tuned model"),
+        (["export", "--name", "nobody"], "has no fine-tuned model"),
         (["capacity", "--model", "nowhere", "--data", "x.csv", "--utilisation", "60"], "utilisation=60"),
         (["benchmark", "load", "--model", "nowhere", "--data", "x.csv"], "There is no model folder nowhere"),
     ],

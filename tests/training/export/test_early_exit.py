@@ -134,7 +134,7 @@ def test_exits_are_layers_or_chosen_by_depth(setting, layers, expected):
 @pytest.mark.parametrize("setting", ["6", "3,2", "2,2", "0"])
 def test_exits_that_are_not_in_order_before_the_last_layer_are_refused(setting):
     with pytest.raises(
-        ConfigurationError, match=f"exit_layers '{setting}' must be layers in order, before the last of the 6"
+        ConfigurationError, match=f"exit_layers '{setting}' must be layers in ascending order, before the last of the 6"
     ):
         layers_of_exits(setting, 6)
 
@@ -169,7 +169,9 @@ def test_the_exit_is_trained_together_with_the_last_layer(early_fine_tuned, tiny
 
 
 def test_an_exit_behind_the_last_layer_is_refused(tiny_base):
-    with pytest.raises(ConfigurationError, match="exit_layers '2' must be layers in order, before the last of the 2"):
+    with pytest.raises(
+        ConfigurationError, match="exit_layers '2' must be layers in ascending order, before the last of the 2"
+    ):
         find_base_model(str(tiny_base)).classifier(0.1, exit_layers="2")
 
 

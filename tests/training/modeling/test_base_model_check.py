@@ -1,4 +1,4 @@
-"""The trial of a base model: what would fail after hours, or score other texts, is refused before training."""
+"""The check of a base model: models that would fail later, or score differently when served, are rejected."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from bert_textclassification.training.export.build import build_artifact
 from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.modeling import base_model_check
 from bert_textclassification.training.modeling.base_model_check import load_checked
-from bert_textclassification.training.modeling.base_model_files import problem_of
+from bert_textclassification.training.modeling.base_model_files import find_problem
 from bert_textclassification.training.modeling.base_models import find_base_model
 
 SIZES = {
@@ -73,7 +73,7 @@ def test_an_encoder_that_passes_trains_and_serves(make, tiny_config, tiny_splits
     assert Predictor(artifact).predict(TEXTS)
 
 
-def test_the_trial_changes_neither_the_model_nor_the_random_numbers(tiny_base, tiny_config):
+def test_the_check_changes_neither_the_model_nor_the_random_numbers(tiny_base, tiny_config):
     base = find_base_model(str(tiny_base))
     torch.manual_seed(1)
     untried, drawn = base.classifier(0.1), torch.rand(3)
@@ -112,7 +112,7 @@ def _without(*names: str):
 def test_a_pointer_in_place_of_weights_that_are_not_read_is_no_problem(tiny_base, tmp_path, name):
     shutil.copytree(tiny_base, tmp_path / "base")
     _pointer(name)(tmp_path / "base")
-    assert problem_of(tmp_path / "base") is None
+    assert find_problem(tmp_path / "base") is None
 
 
 def test_a_file_of_a_model_that_may_not_be_read_is_named(tiny_base, monkeypatch):
@@ -120,8 +120,8 @@ def test_a_file_of_a_model_that_may_not_be_read_is_named(tiny_base, monkeypatch)
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "open", forbidden)
-    found = problem_of(tiny_base)
-    assert found == (
+    problem = find_problem(tiny_base)
+    assert problem == (
         "has a file that cannot be read, config.json (Permission denied): make it readable for the user who trains"
     )
 
@@ -181,8 +181,8 @@ def _broken_config(folder: Path) -> None:
 
 
 def _remote_code(folder: Path) -> None:
-    own = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
-    _edited(model_type="own", auto_map=own)(folder)
+    auto_map = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
+    _edited(model_type="own", auto_map=auto_map)(folder)
     (folder / "own.py").write_text("raise SystemExit('this code was run')\n")
 
 
@@ -229,9 +229,9 @@ DAMAGES = {
     "a broken config.json": (_broken_config, "has a configuration that cannot be read", "check its config.json"),
     "no model type": (_edited(model_type=None), "has a configuration that cannot be read", "check its config.json"),
     "an unknown model type": (_edited(model_type="brand-new"), "has a configuration", "check its config.json"),
-    "code of its own": (_remote_code, "needs code that comes with it (trust_remote_code)", "part of transformers"),
+    "code of its own": (_remote_code, "needs code from its repository (trust_remote_code)", "part of transformers"),
     "no weights": (_without("model.safetensors"), "has no model.safetensors", "copy the whole model"),
-    "a pickle": (_pickled, "has its weights in pytorch_model.bin alone", "AutoModel.from_pretrained"),
+    "a pickle": (_pickled, "has weights only in pytorch_model.bin", "AutoModel.from_pretrained"),
     "a pointer for weights": (_pointer("model.safetensors"), "git-lfs pointer in place of the file model.safetensors",
                               "git lfs pull"),
     "a pointer for the tokenizer": (_pointer("tokenizer.json"), "in place of the file tokenizer.json", "git lfs pull"),
@@ -253,7 +253,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_base_model_that_cannot_be_used_is_refused_before_training(base, tiny_config, tiny_splits, tmp_path, damage):
+def test_a_base_model_that_cannot_be_used_is_rejected_before_training(base, tiny_config, tiny_splits, tmp_path, damage):
     change, reason, remedy = DAMAGES[damage]
     change(base)
     config = tiny_config.model_copy(update={"base_model": str(base)})
@@ -299,7 +299,7 @@ def test_the_hash_of_weights_in_one_file_is_that_of_the_file(base):
 @pytest.mark.parametrize(
     ("family", "positions"), [("bert", 130), ("distilbert", 130), ("roberta", 129), ("mpnet", 128)]
 )
-def test_more_tokens_than_positions_are_refused_with_the_number(make, tiny_config, family, positions):
+def test_more_tokens_than_positions_are_rejected_with_the_number(make, tiny_config, family, positions):
     folder = make(family, **ENCODERS[family])
     _check(folder, tiny_config, max_length=positions)
     message = _refusal(folder, tiny_config, max_length=positions + 1)
@@ -340,7 +340,7 @@ DECODERS = {
 
 
 @pytest.mark.parametrize("family", DECODERS)
-def test_what_is_no_encoder_of_texts_is_refused(make, tiny_config, family):
+def test_a_model_that_is_not_a_text_encoder_is_rejected(make, tiny_config, family):
     settings, reason = DECODERS[family]
     if family == "clip":
         small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -351,18 +351,18 @@ def test_what_is_no_encoder_of_texts_is_refused(make, tiny_config, family):
 
 
 @pytest.mark.parametrize(("family", "lacks"), [("encodec", "num_hidden_layers"), ("resnet", "hidden_size")])
-def test_a_model_without_a_number_of_layers_or_a_width_is_refused(base, family, lacks):
+def test_a_model_without_a_number_of_layers_or_a_width_is_rejected(base, family, lacks):
     AutoConfig.for_model(family).save_pretrained(base)
-    found = find_base_model(str(base))
-    for ask in (found.layers, lambda: found.classifier(0.1)):
+    model = find_base_model(str(base))
+    for use in (model.layers, lambda: model.classifier(0.1)):
         with pytest.raises(ConfigurationError, match=rf"\({family}\) has no {lacks} in its configuration; choose"):
-            ask()
+            use()
 
 
 # -- the exported form
 
 
-def test_an_encoder_that_cannot_be_exported_is_refused(tiny_base, tiny_config, monkeypatch):
+def test_an_encoder_that_cannot_be_exported_is_rejected(tiny_base, tiny_config, monkeypatch):
     base = find_base_model(str(tiny_base))
     model = base.classifier(0.1)
     forward = model.encoder.forward
@@ -380,7 +380,7 @@ def test_an_encoder_that_cannot_be_exported_is_refused(tiny_base, tiny_config, m
     _one_sentence(problem.value)
 
 
-def test_an_encoder_whose_exported_form_scores_otherwise_is_refused(tiny_base, monkeypatch):
+def test_an_encoder_whose_exported_form_scores_otherwise_is_rejected(tiny_base, monkeypatch):
     base = find_base_model(str(tiny_base))
     model = base.classifier(0.1)
     forward = model.encoder.forward
@@ -396,14 +396,14 @@ def test_an_encoder_whose_exported_form_scores_otherwise_is_refused(tiny_base, m
         base_model_check.check_model("own", model, base.tokenizer(), 64, TEXTS)
 
 
-def test_an_encoder_that_is_too_large_for_one_onnx_file_is_refused(tiny_base, tiny_config, monkeypatch):
+def test_an_encoder_that_is_too_large_for_one_onnx_file_is_rejected(tiny_base, tiny_config, monkeypatch):
     monkeypatch.setattr(base_model_check, "ONNX_BYTES", 100_000)
-    assert "GiB of weights where ONNX holds 2; choose a smaller model" in _refusal(tiny_base, tiny_config)
+    assert "GiB of weights, and ONNX supports 2; choose a smaller model" in _refusal(tiny_base, tiny_config)
 
 
 def _check(folder: Path, config, **settings):
-    own = config.model_copy(update={"base_model": str(folder)} | settings)
-    return load_checked(find_base_model(own.base_model), own, TEXTS)
+    changed = config.model_copy(update={"base_model": str(folder)} | settings)
+    return load_checked(find_base_model(changed.base_model), changed, TEXTS)
 
 
 def _refusal(folder: Path, config, **settings) -> str:

@@ -19,13 +19,13 @@ def model(tiny_base):
     return find_base_model(str(tiny_base)).classifier(0.1)
 
 
-def test_it_is_the_cross_entropy(model):
+def test_the_loss_is_the_cross_entropy(model):
     assert ExitLoss(model, None, r_drop=0)(ClassifierOutput(logits=FIRST), LABELS) == pytest.approx(
         cross_entropy(FIRST, LABELS)
     )
 
 
-def test_classes_are_weighed(model):
+def test_classes_are_weighted(model):
     wanted = cross_entropy(FIRST, LABELS, weight=torch.tensor([1.0, 5.0]), reduction="sum") / 3
     assert ExitLoss(model, [1.0, 5.0], r_drop=0)(ClassifierOutput(logits=FIRST), LABELS) == pytest.approx(wanted)
 
@@ -37,7 +37,7 @@ def test_deeper_exits_weigh_more(tiny_base):
     assert loss == pytest.approx(wanted)
 
 
-def test_an_odd_rest_on_one_host_counts_by_its_rows(model):
+def test_a_smaller_batch_on_one_host_counts_by_its_rows(model):
     loss = ExitLoss(model, None, r_drop=0)
     parts = loss(ClassifierOutput(logits=FIRST[:1]), LABELS[:1], 3) + loss(
         ClassifierOutput(logits=FIRST[1:]), LABELS[1:], 3
@@ -45,12 +45,12 @@ def test_an_odd_rest_on_one_host_counts_by_its_rows(model):
     assert parts == pytest.approx(loss(ClassifierOutput(logits=FIRST), LABELS))
 
 
-def test_two_readings_that_agree_cost_what_one_does(model):
+def test_equal_outputs_have_the_loss_of_a_single_pass(model):
     loss = ExitLoss(model.train(), None, r_drop=3)(ClassifierOutput(logits=FIRST.repeat(2, 1)), LABELS.repeat(2), 3)
     assert loss == pytest.approx(cross_entropy(FIRST, LABELS))
 
 
-def test_two_readings_cost_how_far_they_are_apart(model):
+def test_different_outputs_add_their_divergence(model):
     distributions = [torch.distributions.Categorical(logits=logits) for logits in (FIRST, SECOND)]
     apart = sum(torch.distributions.kl_divergence(p, q).mean() for p, q in (distributions, distributions[::-1])) / 2
     entropies = (cross_entropy(FIRST, LABELS) + cross_entropy(SECOND, LABELS)) / 2
@@ -60,7 +60,7 @@ def test_two_readings_cost_how_far_they_are_apart(model):
     assert loss == pytest.approx(entropies + 3 * apart)
 
 
-def test_what_is_evaluated_is_read_once(model):
+def test_evaluation_does_not_duplicate_rows(model):
     loss = ExitLoss(model.eval(), None, r_drop=3)(ClassifierOutput(logits=FIRST), LABELS)
     assert loss == pytest.approx(cross_entropy(FIRST, LABELS))
 

@@ -5,5 +5,5 @@ import torch
 from tests.private_parts import require
 
 
-def test_torch_can_be_told_not_to_print_the_graph_of_a_failed_export():
+def test_torch_has_a_switch_for_the_log_of_failed_exports():
     require("torch", torch._C, "_jit_set_onnx_log_enabled", "training/modeling/onnx.py")

@@ -176,7 +176,7 @@ def test_a_second_process_is_refused(config, tiny_splits, tmp_path):
     ("given", "says"),
     [
         ({"num_layers": 1}, "layers cannot be given and be searched"),
-        ({"exit_layers": "1"}, "exit_layers '1' must be layers in order, before the last of the 1"),
+        ({"exit_layers": "1"}, "exit_layers '1' must be layers in ascending order, before the last of the 1"),
         ({"epoch": 1}, "did you mean 'epochs'"),
     ],
 )
@@ -191,7 +191,7 @@ def test_settings_that_do_not_go_with_the_space_are_refused_at_once(tiny_base, g
         ({"integer": {"max_length": {"low": 8, "high": 4096}}}, r"has max_length 4096, but .* reads only \d+ tokens"),
         (
             {"categorical": {"exit_layers": ["1", "none"]}, "integer": {"num_layers": {"low": 1, "high": 2}}},
-            "exit_layers '1' must be layers in order",
+            "exit_layers '1' must be layers in ascending order",
         ),
     ],
 )

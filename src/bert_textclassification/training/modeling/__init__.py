@@ -1,1 +1,1 @@
-"""The classifier, the base models it starts from, its losses, and how it is written for each engine."""
+"""The classifier, its base models and losses, and its export for each engine."""

@@ -1,4 +1,4 @@
-"""One trial of a base model before it is trained: what every later stage does with it, in a few seconds."""
+"""Check a base model before training: run what later stages do with it, in a few seconds."""
 
 import tempfile
 from bisect import bisect_left
@@ -13,44 +13,49 @@ from transformers import PreTrainedTokenizerBase
 
 from bert_textclassification.engines.onnx import OnnxEngine
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.modeling.base_models import CHOOSE_ENCODER, BaseModel, refusal, refused
+from bert_textclassification.training.modeling.base_models import (
+    CHOOSE_ENCODER,
+    BaseModel,
+    base_model_error,
+    reject_on_failure,
+)
 from bert_textclassification.training.modeling.classifier import TextClassifier
 from bert_textclassification.training.modeling.onnx import export_onnx
 
-ONNX_BYTES = 2**31  # the most that one ONNX file holds
-UNKNOWN_TOKENS = 0.9  # share from which the tokenizer is not one for these texts
-TOLERANCE = 1e-3  # absolute and relative; right exports differ by 1e-6 to 1e-5
-_TEXTS = 100  # of the sample
-_SHORT = 5  # tokens of the short text of the trial
+ONNX_BYTES = 2**31  # maximum size of one ONNX file
+UNKNOWN_TOKENS = 0.9  # share of unknown tokens from which the tokenizer does not fit the texts
+TOLERANCE = 1e-3  # absolute and relative; correct exports differ by 1e-6 to 1e-5
+_SAMPLE_TEXTS = 100
+_SHORT = 5  # tokens of the short text
 
 
 def load_checked(base: BaseModel, config: TrainingConfig, texts: Sequence[str]) -> TextClassifier:
-    """Return the classifier that is trained from `base`, after a trial on the first of `texts`.
+    """Return the classifier to train from `base`, after a check with the first of `texts`.
 
     Raises:
         ConfigurationError: the base model cannot be used.
     """
     model = base.classifier(config.dropout, config.exit_layers, config.num_layers)
-    check_model(base.given, model, base.tokenizer(), config.max_length, texts[:_TEXTS])
+    check_model(base.given, model, base.tokenizer(), config.max_length, texts[:_SAMPLE_TEXTS])
     return model
 
 
 def check_model(
     name: str, model: TextClassifier, tokenizer: PreTrainedTokenizerBase, max_length: int, texts: Sequence[str]
 ) -> None:
-    """Read texts with the base model `name` as training will, and as serving will: exported, in ONNX Runtime.
+    """Run the base model `name` on texts as in training (torch) and as in serving (exported, in ONNX Runtime).
 
     Args:
         name: of the base model.
-        model: its encoder under untrained classification layers; stays as it is, and torch's random state too.
+        model: its encoder with untrained classification layers; the model and torch's random state are not changed.
         tokenizer: its tokenizer.
-        max_length: tokens that are read of a text.
-        texts: a sample of those to train on.
+        max_length: maximum number of tokens per text.
+        texts: a sample of the training texts.
 
     Raises:
-        ConfigurationError: something would fail later, or give other scores; the sentence names the remedy.
+        ConfigurationError: a later stage would fail, or the scores would differ; the message has the remedy.
     """
-    with refused(name, "cannot be used", CHOOSE_ENCODER), torch.random.fork_rng([]), _evaluating(model):
+    with reject_on_failure(name, "cannot be used", CHOOSE_ENCODER), torch.random.fork_rng([]), _evaluating(model):
         _check_vocabulary(name, model, tokenizer)
         ids = _token_ids(name, tokenizer, texts, max_length)
         _check_positions(name, model, ids)
@@ -64,7 +69,7 @@ def _check_vocabulary(name: str, model: TextClassifier, tokenizer: PreTrainedTok
     rows = model.encoder.get_input_embeddings().weight.shape[0]
     needed = max(tokenizer.get_vocab().values()) + 1
     if needed > rows:
-        raise refusal(
+        raise base_model_error(
             name,
             f"has embeddings for {rows} tokens and a tokenizer of {needed}",
             f"take the tokenizer it was trained with, or call resize_token_embeddings({needed}) and save it again",
@@ -72,12 +77,14 @@ def _check_vocabulary(name: str, model: TextClassifier, tokenizer: PreTrainedTok
 
 
 def _token_ids(name: str, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> list[int]:
-    """Return `length` token ids as they occur in the texts, special ones included."""
-    ids = [one for text in tokenizer(list(texts), truncation=True, max_length=length)["input_ids"] for one in text]
-    words = [one for one in ids if one not in {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}]
-    unknown = sum(one == tokenizer.unk_token_id for one in words)
+    """Return `length` token ids from the texts, special tokens included."""
+    encoded = tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
+    ids = [token_id for text_ids in encoded for token_id in text_ids]
+    special_ids = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+    words = [token_id for token_id in ids if token_id not in special_ids]
+    unknown = sum(token_id == tokenizer.unk_token_id for token_id in words)
     if unknown >= UNKNOWN_TOKENS * len(words):
-        raise refusal(
+        raise base_model_error(
             name,
             f"has a tokenizer that does not know {unknown} of {len(words)} tokens of the texts",
             "choose a model for their language, or copy the tokenizer files that belong to this model",
@@ -91,52 +98,56 @@ def _check_positions(name: str, model: TextClassifier, ids: Sequence[int]) -> No
         return
     longest = bisect_left(range(1, len(ids)), True, key=lambda length: _failure(model, ids[:length]) is not None)
     if not longest:
-        with refused(name, "cannot read texts", CHOOSE_ENCODER):
+        with reject_on_failure(name, "cannot read texts", CHOOSE_ENCODER):
             raise problem
-    raise refusal(
+    raise base_model_error(
         name, f"reads {longest} tokens at most and max_length is {len(ids)}", f"set max_length to {longest} or less"
     ) from problem
 
 
 def _check_numbers(name: str, model: TextClassifier, ids: Sequence[int]) -> None:
     if not np.isfinite(_logits(model, ids)).all():
-        raise refusal(name, "gives logits that are not finite numbers", "its weights are damaged: copy the model again")
+        raise base_model_error(
+            name, "gives logits that are not finite numbers", "its weights are damaged: copy the model again"
+        )
 
 
 def _check_both_sides(name: str, model: TextClassifier, ids: Sequence[int]) -> None:
-    """Refuse a decoder, where what follows a token has no influence on it."""
-    other = next(one for one in ids if one != ids[2])
+    """Reject a decoder, in which later tokens do not influence earlier ones."""
+    other = next(token_id for token_id in ids if token_id != ids[2])
     before, after = (model.encoder(**_inputs([*ids[:2], last])).last_hidden_state[0, 0] for last in (ids[2], other))
     if torch.allclose(before, after, rtol=0, atol=1e-6 * float(before.abs().max())):
         kind = model.encoder.config.model_type
-        raise refusal(name, f"({kind}) is a decoder: a token does not see those after it", CHOOSE_ENCODER)
+        raise base_model_error(name, f"({kind}) is a decoder: a token does not see those after it", CHOOSE_ENCODER)
 
 
 def _check_padding_token(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
     if tokenizer.pad_token_id is None:
-        raise refusal(name, "has no padding token", "set tokenizer.pad_token and save the tokenizer again")
+        raise base_model_error(name, "has no padding token", "set tokenizer.pad_token and save the tokenizer again")
 
 
 def _check_export(name: str, model: TextClassifier, texts: Sequence[list[int]]) -> None:
     expected = np.concatenate([_logits(model, ids) for ids in texts])
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if size >= ONNX_BYTES:
-        raise refusal(name, f"has {size / 2**30:.1f} GiB of weights where ONNX holds 2", "choose a smaller model")
-    with refused(name, "cannot be exported to ONNX", CHOOSE_ENCODER), tempfile.TemporaryDirectory() as folder:
+        raise base_model_error(
+            name, f"has {size / 2**30:.1f} GiB of weights, and ONNX supports 2", "choose a smaller model"
+        )
+    with reject_on_failure(name, "cannot be exported to ONNX", CHOOSE_ENCODER), tempfile.TemporaryDirectory() as folder:
         export_onnx(model, Path(folder) / "trial.onnx")
         served = OnnxEngine(Path(folder) / "trial.onnx", batch_size=len(texts)).logits(texts)
     if not np.allclose(served, expected, rtol=TOLERANCE, atol=TOLERANCE):
         difference = float(np.max(np.abs(served - expected)))
-        raise refusal(
+        raise base_model_error(
             name, f"gives other logits in ONNX Runtime than in torch (they differ by {difference:.2g})", CHOOSE_ENCODER
         )
 
 
 def _failure(model: TextClassifier, ids: Sequence[int]) -> Exception | None:
-    """Return why the model cannot read these tokens; None if it can."""
+    """Return the exception that the model raises on these tokens, or None."""
     try:
         _logits(model, ids)
-    except Exception as problem:  # torch and transformers raise many kinds
+    except Exception as problem:  # torch and transformers raise many types
         return problem
     return None
 

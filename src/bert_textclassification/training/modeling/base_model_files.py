@@ -1,4 +1,4 @@
-"""The files of a base model: where its weights are, and what is wrong with a folder that cannot be loaded."""
+"""The files of a base model: its weights, and the problems of a folder that cannot be loaded."""
 
 import json
 from collections.abc import Iterable
@@ -8,17 +8,17 @@ from safetensors import SafetensorError, safe_open
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"  # names the files of weights that are split
+INDEX = "model.safetensors.index.json"  # lists the files of sharded weights
 _ADAPTER = "adapter_config.json"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _READ_ENDINGS = (".json", ".txt", ".model")  # configuration and tokenizer
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
-def problem_of(folder: Path) -> str | None:
-    """Return why the folder of a base model cannot be loaded and what to do; None where its files are all there.
+def find_problem(folder: Path) -> str | None:
+    """Return why the folder of a base model cannot be loaded and the remedy, or None if all files are present.
 
-    Weights are read from safetensors alone: a pickle may run any code.
+    Weights are read only from safetensors, because a pickle may run any code.
     """
     try:
         files = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
@@ -30,7 +30,7 @@ def problem_of(folder: Path) -> str | None:
         return f"has a git-lfs pointer in place of the file {pointers[0]}: run `git lfs pull` where it was cloned"
     if _ADAPTER in files:
         return (
-            f"is a PEFT adapter ({_ADAPTER}) and no whole model: load it with peft, call merge_and_unload() and save "
+            f"is a PEFT adapter ({_ADAPTER}) and not a full model: load it with peft, call merge_and_unload() and save "
             "the result with save_pretrained"
         )
     if CONFIG not in files:
@@ -38,20 +38,20 @@ def problem_of(folder: Path) -> str | None:
     if WEIGHTS not in files and INDEX not in files:
         return _without_weights(folder, [name for name in files if name.endswith(_PICKLES)])
     try:
-        return next((found for path in weight_files(folder) if (found := _damage(path))), None)
+        return next((problem for path in weight_files(folder) if (problem := _damage(path))), None)
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"has a damaged {INDEX}: copy the model again"
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files of the weights: one, or those that the index names, in the order of their names."""
+    """Return the files of the weights: a single one, or those listed in the index, sorted by name."""
     if (folder / WEIGHTS).exists():
         return [folder / WEIGHTS]
     return [folder / name for name in shards(folder / INDEX)]
 
 
 def shards(index: Path) -> list[str]:
-    """Return the names of the files that an index of weights names."""
+    """Return the sorted file names in an index of weights."""
     return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
 
 
@@ -59,7 +59,7 @@ def _without_weights(folder: Path, pickles: list[str]) -> str:
     if not pickles:
         return f"has no {WEIGHTS}: copy the whole model, or save it with save_pretrained"
     return (
-        f"has its weights in {pickles[0]} alone, a pickle, which may run any code and is never read: if you trust it, "
+        f"has weights only in {pickles[0]}, a pickle, which may run any code and is never read: if you trust it, "
         f'convert it with python -c "from transformers import AutoModel; '
         f"AutoModel.from_pretrained('{folder}', use_safetensors=False).save_pretrained('{folder}')\""
     )
@@ -76,7 +76,7 @@ def _damage(path: Path) -> str | None:
 
 
 def _is_read(name: str, files: Iterable[str]) -> bool:
-    """Whether a file is one of those a model is loaded from, and no weights of other frameworks beside them."""
+    """Whether the model is loaded from this file; weights of other frameworks are not read."""
     if name.endswith(".safetensors"):
         return name == WEIGHTS or WEIGHTS not in files
     return name.endswith(_READ_ENDINGS)

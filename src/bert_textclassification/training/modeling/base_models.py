@@ -1,4 +1,4 @@
-"""Base models: a local folder, the bundled copy of the default model, or a model of the hub."""
+"""Base models: a local folder, the bundled copy of the default model, or a model on the hub."""
 
 import contextlib
 import hashlib
@@ -25,7 +25,7 @@ from bert_textclassification.training.modeling.base_model_files import (
     CONFIG,
     INDEX,
     WEIGHTS,
-    problem_of,
+    find_problem,
     shards,
     weight_files,
 )
@@ -42,48 +42,59 @@ _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 
 
 class BaseModel:
-    """A pretrained encoder that was found: its name for others, its name in messages, and where its files are.
+    """A pretrained encoder.
 
-    Its methods raise ConfigurationError where the model cannot be used, with one sentence that names the remedy.
+    Its methods raise ConfigurationError if the model cannot be used, with one sentence that has the remedy.
+
+    Attributes:
+        name: for the manifest.
+        given: the name that the user gave, for messages.
+        location: folder, or name on the hub.
     """
 
     def __init__(self, name: str, location: str, given: str = "") -> None:
         self.name = name
-        self.given = given or name  # as the user wrote it
+        self.given = given or name
         self.location = location
 
     def config(self) -> PreTrainedConfig:
         """Read the configuration of the encoder."""
-        with refused(self.given, "has a configuration that cannot be read", f"check its {CONFIG}"):
+        with reject_on_failure(self.given, "has a configuration that cannot be read", f"check its {CONFIG}"):
             config = AutoConfig.from_pretrained(self.location, trust_remote_code=False)
         if config.is_encoder_decoder:
-            raise refusal(self.given, f"({config.model_type}) has an encoder and a decoder", CHOOSE_ENCODER)
+            raise base_model_error(self.given, f"({config.model_type}) has an encoder and a decoder", CHOOSE_ENCODER)
         for needed in ("hidden_size", "num_hidden_layers"):
             if not isinstance(getattr(config, needed, None), int):
-                raise refusal(self.given, f"({config.model_type}) has no {needed} in its configuration", CHOOSE_ENCODER)
+                raise base_model_error(
+                    self.given, f"({config.model_type}) has no {needed} in its configuration", CHOOSE_ENCODER
+                )
         return config
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Load the fast tokenizer."""
-        with refused(self.given, "has a tokenizer that cannot be loaded", "save it as tokenizer.json"):
+        with reject_on_failure(self.given, "has a tokenizer that cannot be loaded", "save it as tokenizer.json"):
             tokenizer = AutoTokenizer.from_pretrained(self.location, trust_remote_code=False)
         if not tokenizer.is_fast:
-            raise refusal(self.given, "has no fast tokenizer", "choose a model that has one (tokenizer.json)")
-        if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what transformers makes of no files
-            raise refusal(self.given, "has no tokenizer files", "copy tokenizer.json of the same model into its folder")
+            raise base_model_error(self.given, "has no fast tokenizer", "choose a model that has one (tokenizer.json)")
+        if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # transformers' fallback without files
+            raise base_model_error(
+                self.given, "has no tokenizer files", "copy tokenizer.json of the same model into its folder"
+            )
         return tokenizer
 
     def classifier(self, dropout: float, exit_layers: str = "none", layers: int = 0) -> TextClassifier:
-        """Return the encoder, with `layers` of its layers or all, under new classification layers.
+        """Return the encoder with new classification layers, initialised from torch's current random state.
 
-        These are drawn from torch's current seed.
+        Args:
+            dropout: before the classification layers.
+            exit_layers: value of the setting.
+            layers: number of layers to keep, 0 for all.
 
         Raises:
-            ConfigurationError: the encoder cannot be loaded, has not so many layers, or none behind one of
-                `exit_layers`.
+            ConfigurationError: the encoder cannot be loaded, or has too few layers for `layers` or `exit_layers`.
         """
         self.config()
-        with _quiet(), refused(self.given, "cannot be loaded", "copy the model again"):
+        with _quiet(), reject_on_failure(self.given, "cannot be loaded", "copy the model again"):
             encoder, loaded = AutoModel.from_pretrained(
                 self.location,
                 trust_remote_code=False,
@@ -91,21 +102,21 @@ class BaseModel:
                 dtype=torch.float32,
                 output_loading_info=True,
             )
-        self._refuse_missing_weights(loaded["missing_keys"])
+        self._reject_missing_weights(loaded["missing_keys"])
         if layers:
             keep_layers(encoder, layers)
         exits = layers_of_exits(exit_layers, encoder.config.num_hidden_layers)
         return TextClassifier(_without_pooler(encoder), dropout, exits)
 
     def layers(self) -> int:
-        """Return how many layers the encoder has."""
+        """Return the number of layers of the encoder."""
         return int(self.config().num_hidden_layers)
 
     def source(self) -> BaseModelSource:
-        """Return the name and the hash of the weights; of several files, the hash of their hashes."""
+        """Return the name and the hash of the weights; for several files, the hash of their hashes."""
         hashes = [sha256_of(path) for path in self._weight_files()]
-        together = hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-        return BaseModelSource(name=self.name, sha256=together)
+        sha256 = hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+        return BaseModelSource(name=self.name, sha256=sha256)
 
     def _weight_files(self) -> list[Path]:
         if Path(self.location).is_dir():
@@ -119,12 +130,12 @@ class BaseModel:
             index = Path(hf_hub_download(self.location, INDEX))
             return [Path(hf_hub_download(self.location, name)) for name in shards(index)]
 
-    def _refuse_missing_weights(self, names: Iterable[str]) -> None:
-        """Refuse an encoder of which a part would stay random; the pooler is dropped in any case."""
+    def _reject_missing_weights(self, names: Iterable[str]) -> None:
+        """Reject an encoder with missing weights, which would stay random; the pooler is not used."""
         missing = sorted(name for name in names if not name.startswith("pooler."))
         if missing:
             others = f" and {len(missing) - 1} more of the encoder's" if missing[1:] else ""
-            raise refusal(
+            raise base_model_error(
                 self.given,
                 f"has no weights for {missing[0]}{others}",
                 "save the encoder that its config.json describes with save_pretrained",
@@ -132,57 +143,56 @@ class BaseModel:
 
 
 def find_base_model(name: str) -> BaseModel:
-    """Find a local folder, the bundled copy of the default model where it is installed, or a hub model.
+    """Find a local folder, the bundled copy of the default model if it is installed, or a hub model.
 
     Raises:
-        ConfigurationError: there is no such model, its files cannot be loaded, or the bundled copy is not what it
-            should be.
+        ConfigurationError: there is no such model, its files cannot be loaded, or the bundled copy has a wrong hash.
     """
     if Path(name).is_dir():
-        if problem := problem_of(Path(name)):
+        if problem := find_problem(Path(name)):
             raise ConfigurationError(f"base_model {name!r} {problem}.")
-        return BaseModel(Path(name).resolve().name, name, name)  # where it lies is nobody else's business
+        return BaseModel(Path(name).resolve().name, name, name)  # no local path in the manifest
     if name == DEFAULT_BASE_MODEL and (bundled := _bundled()) is not None:
         return BaseModel(name, str(bundled))
     try:
         cached_file(name, CONFIG)
     except (OSError, ValueError) as problem:
         raise ConfigurationError(
-            f"base_model {name!r} is neither a local folder nor a model that the hub gave; check the name and the "
-            "network, or give a folder."
+            f"base_model {name!r} is neither a local folder nor a model that can be read from the hub; check the name "
+            "and the network, or give a folder."
         ) from problem
     return BaseModel(name, name)
 
 
-def refusal(name: str, what: str, remedy: str) -> ConfigurationError:
-    """Return the refusal of the base model `name`: what is wrong with it, and what to do."""
-    return ConfigurationError(f"base_model {name!r} {what}; {remedy}.")
+def base_model_error(name: str, problem: str, remedy: str) -> ConfigurationError:
+    """Return the error that rejects the base model `name`, with the problem and the remedy."""
+    return ConfigurationError(f"base_model {name!r} {problem}; {remedy}.")
 
 
 @contextlib.contextmanager
-def refused(name: str, what: str, remedy: str) -> Iterator[None]:
-    """Refuse the base model `name` if a library fails on it, whatever it raises."""
+def reject_on_failure(name: str, problem: str, remedy: str) -> Iterator[None]:
+    """Convert any exception of a library to an error that rejects the base model `name`."""
     try:
         yield
     except UserError:
         raise
-    except Exception as problem:
-        if "trust_remote_code" in str(problem):
-            remote = "needs code that comes with it (trust_remote_code), which is never run"
-            raise refusal(name, remote, "choose an architecture that is part of transformers") from problem
-        raise refusal(name, f"{what} ({_in_brief(problem)})", remedy) from problem
+    except Exception as error:
+        if "trust_remote_code" in str(error):
+            remote = "needs code from its repository (trust_remote_code), which is never run"
+            raise base_model_error(name, remote, "choose an architecture that is part of transformers") from error
+        raise base_model_error(name, f"{problem} ({_first_sentence(error)})", remedy) from error
 
 
-def _in_brief(problem: Exception) -> str:
+def _first_sentence(error: Exception) -> str:
     """Return the first sentence of a library's message."""
-    words = " ".join(str(problem).split()) or type(problem).__name__
-    return words.split(". ")[0].rstrip(".")[:200]
+    message = " ".join(str(error).split()) or type(error).__name__
+    return message.split(". ")[0].rstrip(".")[:200]
 
 
 def _bundled() -> Path | None:
-    """Return the folder of the bundled default model, its weights verified, or None when it is not installed.
+    """Return the folder of the bundled default model with verified weights, or None if it is not installed.
 
-    It is preferred to the hub: the same bytes, without a network.
+    It is preferred to the hub because it has the same bytes and needs no network.
     """
     spec = importlib.util.find_spec(_BUNDLED_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
@@ -197,7 +207,7 @@ def _bundled() -> Path | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the load report, which lists the pooler we drop on purpose."""
+    """Silence the load report, which lists the pooler that is dropped on purpose."""
     level = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

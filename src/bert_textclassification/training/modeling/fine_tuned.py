@@ -1,4 +1,4 @@
-"""A fine-tuned model on disk and what is known of it."""
+"""A fine-tuned model on disk, with its settings, history and facts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +11,16 @@ from bert_textclassification.training.modeling.base_models import find_base_mode
 from bert_textclassification.training.modeling.classifier import TextClassifier, load_classifier
 from bert_textclassification.training.modeling.record import config_of, read_record
 
-STUDENT = "student"  # the folder of the student, inside its teacher's
+STUDENT = "student"  # folder of the student, in the folder of its teacher
 
 
 @dataclass(frozen=True)
 class FineTuned:
-    """A fine-tuned model on disk and what is known of it.
+    """A fine-tuned model on disk, with its settings, history and facts.
 
     Attributes:
-        folder: where weights, tokenizer and `training.json` are.
-        config: the settings it was made with.
+        folder: contains weights, tokenizer and `training.json`.
+        config: the settings of the training.
         history: one dictionary for each logged step, with `step`, `epoch` and `loss` or `eval_*`.
         facts: precision, class weights, steps, seconds, base model and its hash, fingerprints of the splits.
     """
@@ -32,7 +32,7 @@ class FineTuned:
 
     @classmethod
     def load(cls, folder: str | Path) -> "FineTuned":
-        """Read what `fine_tune` wrote.
+        """Read a model that `fine_tune` wrote.
 
         Raises:
             DataError: the folder has no finished model.
@@ -49,5 +49,5 @@ class FineTuned:
         return find_base_model(str(self.folder)).tokenizer()
 
     def student(self) -> "FineTuned | None":
-        """Return the student that was distilled from it, if there is one."""
+        """Return the student that was distilled from this model, or None."""
         return FineTuned.load(self.folder / STUDENT) if (self.folder / STUDENT).exists() else None

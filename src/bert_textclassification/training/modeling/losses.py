@@ -1,4 +1,4 @@
-"""What fine-tuning minimises: cross-entropy, behind every exit, and how far two readings of a text are apart."""
+"""The training loss: cross-entropy of every exit, and optionally the R-Drop divergence."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from bert_textclassification.training.modeling.classifier import ClassifierOutpu
 
 
 class ExitLoss:
-    """The loss of a batch: cross-entropy, weighted by class, the mean over its rows.
+    """The loss of a batch: class-weighted cross-entropy, mean over the rows.
 
-    With early exits it is the mean of all exits', weighted by their layers (Kaya et al. 2019).
+    With early exits it is the mean over all exits, weighted by their layer numbers (Kaya et al. 2019).
 
-    With `r_drop` a batch that is trained on holds each row twice, and dropout has both readings differ: R-Drop (Liang
-    et al. 2021) adds how far they are apart, the mean of both Kullback-Leibler divergences, times `r_drop`. Their alpha
-    is twice that, because they add the cross-entropies of both readings where this is their mean.
+    With `r_drop` a training batch contains each row twice, and dropout makes the two outputs differ. R-Drop (Liang et
+    al. 2021) adds the mean of both Kullback-Leibler divergences times `r_drop`. The alpha of the paper is twice
+    `r_drop`, because the paper adds the cross-entropies of both passes and this is their mean.
     """
 
     def __init__(self, model: TextClassifier, class_weights: Sequence[float] | None, r_drop: float) -> None:
@@ -25,30 +25,30 @@ class ExitLoss:
     def __call__(
         self, outputs: ClassifierOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
-        """Return the loss; `num_items_in_batch` are the rows of all hosts, each counted once.
+        """Return the loss; `num_items_in_batch` is the number of rows on all hosts, duplicates not counted.
 
-        With the mean over its own rows, an odd rest would count for more on one of the hosts.
+        A mean over the rows of each host would overweight the rows of a smaller last batch.
         """
         early = outputs["early"].unbind(dim=1) if self._model.exit_layers else ()
         losses = [self._of_exit(logits.float(), labels) for logits in (*early, outputs["logits"])]
         weighted = [layer * loss for layer, loss in zip(self._layers, losses, strict=True)]
         mean = torch.stack(weighted).sum() / sum(self._layers)
         if num_items_in_batch is None:
-            num_items_in_batch = len(labels) // 2 if self._reads_twice else len(labels)
+            num_items_in_batch = len(labels) // 2 if self._has_duplicates else len(labels)
         return mean / num_items_in_batch
 
     @property
-    def _reads_twice(self) -> bool:
+    def _has_duplicates(self) -> bool:
         return bool(self._r_drop and self._model.training)
 
     def _of_exit(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         weight = None if self._class_weights is None else self._class_weights.to(labels.device)
         loss = torch.nn.functional.cross_entropy(logits, labels, weight=weight, reduction="sum")
-        if not self._reads_twice:
+        if not self._has_duplicates:
             return loss
         first, second = torch.log_softmax(logits, dim=-1).chunk(2)
-        apart = _divergence(first, second) + _divergence(second, first)
-        return loss / 2 + self._r_drop * apart / 2
+        divergence = _divergence(first, second) + _divergence(second, first)
+        return loss / 2 + self._r_drop * divergence / 2
 
 
 def _divergence(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:

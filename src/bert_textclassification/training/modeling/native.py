@@ -1,4 +1,4 @@
-"""Write a fine-tuned classifier as the native engine reads it: int8 weights, one scale an output, in safetensors."""
+"""Export a fine-tuned classifier for the native engine: safetensors with int8 weights and one scale per output."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from bert_textclassification.training.modeling.classifier import TextClassifier
 
 Floats = NDArray[np.float32]
 
-# Where encoders of BERT's architecture keep the parts of a layer, by `model_type`.
+# Names of the parts of a layer in encoders of BERT's architecture, by `model_type`.
 BERT = {
     "query": "encoder.layer.{}.attention.self.query",
     "key": "encoder.layer.{}.attention.self.key",
@@ -37,7 +37,7 @@ DISTILBERT = {
 PARTS = {
     "bert": BERT, "roberta": BERT, "xlm-roberta": BERT, "camembert": BERT, "electra": BERT, "distilbert": DISTILBERT
 }  # fmt: skip
-COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # their first position is the padding's number plus one
+POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert")  # their first position is pad_token_id + 1
 
 
 def unsupported(model: TextClassifier) -> str | None:
@@ -45,15 +45,15 @@ def unsupported(model: TextClassifier) -> str | None:
     config = model.encoder.config
     shape = architecture(model) if config.model_type in PARTS else None
     if shape is None:
-        return f"it knows {', '.join(PARTS)} and not {config.model_type}"
+        return f"it supports {', '.join(PARTS)} and not {config.model_type}"
     if getattr(config, "hidden_act", getattr(config, "activation", "")) != "gelu":
-        return "it has no activation but gelu"
+        return "it supports only the activation gelu"
     if getattr(config, "position_embedding_type", "absolute") != "absolute" or getattr(config, "is_decoder", False):
-        return "it has no other than absolute positions and attention to both sides"
+        return "it supports only absolute positions and bidirectional attention"
     if "embeddings_project.weight" in model.encoder.state_dict():
-        return "it has no projection of embeddings"
+        return "it does not support a projection of embeddings"
     if shape.hidden_size % 64 or shape.intermediate_size % 64 or shape.hidden_size // shape.num_attention_heads % 32:
-        return "layers must be a multiple of 64 wide and attention heads of 32"
+        return "the width of layers must be a multiple of 64 and that of attention heads a multiple of 32"
     return None
 
 
@@ -75,50 +75,50 @@ def architecture(model: TextClassifier) -> Architecture:
 def export_native(model: TextClassifier, path: Path) -> None:
     """Write the model to `path`."""
     shape = architecture(model)
-    # `save_file` would make a file that only its owner can read, and the container's user is another.
+    # `save_file` writes a file that only its owner can read, and the container has a different user.
     path.write_bytes(save(tensors(model, shape), metadata={METADATA: shape.model_dump_json()}))
 
 
 def tensors(model: TextClassifier, shape: Architecture) -> dict[str, NDArray[Any]]:
-    """Return every tensor by the name that the engine knows."""
+    """Return every tensor by its name in the engine's format."""
     config, weights = model.encoder.config, _Weights(model)
     word, word_scale = quantized(weights["encoder.embeddings.word_embeddings.weight"])
     position = weights["encoder.embeddings.position_embeddings.weight"][_first_position(config) :]
     if "encoder.embeddings.token_type_embeddings.weight" in weights.state:
         position = position + weights["encoder.embeddings.token_type_embeddings.weight"][0]
-    found: dict[str, NDArray[Any]] = {"word": word, "word_scale": word_scale, "position": position}
-    found |= weights.norm("embedding_norm", "encoder.embeddings.LayerNorm")
+    result: dict[str, NDArray[Any]] = {"word": word, "word_scale": word_scale, "position": position}
+    result |= weights.norm("embedding_norm", "encoder.embeddings.LayerNorm")
     for layer in range(shape.num_hidden_layers):
         parts = {name: f"encoder.{path}".format(layer) for name, path in PARTS[config.model_type].items()}
-        found |= weights.linear(f"{layer}.query_key_value", parts["query"], parts["key"], parts["value"])
+        result |= weights.linear(f"{layer}.query_key_value", parts["query"], parts["key"], parts["value"])
         for name in ("attention_output", "expand", "contract"):
-            found |= weights.linear(f"{layer}.{name}", parts[name])
+            result |= weights.linear(f"{layer}.{name}", parts[name])
         for name in ("attention_norm", "output_norm"):
-            found |= weights.norm(f"{layer}.{name}", parts[name])
+            result |= weights.norm(f"{layer}.{name}", parts[name])
     for number, layer in enumerate(model.exit_layers):
-        found |= weights.norm(f"head_{layer}", f"early_heads.{number}")
-    return found | weights.norm(f"head_{shape.num_hidden_layers}", "head")
+        result |= weights.norm(f"head_{layer}", f"early_heads.{number}")
+    return result | weights.norm(f"head_{shape.num_hidden_layers}", "head")
 
 
 def quantized(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
-    """Return a matrix as int8, and the scale of each row: the row's largest size is 127 of them."""
+    """Return a matrix as int8 and the scale of each row; the largest absolute value of a row maps to 127."""
     scale = np.abs(weight).max(axis=1) / np.float32(127)
     scale[scale == 0] = 1
     return np.rint(weight / scale[:, None]).astype(np.int8), scale.astype(np.float32)
 
 
 class _Weights:
-    """The weights of a classifier by name, as the kernels want them."""
+    """The weights of a classifier by name, in the layout of the kernels."""
 
     def __init__(self, model: TextClassifier) -> None:
         self.state: dict[str, torch.Tensor] = model.state_dict()
 
     def __getitem__(self, name: str) -> Floats:
-        found: Floats = self.state[name].to(torch.float32).contiguous().numpy()
-        return found
+        weight: Floats = self.state[name].to(torch.float32).contiguous().numpy()
+        return weight
 
     def linear(self, name: str, *layers: str) -> dict[str, NDArray[Any]]:
-        """Return some linear layers as one that has the outputs of all."""
+        """Return several linear layers as a single one with concatenated outputs."""
         weight, scale = quantized(np.concatenate([self[f"{layer}.weight"] for layer in layers]))
         bias = np.concatenate([self[f"{layer}.bias"] for layer in layers])
         return {f"{name}.weight": weight, f"{name}.scale": scale, f"{name}.bias": bias}
@@ -129,4 +129,4 @@ class _Weights:
 
 
 def _first_position(config: Any) -> int:
-    return int(config.pad_token_id) + 1 if config.model_type in COUNTED_FROM_PADDING else 0
+    return int(config.pad_token_id) + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0

@@ -1,4 +1,4 @@
-"""What is known of a fine-tuned model beside its weights: `training.json` in its folder. Reading it needs no torch."""
+"""The record of a training, `training.json` in the folder of a fine-tuned model. Reading it does not need torch."""
 
 import json
 from collections.abc import Mapping
@@ -20,17 +20,17 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / TRAINING_RECORD
     if not path.exists():
-        raise DataError(f"{folder} holds no fine-tuned model; run notebook 02 first with the same run_dir.")
+        raise DataError(f"{folder} has no fine-tuned model; run notebook 02 first with the same run_dir.")
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
 
 
 def config_of(record: Mapping[str, Any]) -> TrainingConfig:
-    """Return the settings that a model was trained with."""
+    """Return the training settings of a model."""
     return TrainingConfig.of({RENAMED.get(name, name): value for name, value in record["config"].items()})
 
 
 def write_record(folder: Path, config: TrainingConfig, history: list[dict[str, float]], facts: dict[str, Any]) -> None:
-    """Write what is known of the model in `folder`."""
+    """Write the record of the model in `folder`."""
     record = {"config": config.model_dump(), "history": history, "facts": facts}
     (folder / TRAINING_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
