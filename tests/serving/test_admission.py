@@ -1,4 +1,4 @@
-"""Cores are given in order of arrival, none is lost or given twice; the queue is bounded, and so is the wait."""
+"""Admission: cores are assigned in order of arrival, none is lost or assigned twice; queue and wait are bounded."""
 
 import sys
 import threading
@@ -17,7 +17,7 @@ CHANCE = SystemRandom()
 
 
 class Clock:
-    """The time as admission sees it, which passes only when a test says so."""
+    """A replacement of the time module; time passes only on `advance`."""
 
     def __init__(self):
         self._now = 1000.0
@@ -37,8 +37,8 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def restless():
-    """Let Python switch threads as often as it can, which finds races."""
+def frequent_switches():
+    """Make Python switch threads as often as possible, to find races."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -60,7 +60,7 @@ def join(threads):
 
 @contextmanager
 def held(cores):
-    """Hold one core for as long as the context lasts."""
+    """Occupy one core during the context."""
     begun, over = threading.Event(), threading.Event()
     holding = started(lambda: cores.run(lambda: (begun.set(), over.wait(PATIENCE_S)), PATIENCE_S))
     assert begun.wait(PATIENCE_S)
@@ -70,7 +70,7 @@ def held(cores):
 
 
 def free(cores):
-    """Return how many cores are free once all work is done."""
+    """Return the number of free cores once all queued work is done."""
     wait_until(lambda: not cores._queue)
     with ExitStack() as stack:
         for taken in range(100):
@@ -82,9 +82,9 @@ def free(cores):
     raise AssertionError("there is no end of cores")
 
 
-def refusal(turns):
+def rejection(schedule):
     with pytest.raises(RequestError) as problem:
-        turns(lambda: pytest.fail("nothing may be computed"))
+        schedule(lambda: pytest.fail("nothing may be computed"))
     return problem.value.code, problem.value.status
 
 
@@ -98,11 +98,11 @@ def test_as_many_pieces_of_work_are_done_at_once_as_there_are_cores():
         assert free(cores) == 1
 
 
-def test_work_that_need_not_wait_is_done_by_who_brings_it():
+def test_work_that_need_not_wait_runs_in_the_calling_thread():
     assert CoreLimiter(1).run(threading.current_thread, 0) is threading.current_thread()
 
 
-def test_work_that_waits_is_done_by_no_more_threads_than_there_are_cores():
+def test_queued_work_uses_no_more_threads_than_cores():
     cores, threads = CoreLimiter(2), []
     with held(cores), held(cores):
         waiting = started(*[lambda: threads.append(cores.run(threading.current_thread, PATIENCE_S))] * 20)
@@ -124,7 +124,7 @@ def test_work_is_begun_in_order_of_arrival():
     assert free(cores) == 1
 
 
-def test_who_has_had_a_core_and_asks_again_stands_behind_those_who_wait():
+def test_the_next_batch_of_a_request_queues_behind_waiting_ones():
     cores, order, waiting = CoreLimiter(1), [], []
 
     def begin():
@@ -137,7 +137,7 @@ def test_who_has_had_a_core_and_asks_again_stands_behind_those_who_wait():
     assert order == ["waited", "again"]
 
 
-def test_what_fails_while_others_wait_fails_for_who_brought_it_and_for_no_other():
+def test_an_exception_is_raised_only_in_the_thread_whose_work_failed():
     cores, outcomes = CoreLimiter(1), []
 
     def fail():
@@ -153,7 +153,7 @@ def test_what_fails_while_others_wait_fails_for_who_brought_it_and_for_no_other(
     assert free(cores) == 1
 
 
-def test_who_gives_up_leaves_the_queue_to_the_others():
+def test_work_that_timed_out_leaves_the_queue():
     cores, order = CoreLimiter(1), []
     with held(cores):
         with pytest.raises(QueueTimeout):
@@ -171,16 +171,16 @@ def test_work_begun_just_after_the_time_was_out_is_done_and_its_result_returned(
         waiting = started(lambda: got.append(cores.run(lambda: "result", 1)))
         wait_until(lambda: cores._queue)
         with cores._guard:
-            time.sleep(1.5)  # the waiting thread's time is out, and it stands before the guard to say so
+            time.sleep(1.5)  # the waiting thread has timed out and waits for the guard
             job = cores._queue.popleft()
-        job.do()
+        job.run()
         join(waiting)
     assert got == ["result"]
     assert free(cores) == 1
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.usefixtures("restless")
+@pytest.mark.usefixtures("frequent_switches")
 def test_no_core_is_lost_or_given_twice_when_many_threads_give_up(count):
     cores, outcomes, busy, most = CoreLimiter(count), [], [], []
 
@@ -208,8 +208,8 @@ def test_no_core_is_lost_or_given_twice_when_many_threads_give_up(count):
 
 
 def test_the_result_of_the_work_is_returned():
-    with Admission(cores=1, waiting=0, timeout_s=PATIENCE_S).enter() as turns:
-        assert [turns(lambda: "one"), turns(lambda: "two")] == ["one", "two"]
+    with Admission(cores=1, max_queue=0, timeout_s=PATIENCE_S).enter() as schedule:
+        assert [schedule(lambda: "one"), schedule(lambda: "two")] == ["one", "two"]
 
 
 @pytest.mark.parametrize(("cores", "waiting"), [(1, 0), (2, 3)])
@@ -227,39 +227,39 @@ def test_requests_over_the_bound_are_refused_at_once_until_one_leaves(cores, wai
 
 
 def test_a_request_that_waits_past_its_deadline_is_refused_and_takes_no_core():
-    admission = Admission(cores=1, waiting=1, timeout_s=0.05)
-    with held(admission._cores), admission.enter() as turns:
-        assert refusal(turns) == ("deadline_exceeded", 503)
+    admission = Admission(cores=1, max_queue=1, timeout_s=0.05)
+    with held(admission._cores), admission.enter() as schedule:
+        assert rejection(schedule) == ("deadline_exceeded", 503)
     assert free(admission._cores) == 1
 
 
 def test_the_deadline_also_holds_between_the_batches_when_a_core_is_free(clock):
-    with Admission(cores=1, waiting=0, timeout_s=PATIENCE_S).enter() as turns:
-        turns(lambda: clock.advance(PATIENCE_S + 1))
-        assert refusal(turns) == ("deadline_exceeded", 503)
+    with Admission(cores=1, max_queue=0, timeout_s=PATIENCE_S).enter() as schedule:
+        schedule(lambda: clock.advance(PATIENCE_S + 1))
+        assert rejection(schedule) == ("deadline_exceeded", 503)
 
 
 def test_the_deadline_counts_from_admission_for_each_request_anew(clock):
-    admission = Admission(cores=1, waiting=0, timeout_s=PATIENCE_S)
+    admission = Admission(cores=1, max_queue=0, timeout_s=PATIENCE_S)
     for _ in range(3):
-        with admission.enter() as turns:
-            turns(lambda: clock.advance(PATIENCE_S / 2))
-    with admission.enter() as turns:
-        assert turns(lambda: "in time") == "in time"
+        with admission.enter() as schedule:
+            schedule(lambda: clock.advance(PATIENCE_S / 2))
+    with admission.enter() as schedule:
+        assert schedule(lambda: "in time") == "in time"
 
 
 def test_the_message_of_the_deadline_says_how_long_it_was():
-    admission = Admission(cores=1, waiting=0, timeout_s=0)
-    with admission.enter() as turns, pytest.raises(RequestError, match=r"not ready within 0 s; send fewer"):
-        turns(lambda: None)
+    admission = Admission(cores=1, max_queue=0, timeout_s=0)
+    with admission.enter() as schedule, pytest.raises(RequestError, match=r"not ready within 0 s; send fewer"):
+        schedule(lambda: None)
 
 
 def test_nothing_is_computed_for_a_client_that_has_gone():
-    admission, gone = Admission(cores=1, waiting=0, timeout_s=PATIENCE_S), iter([False, True])
-    with admission.enter(lambda: next(gone)) as turns:
-        assert turns(lambda: "computed") == "computed"
+    admission, gone = Admission(cores=1, max_queue=0, timeout_s=PATIENCE_S), iter([False, True])
+    with admission.enter(lambda: next(gone)) as schedule:
+        assert schedule(lambda: "computed") == "computed"
         with pytest.raises(ClientGone):
-            turns(lambda: pytest.fail("nobody waits for this"))
+            schedule(lambda: pytest.fail("nobody waits for this"))
     assert (admission.inside, free(admission._cores)) == (0, 1)
 
 
@@ -268,34 +268,34 @@ def test_a_request_that_fails_leaves_its_place_and_its_core(problem):
     def fail():
         raise problem
 
-    admission = Admission(cores=1, waiting=0, timeout_s=PATIENCE_S)
-    with suppress(ValueError, RequestError, ClientGone, KeyboardInterrupt), admission.enter() as turns:
-        turns(fail)
+    admission = Admission(cores=1, max_queue=0, timeout_s=PATIENCE_S)
+    with suppress(ValueError, RequestError, ClientGone, KeyboardInterrupt), admission.enter() as schedule:
+        schedule(fail)
     assert (admission.inside, free(admission._cores)) == (0, 1)
 
 
-def test_a_failing_question_whether_the_client_has_gone_gives_the_core_back():
-    admission = Admission(cores=1, waiting=0, timeout_s=PATIENCE_S)
-    with pytest.raises(ZeroDivisionError), admission.enter(lambda: 1 // 0 == 0) as turns:
-        turns(lambda: None)
+def test_a_failing_check_of_the_client_releases_the_core():
+    admission = Admission(cores=1, max_queue=0, timeout_s=PATIENCE_S)
+    with pytest.raises(ZeroDivisionError), admission.enter(lambda: 1 // 0 == 0) as schedule:
+        schedule(lambda: None)
     assert (admission.inside, free(admission._cores)) == (0, 1)
 
 
 def test_the_time_in_the_queue_is_the_waiting_and_not_the_work(clock):
-    admission = Admission(cores=1, waiting=1, timeout_s=PATIENCE_S)
-    with admission.enter() as turns:
-        turns(lambda: clock.advance(5))
-        assert turns.waited_s == 0
+    admission = Admission(cores=1, max_queue=1, timeout_s=PATIENCE_S)
+    with admission.enter() as schedule:
+        schedule(lambda: clock.advance(5))
+        assert schedule.waited_s == 0
         with held(admission._cores):
-            waiting = started(lambda: turns(lambda: clock.advance(7)))
+            waiting = started(lambda: schedule(lambda: clock.advance(7)))
             wait_until(lambda: admission._cores._queue)
             clock.advance(3)
         join(waiting)
-        assert turns.waited_s == 3
+        assert schedule.waited_s == 3
 
 
 def test_a_request_of_many_batches_delays_a_short_one_by_about_one_batch():
-    admission, done, begun = Admission(cores=1, waiting=1, timeout_s=PATIENCE_S), [], threading.Event()
+    admission, done, begun = Admission(cores=1, max_queue=1, timeout_s=PATIENCE_S), [], threading.Event()
 
     def compute(batch):
         begun.set()
@@ -303,13 +303,13 @@ def test_a_request_of_many_batches_delays_a_short_one_by_about_one_batch():
         done.append(batch)
 
     def ask_many():
-        with admission.enter() as turns:
+        with admission.enter() as schedule:
             for batch in range(20):
-                turns(lambda batch=batch: compute(batch))
+                schedule(lambda batch=batch: compute(batch))
 
     def ask_one():
-        with admission.enter() as turns:
-            turns(lambda: done.append("short"))
+        with admission.enter() as schedule:
+            schedule(lambda: done.append("short"))
 
     many = started(ask_many)
     assert begun.wait(PATIENCE_S)
@@ -319,9 +319,9 @@ def test_a_request_of_many_batches_delays_a_short_one_by_about_one_batch():
     assert len(done) == 21
 
 
-@pytest.mark.usefixtures("restless")
-def test_after_a_storm_of_every_outcome_nobody_is_inside_and_every_core_is_free():
-    admission, outcomes, inside = Admission(cores=2, waiting=6, timeout_s=PATIENCE_S), set(), []
+@pytest.mark.usefixtures("frequent_switches")
+def test_after_requests_of_every_outcome_none_is_inside_and_every_core_is_free():
+    admission, outcomes, inside = Admission(cores=2, max_queue=6, timeout_s=PATIENCE_S), set(), []
 
     def ask():
         for _ in range(100):
@@ -334,19 +334,19 @@ def test_after_a_storm_of_every_outcome_nobody_is_inside_and_every_core_is_free(
 
 
 def outcome(admission, inside):
-    """Make a request of three batches with whatever fate, and return what became of it."""
+    """Make a request of three batches that succeeds or fails at random; return its outcome."""
 
     def work():
         time.sleep(CHANCE.uniform(0, 0.001))
         if CHANCE.random() < 0.05:
             raise ValueError
 
-    admission._timeout_s = CHANCE.choice((0.003, PATIENCE_S))  # of the requests that enter next
+    admission._timeout_s = CHANCE.choice((0.003, PATIENCE_S))  # of the next requests
     try:
-        with admission.enter(lambda: CHANCE.random() < 0.05) as turns:
+        with admission.enter(lambda: CHANCE.random() < 0.05) as schedule:
             inside.append(admission.inside)
             for _ in range(3):
-                turns(work)
+                schedule(work)
     except RequestError as problem:
         return problem.code
     except (ClientGone, ValueError) as problem:

@@ -690,7 +690,7 @@ def test_a_server_with_no_place_left_refuses_at_once_and_says_when_to_come_back(
 
 
 def test_a_request_that_waits_beyond_its_deadline_is_refused(tiny_artifact, monkeypatch):
-    monkeypatch.setattr(service, "BATCHES_A_CORE", 1)
+    monkeypatch.setattr(service, "BATCHES_PER_CORE", 1)
     with _busy(tiny_artifact, max_queue=1, request_timeout_s=0.05) as (client, _):
         reply = client.post("/invocations", json=["hello"])
         _error(reply, 503, "deadline_exceeded")

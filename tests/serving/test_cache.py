@@ -1,4 +1,4 @@
-"""The answer cache: what was asked last is kept, up to a bound, and no text is."""
+"""The output cache keeps the most recently used outputs, up to a bound, and no text."""
 
 import threading
 import time
@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_textclassification.serving.cache import AnswerCache
+from bert_textclassification.serving.cache import OutputCache
 
 CHANCE = SystemRandom()
 
 
 def filled(size, *keys):
-    cache = AnswerCache(size)
+    cache = OutputCache(size)
     for key in keys:
         cache.put(key, f"answer to {key.decode()}")
     return cache
@@ -57,7 +57,7 @@ def test_a_cache_of_no_texts_keeps_nothing():
     steps=st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c", b"d", b"e", b"f"]), st.none() | st.integers())),
 )
 def test_it_is_a_dict_that_forgets_what_was_used_longest_ago(size, steps):
-    cache, model = AnswerCache(size), {}
+    cache, model = OutputCache(size), {}
     for key, put in steps:
         known = model.pop(key, None)
         if put is None:
@@ -77,8 +77,8 @@ def test_it_is_a_dict_that_forgets_what_was_used_longest_ago(size, steps):
     other=st.tuples(st.text(), st.booleans(), st.text(max_size=3)),
 )
 def test_keys_are_equal_just_where_text_and_options_are(one, other):
-    assert (AnswerCache.key(*one) == AnswerCache.key(*other)) == (one == other)
-    assert AnswerCache.key(*one) == AnswerCache.key(*one)
+    assert (OutputCache.key(*one) == OutputCache.key(*other)) == (one == other)
+    assert OutputCache.key(*one) == OutputCache.key(*one)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_keys_are_equal_just_where_text_and_options_are(one, other):
     ],
 )
 def test_texts_and_options_do_not_run_together_in_a_key(one, other):
-    assert AnswerCache.key(*one) != AnswerCache.key(*other)
+    assert OutputCache.key(*one) != OutputCache.key(*other)
 
 
 def test_a_key_is_a_digest_of_16_bytes_and_the_text_is_nowhere():
-    cache = AnswerCache(10)
-    key = AnswerCache.key("the boiler is leaking", False)
+    cache = OutputCache(10)
+    key = OutputCache.key("the boiler is leaking", False)
     cache.put(key, "urgent")
     assert len(key) == 16
     assert "boiler" not in repr(vars(cache))
@@ -113,7 +113,7 @@ class Key(bytes):
 
 
 def test_threads_share_it_within_its_bound_and_without_mixing_answers():
-    cache, wrong = AnswerCache(2), []
+    cache, wrong = OutputCache(2), []
 
     def use():
         for number in CHANCE.choices(range(4), k=300):

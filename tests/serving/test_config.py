@@ -1,4 +1,4 @@
-"""Settings of the server: which variable wins, what is ignored, and what a value out of bounds is told."""
+"""Settings of the server: precedence of variables, ignored ones, and the errors of values out of bounds."""
 
 import traceback
 from pathlib import Path
@@ -10,7 +10,7 @@ from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.serving.config import MEBIBYTE, RENAMED, ServingConfig
 
 TOKEN = "a token that nobody may read"  # noqa: S105
-EVERY_VARIABLE = [  # name, value, field, what it means; of one field, in order of precedence
+EVERY_VARIABLE = [  # name, value, field, parsed value; for each field in order of precedence
     ("MODEL_DIR", "/models/own", "model_source", "/models/own"),
     ("AZUREML_MODEL_DIR", "/var/azureml", "model_source", "/var/azureml"),
     ("AIP_STORAGE_URI", "gs://bucket/model", "model_source", "gs://bucket/model"),
@@ -50,7 +50,7 @@ CHOICES = {
 
 
 def variables(field):
-    """Return the variables that a setting may be read from."""
+    """Return the environment variables of a setting."""
     alias = ServingConfig.model_fields[field].validation_alias
     return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
 
@@ -77,25 +77,25 @@ def read(monkeypatch):
 
 
 @pytest.fixture
-def refusal(read):
-    """Read the settings, which must be refused, and return the message."""
+def error_message(read):
+    """Read invalid settings and return the error message."""
 
-    def refusal(**environment):
+    def error_message(**environment):
         with pytest.raises(ConfigurationError) as problem:
             read(**environment)
         assert "\n" not in str(problem.value)
         return str(problem.value)
 
-    return refusal
+    return error_message
 
 
-# -- what is read
+# -- valid values
 
 
 @pytest.mark.parametrize(("name", "value", "field", "expected"), EVERY_VARIABLE, ids=VALUES)
 def test_every_variable_sets_its_field(read, name, value, field, expected):
-    found = getattr(read(**{name: value}), field)
-    assert (found.get_secret_value() if field == "api_token" else found) == expected
+    parsed = getattr(read(**{name: value}), field)
+    assert (parsed.get_secret_value() if field == "api_token" else parsed) == expected
 
 
 def test_every_variable_of_every_field_is_in_the_test_above():
@@ -164,17 +164,17 @@ def test_an_empty_payload_leaves_the_usual_bound(read):
 
 
 @pytest.mark.parametrize("payload", ["-1", "many", "1.5", "٣", "²"])
-def test_a_payload_that_is_no_number_is_refused(refusal, payload):
-    assert f"SAGEMAKER_MAX_PAYLOAD_IN_MB='{payload}': " in refusal(SAGEMAKER_MAX_PAYLOAD_IN_MB=payload)
+def test_a_payload_that_is_no_number_is_refused(error_message, payload):
+    assert f"SAGEMAKER_MAX_PAYLOAD_IN_MB='{payload}': " in error_message(SAGEMAKER_MAX_PAYLOAD_IN_MB=payload)
 
 
-# -- what is refused
+# -- invalid values
 
 
 @pytest.mark.parametrize("name", CHOICES["port"])
 @pytest.mark.parametrize("value", ["0", "65536", "-1", "http", "80.5"])
-def test_a_port_out_of_bounds_names_the_variable_it_came_from(refusal, name, value):
-    assert f" {name}='{value}': " in refusal(**{name: value})
+def test_a_port_out_of_bounds_names_the_variable_it_came_from(error_message, name, value):
+    assert f" {name}='{value}': " in error_message(**{name: value})
 
 
 def test_a_wrong_variable_that_loses_does_not_matter(read):
@@ -214,13 +214,13 @@ def test_a_wrong_variable_that_loses_does_not_matter(read):
         ("LOG_TEXTS", "some"),
     ],
 )
-def test_a_value_out_of_bounds_names_the_variable_and_the_value(refusal, name, value):
-    assert f" {name}={value!r}: " in refusal(**{name: value})
+def test_a_value_out_of_bounds_names_the_variable_and_the_value(error_message, name, value):
+    assert f" {name}={value!r}: " in error_message(**{name: value})
 
 
-def test_every_wrong_variable_is_named_at_once(refusal):
-    message = refusal(AIP_HTTP_PORT="0", SERVING_WORKERS="0", MAX_TEXTS="0")
-    assert message.startswith("Mend these environment variables: AIP_HTTP_PORT='0': Input should be")
+def test_every_wrong_variable_is_named_at_once(error_message):
+    message = error_message(AIP_HTTP_PORT="0", SERVING_WORKERS="0", MAX_TEXTS="0")
+    assert message.startswith("Fix these environment variables: AIP_HTTP_PORT='0': Input should be")
     assert all(f"; {name}='0': Input should be" in message for name in ("SERVING_WORKERS", "MAX_TEXTS"))
 
 
@@ -234,8 +234,8 @@ def test_a_short_token_is_refused_without_being_shown(monkeypatch):
     assert "short-secret" not in "".join(traceback.format_exception(problem.value))
 
 
-def test_an_error_in_another_variable_does_not_show_the_token(refusal):
-    assert TOKEN not in refusal(API_TOKEN=TOKEN, MAX_TEXTS="0")
+def test_an_error_in_another_variable_does_not_show_the_token(error_message):
+    assert TOKEN not in error_message(API_TOKEN=TOKEN, MAX_TEXTS="0")
 
 
 def test_the_token_is_in_no_form_of_the_settings_that_may_be_logged(read):
@@ -253,7 +253,7 @@ def test_white_space_around_the_token_is_no_part_of_it(read, written):
 # -- names with a mistake
 
 
-def test_a_variable_that_is_nearly_a_setting_is_told_with_it():
+def test_a_misspelt_variable_gives_a_warning_with_the_right_name():
     names = [
         "CSV_COLUM",
         "MAX_TEXT",
@@ -265,7 +265,7 @@ def test_a_variable_that_is_nearly_a_setting_is_told_with_it():
         "HOME",
         "SAGEMAKER_REGION",
     ]
-    assert ServingConfig.doubtful_names(names) == [
+    assert ServingConfig.name_warnings(names) == [
         "there is no setting CSV_COLUM; did you mean CSV_COLUMN?",
         "there is no setting MAX_TEXT; did you mean MAX_TEXTS?",
         "there is no setting SERVING_WORKER; did you mean SERVING_WORKERS?",
@@ -276,14 +276,14 @@ def test_a_variable_that_is_nearly_a_setting_is_told_with_it():
 def test_an_old_name_still_works_with_a_warning_that_gives_the_new_one(monkeypatch, old, new):
     monkeypatch.setenv(old, "3")
     assert getattr(ServingConfig.from_environment(), new.lower()) == 3
-    assert ServingConfig.doubtful_names([old]) == [f"{old} is now called {new}; the old name goes away in 1.0."]
+    assert ServingConfig.name_warnings([old]) == [f"{old} is now called {new}; version 1.0 removes the old name."]
     monkeypatch.setenv(new, "5")
     assert getattr(ServingConfig.from_environment(), new.lower()) == 5
 
 
 @pytest.mark.parametrize("name", ["MAX_TEXTS", "MAX_BODY_BYTES", "MAX_TEXT_CHARS", "SAGEMAKER_MAX_PAYLOAD_IN_MB"])
-def test_a_bound_beyond_any_machine_is_refused(refusal, name):
-    assert name in refusal(**{name: str(2**63 - 1)})
+def test_a_bound_beyond_any_machine_is_refused(error_message, name):
+    assert name in error_message(**{name: str(2**63 - 1)})
 
 
 # -- without the environment

@@ -1,4 +1,4 @@
-"""The log: lines of several processes come out whole, each once, whatever the output is."""
+"""The log forwarder writes lines of several processes complete and once, to any kind of output."""
 
 import os
 import socket
@@ -93,7 +93,7 @@ def test_an_output_that_is_gone_holds_nobody_up_and_is_told_once(pipes, capfd):
     os.close(source)
     with LogForwarder(pipes, output):
         for _ in range(5):
-            write(pipes[0], b"x" * 100_000 + b"\n")  # more than a pipe holds: someone has to read it
+            write(pipes[0], b"x" * 100_000 + b"\n")  # more than a pipe holds: it must be read
     os.close(output)
     assert capfd.readouterr().err.count("the log cannot be written to standard output (Broken pipe)") == 1
 
@@ -114,7 +114,7 @@ def test_a_reader_that_stops_reading_holds_nobody_up_and_tears_no_later_line(pip
     with LogForwarder(pipes, output):
         write(pipes[0], b"".join(b"%d %s\n" % (number, b"x" * 3000) for number in range(2000)))  # more than pipes hold
         wait_until(lambda: told.append(capfd.readouterr().err) or "nobody reads it): lines are lost" in "".join(told))
-        monkeypatch.setattr(log_forwarder, "PATIENCE_S", PATIENCE_S)  # from here on somebody reads, however slowly
+        monkeypatch.setattr(log_forwarder, "PATIENCE_S", PATIENCE_S)  # from here on the reader reads, however slowly
         reader.start()
         wait_until(lambda: received)
         write(pipes[1], b"the last one\n")

@@ -1,4 +1,4 @@
-"""The log: one JSON object a line, whatever happened."""
+"""The log has one JSON object per line, whatever is logged."""
 
 import datetime
 import io

@@ -1,4 +1,4 @@
-"""The metrics: what Prometheus reads of them, the drift figure, and the sum over worker processes."""
+"""The metrics: their Prometheus format, the drift index, and the sum over worker processes."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from bert_textclassification.artifact.manifest import SCORE_EDGES, TOKEN_EDGES, 
 from bert_textclassification.serving.api import create_app
 from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.serving.metrics import (
-    LEAST_TEXTS_FOR_DRIFT,
+    MIN_TEXTS_FOR_DRIFT,
     Metrics,
     bucket_counts,
     population_stability_index,
@@ -24,8 +24,8 @@ from bert_textclassification.serving.metrics import (
 from bert_textclassification.serving.predictor import Prediction
 from tests.private_parts import require_text
 
-SCORES = [(number % 100) / 100 for number in range(LEAST_TEXTS_FOR_DRIFT)]
-TOKENS = [3 + number % 60 for number in range(LEAST_TEXTS_FOR_DRIFT)]
+SCORES = [(number % 100) / 100 for number in range(MIN_TEXTS_FOR_DRIFT)]
+TOKENS = [3 + number % 60 for number in range(MIN_TEXTS_FOR_DRIFT)]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def read(metrics):
 
 
 def answer(metrics, scores=SCORES, tokens=TOKENS, waited_s=0.0, truncated=False, cached=False):
-    """Count the answers to texts with these scores and lengths."""
+    """Count predictions with these scores and lengths."""
     found = [
         Prediction("yes", score, "yes", {"no": 1 - score, "yes": score}, (0.0, 0.0), count, truncated, cached=cached)
         for score, count in zip(scores, tokens, strict=True)
@@ -221,7 +221,7 @@ for rule in app.url_map.iter_rules():
 
 
 class Worker:
-    """A process that counts into a shared folder and evaluates what it is asked."""
+    """A process that counts into a shared folder and evaluates expressions from its input."""
 
     def __init__(self, model: Path, folder: Path) -> None:
         self.process = subprocess.Popen(
@@ -261,7 +261,7 @@ def start(tiny_artifact, tmp_path):
 
 
 def are_on_disk(folder):
-    """Whether every byte of the files has its place on the disk, and a write cannot find it full."""
+    """Whether the disk space of all files is allocated, so that a write cannot fail on a full disk."""
     found = [path.stat() for path in folder.glob("*.db")]
     return bool(found) and all(file.st_blocks * 512 >= file.st_size for file in found)
 
@@ -279,7 +279,7 @@ def test_any_worker_answers_for_all_and_for_one_that_died(start, tmp_path):
     assert third.metrics() == before
     second.ask("answer(30)")
     assert third.metrics()["text_tokens_bucket", "8.0"] == 100
-    assert third.metrics()["drift_psi", "tokens"] > 0  # none of them has enough texts alone
+    assert third.metrics()["drift_psi", "tokens"] > 0  # no worker has enough texts alone
 
 
 def test_the_client_names_the_files_of_a_worker_by_its_process():

@@ -16,7 +16,7 @@ from bert_textclassification.artifact.store import Artifact
 from bert_textclassification.engines.onnx import OnnxEngine
 from bert_textclassification.errors import ArtifactError, RequestError
 from bert_textclassification.serving import predictor as predictor_module
-from bert_textclassification.serving.cache import AnswerCache
+from bert_textclassification.serving.cache import OutputCache
 from bert_textclassification.serving.predictor import MAX_WINDOWS, Predictor, load_tokenizer, positive_probability
 
 TEXTS = [
@@ -375,7 +375,7 @@ def test_a_text_of_more_windows_than_are_read_is_refused(predictor):
     limit = predictor.artifact.manifest.max_length
     most = (limit - 2) + (MAX_WINDOWS - 1) * (limit - 2 - limit // 4)
     assert len(predictor.tokenise(["? " * most], windows=True)[0].windows) == MAX_WINDOWS
-    with pytest.raises(RequestError, match=f"has {MAX_WINDOWS + 1} windows where {MAX_WINDOWS} are read") as problem:
+    with pytest.raises(RequestError, match=f"{MAX_WINDOWS + 1} windows, and the limit is {MAX_WINDOWS}") as problem:
         predictor.predict(["hello", "? " * (most + 1)], truncation="windows")
     assert (problem.value.code, problem.value.field, problem.value.status) == ("text_too_long", "instances[1]", 400)
 
@@ -429,7 +429,7 @@ def _positive_score(predictor):
 def test_texts_tokenised_in_chunks_get_the_ids_of_one_call(predictor, texts, bound, windows):
     at_once = predictor.tokenise(texts, windows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predictor_module, "CHARS_AT_ONCE", bound)
+        patch.setattr(predictor_module, "CHARS_PER_CHUNK", bound)
         assert predictor.tokenise(texts, windows) == at_once
 
 
@@ -437,7 +437,7 @@ def test_texts_tokenised_in_chunks_get_the_ids_of_one_call(predictor, texts, bou
 def test_a_chunk_holds_as_many_texts_as_the_bound_on_characters_lets_it_or_one(lengths):
     texts = [str(number) * length for number, length in enumerate(lengths)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predictor_module, "CHARS_AT_ONCE", 40)
+        patch.setattr(predictor_module, "CHARS_PER_CHUNK", 40)
         chunks = list(predictor_module._chunks(texts))
     assert [text for chunk in chunks for text in chunk] == texts
     assert all(chunks)
@@ -496,7 +496,7 @@ REQUESTS = st.tuples(
 @settings(max_examples=30, deadline=None)
 @given(size=st.integers(0, 4), requests=st.lists(REQUESTS, min_size=1, max_size=6))
 def test_answers_with_a_cache_are_those_without(predictor, emptied, size, requests):
-    emptied._cache = AnswerCache(size)
+    emptied._cache = OutputCache(size)
     for texts, truncation, threshold in requests:
         asked = {"truncation": truncation, "threshold": threshold}
         assert emptied.predict(texts, **asked) == predictor.predict(texts, **asked)

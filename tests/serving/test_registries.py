@@ -1,4 +1,4 @@
-"""What serving registers in one place shows up for every reader: the command line, negotiation, OpenAPI, nginx."""
+"""Formats, routes and error shapes are registered once, for the command line, negotiation, OpenAPI and nginx."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_a_registered_format_is_read_written_negotiated_and_described(media_type
     assert media_type in invocations["requestBody"]["content"]
     assert media_type in invocations["responses"]["200"]["content"]
     assert MEDIA_TYPES[registered.name] == media_type
-    assert {format_of(tmp_path / f"texts{ending}") for ending in registered.endings} <= {registered.name}
+    assert {format_of(tmp_path / f"texts{suffix}") for suffix in registered.suffixes} <= {registered.name}
     assert registered.name in CliRunner().invoke(cli, ["predict", "--help"]).output
 
 

@@ -13,12 +13,12 @@ from tests.conftest import PATIENCE_S, ROOT
 
 IMAGE = "python:3.11-slim-bookworm"
 MIB = 2**20
-UNLIMITED_V1 = "9223372036854771712"  # what version 1 shows without a limit
+UNLIMITED_V1 = "9223372036854771712"  # version 1's value for "no limit"
 PHYSICAL = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def tree(root: Path, own: str | None, **files: str) -> Path:
-    """Lay out `/proc/self/cgroup` with the lines `own`, and the `files` given by their path below /sys/fs/cgroup."""
+    """Write `own` to `/proc/self/cgroup`, and `files` by their paths below /sys/fs/cgroup."""
     contents = {f"sys/fs/cgroup/{name}": content for name, content in files.items()}
     if own is not None:
         contents["proc/self/cgroup"] = own

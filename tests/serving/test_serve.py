@@ -170,7 +170,7 @@ def test_all_workers_serve_the_variant_that_was_measured_on_another_kind_of_proc
         served = {json.loads(server.request("GET", "/ping")[1])["model"]["variant"] for _ in range(20)}
         log = server.log()
     assert len(served) == 1
-    assert log.count("Measured here") == 1
+    assert log.count("Measured on this machine") == 1
     assert log.count(f"Serving {served.pop()}, as MODEL_VARIANT says.") == 2
 
 

@@ -1,4 +1,4 @@
-"""Texts are cut on one side, that of the base model's tokenizer: in training, in serving, and by the manifest."""
+"""Training, serving and the manifest truncate texts on the same side, that of the base model's tokenizer."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ BEGINNING, END = "the lift is stuck with my mother inside " * 20, "thank you all
 
 @pytest.fixture(scope="module", params=["left", "right"])
 def trained(request, tiny_base, tiny_config, tiny_splits, tmp_path_factory):
-    """A side, and what is trained from a base model whose tokenizer cuts there."""
+    """A side, and a model trained from a base model whose tokenizer truncates there."""
     folder = tmp_path_factory.mktemp(request.param)
     base = Path(shutil.copytree(tiny_base, folder / "base"))
     path = base / "tokenizer_config.json"

@@ -1,4 +1,4 @@
-"""Which variant a machine runs: the default where it was chosen for, else the fastest that keeps the accuracy."""
+"""The variant for a machine: the default on the kind it was measured on, else the fastest that keeps the accuracy."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from bert_textclassification.serving.variant_choice import variant_for_this_mach
 
 @pytest.fixture
 def elsewhere(tiny_artifact):
-    """The artifact as if it had been made on a kind of processor that no other is of."""
+    """The artifact as if it had been made on an unknown kind of processor."""
     return _with(tiny_artifact, measured_on=Processor(name="A Processor", kind="of_tomorrow"))
 
 
@@ -28,15 +28,15 @@ def test_the_default_runs_where_it_was_chosen(tiny_artifact, caplog):
     assert caplog.records == []
 
 
-def test_elsewhere_the_fastest_is_measured_and_said(elsewhere, monkeypatch, caplog):
+def test_on_another_kind_the_fastest_is_measured_and_logged(elsewhere, monkeypatch, caplog):
     times = {"fp32": 3.0, "int8": 2.0, "int8_onnx": 1.0}
     monkeypatch.setattr(variant_choice, "milliseconds", lambda _, name: times[name])
     with caplog.at_level(logging.WARNING):
         assert variant_for_this_machine(elsewhere) == "int8_onnx"
     message = caplog.messages[0]
     assert f"measured on a processor of the kind of_tomorrow and this one is {processor.kind()}" in message
-    assert "check the accuracy here" in message
-    assert "fp32 3.00 ms, int8 2.00 ms, int8_onnx 1.00 ms a text. Serving int8_onnx." in message
+    assert "check the accuracy on labelled texts" in message
+    assert "per text: fp32 3.00 ms, int8 2.00 ms, int8_onnx 1.00 ms. Serving int8_onnx." in message
 
 
 @pytest.mark.parametrize("default", ["int8", "int8_onnx"])
@@ -117,18 +117,18 @@ def _with(artifact, **changes):
     return Artifact(artifact.folder, artifact.manifest.model_copy(update=changes), artifact.version)
 
 
-def test_a_named_variant_is_served_on_another_kind_and_that_is_told(elsewhere, caplog):
+def test_a_named_variant_is_served_on_another_kind_with_a_warning(elsewhere, caplog):
     assert variant_for_this_machine(elsewhere, "fp32") == "fp32"
     (message,) = caplog.messages
-    assert "check the accuracy here" in message
+    assert "check the accuracy on labelled texts" in message
     assert message.endswith("Serving fp32, as MODEL_VARIANT says.")
 
 
-def test_the_choice_is_printed_for_whoever_starts_the_workers(elsewhere, tmp_path, capsys):
+def test_main_prints_the_choice(elsewhere, tmp_path, capsys):
     folder = shutil.copytree(elsewhere.folder, tmp_path / "model")
     (folder / "manifest.json").write_text(elsewhere.manifest.model_dump_json())
     assert variant_choice.main(str(folder)) == 0
     printed = capsys.readouterr()
     assert printed.out.strip() in elsewhere.manifest.variants
-    assert "Measured here" in json.loads(printed.err)["message"]
+    assert "Measured on this machine" in json.loads(printed.err)["message"]
     assert variant_choice.main(str(tmp_path)) == 2

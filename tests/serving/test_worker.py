@@ -1,4 +1,4 @@
-"""The short way of nginx's requests through the worker: what takes it, and that it changes no answer."""
+"""The worker's fast path: which requests take it, and that it does not change the responses."""
 
 import pytest
 from gunicorn.arbiter import Arbiter
@@ -81,7 +81,7 @@ def test_a_body_is_read_in_any_steps(sizes):
 
 @pytest.mark.parametrize("padding", [0, 60_000, 70_000, 2_000_000])
 def test_a_request_of_any_size_gets_the_same_answer(tiny_server, padding):
-    """Those over 64 kB take gunicorn's way, those over 1 MB come from a file of nginx's."""
+    """Requests over 64 kB take gunicorn's parser; nginx buffers those over 1 MB in a file."""
     body = BODY.ljust(len(BODY) + padding)
     status, reply = tiny_server.request("POST", "/invocations", body, {"Content-Type": "application/json"})
     assert (status, reply) == (
@@ -90,7 +90,7 @@ def test_a_request_of_any_size_gets_the_same_answer(tiny_server, padding):
     )
 
 
-def test_parameters_headers_and_errors_take_the_short_way_too(tiny_server):
+def test_parameters_headers_and_errors_take_the_fast_path_too(tiny_server):
     headers = {"Content-Type": "text/plain", "Accept": "text/csv"}
     assert tiny_server.request("POST", "/invocations?all_scores=true", b"hello", headers)[1].count(b",") == 3
     assert tiny_server.request("POST", "/nowhere", b"hello", headers)[0] == 404

@@ -1,1 +1,1 @@
-"""Answers from an artifact. Nothing here may import torch, transformers, datasets, pandas or `training`."""
+"""Serve predictions from an artifact. Nothing here may import torch, transformers, datasets, pandas or `training`."""

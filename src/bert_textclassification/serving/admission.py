@@ -1,7 +1,7 @@
-"""Who may compute, and when: a bounded number of requests, one core for each batch, a deadline for all.
+"""Admission control: a bounded number of requests, a limited number of batches per core, a deadline per request.
 
-Requests over the bound are refused at once; those within it take turns for the cores, batch by batch and in order of
-arrival, so a request with thousands of texts delays a request with one by a single batch only.
+Requests over the bound are rejected immediately. Batches of admitted requests run in order of arrival, so a request
+with thousands of texts delays a request with one text by at most one batch.
 """
 
 import threading
@@ -20,34 +20,33 @@ RETRY_AFTER_S = 1
 
 
 class ClientGone(Exception):
-    """The client closed its connection: nobody waits for the answer."""
+    """The client closed its connection before its response was ready."""
 
 
 class QueueTimeout(Exception):
-    """No core got free in time."""
+    """No core became free in time."""
 
 
 class CoreLimiter:
-    """Does up to `count` pieces of work at a time, in order of arrival.
+    """Runs up to `count` jobs at a time, in order of arrival.
 
-    The thread that brings work does it if it need not wait. Work that has to wait is done by a few threads kept for
-    it: in as many threads as there are requests, each with its own stack and buffers gone from the caches, an inference
-    took 0.3 to 0.8 ms longer.
+    The calling thread runs its job itself if a core is free. A few dedicated threads run queued jobs: with one thread
+    per request, each with a cold stack and cold buffers, an inference took 0.3 to 0.8 ms longer.
     """
 
     def __init__(self, count: int) -> None:
         self._free = count
         self._guard = threading.Lock()
         self._queue: deque[_Job] = deque()
-        self._handed: SimpleQueue[_Job] = SimpleQueue()
+        self._ready_jobs: SimpleQueue[_Job] = SimpleQueue()
         for _ in range(count):
-            threading.Thread(target=self._do_what_waits, daemon=True, name="cores").start()
+            threading.Thread(target=self._run_queued_jobs, daemon=True, name="cores").start()
 
     def run(self, work: Callable[[], Result], timeout: float) -> Result:
         """Return the result of `work`.
 
         Raises:
-            QueueTimeout: it could not begin within `timeout` seconds.
+            QueueTimeout: `work` could not start within `timeout` seconds.
         """
         with self._guard:
             job = None if self._free else _Job(work)
@@ -55,17 +54,17 @@ class CoreLimiter:
                 self._queue.append(job)
             else:
                 self._free -= 1
-        return self._wait(job, timeout) if job else self._do(work)
+        return self._wait(job, timeout) if job else self._run_here(work)
 
-    def _do(self, work: Callable[[], Result]) -> Result:
+    def _run_here(self, work: Callable[[], Result]) -> Result:
         try:
             return work()
         finally:
             if (job := self._next()) is not None:
-                self._handed.put(job)
+                self._ready_jobs.put(job)
 
     def _wait(self, job: "_Job", timeout: float) -> Any:
-        """Wait for a job to be done, or take it back from the queue when the time is out."""
+        """Wait until a job is done; remove it from the queue after `timeout` seconds."""
         if not job.is_done.acquire(timeout=max(0.0, timeout)):
             with self._guard:
                 if job in self._queue:
@@ -77,23 +76,23 @@ class CoreLimiter:
         return job.result
 
     def _next(self) -> "_Job | None":
-        """Return the work that has waited longest; if none waits, put the core back."""
+        """Return the oldest queued job; without one, mark the core as free."""
         with self._guard:
             if self._queue:
                 return self._queue.popleft()
             self._free += 1
             return None
 
-    def _do_what_waits(self) -> None:
+    def _run_queued_jobs(self) -> None:
         while True:
-            job: _Job | None = self._handed.get()
+            job: _Job | None = self._ready_jobs.get()
             while job is not None:
-                job.do()
+                job.run()
                 job = self._next()
 
 
 class _Job:
-    """Work that waits, what came of it, and a lock that is open once it is done."""
+    """A queued job, its result or exception, and a lock that is released when it is done."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._work = work
@@ -102,20 +101,20 @@ class _Job:
         self.is_done = threading.Lock()
         self.is_done.acquire()
 
-    def do(self) -> None:
-        """Do the work."""
+    def run(self) -> None:
+        """Run the job."""
         try:
             self.result = self._work()
-        except BaseException as problem:  # raised again in the thread that waits
+        except BaseException as problem:  # raised again in the waiting thread
             self.problem = problem
         self.is_done.release()
 
 
 class RequestScheduler:
-    """The turns of one admitted request: call it with the work of one batch.
+    """Schedules the batches of one admitted request: call it with the work of one batch.
 
     Attributes:
-        waited_s: seconds spent waiting for a core so far.
+        waited_s: seconds spent max_queue for a core so far.
     """
 
     def __init__(self, cores: CoreLimiter, timeout_s: float, is_client_gone: Callable[[], bool]) -> None:
@@ -126,22 +125,22 @@ class RequestScheduler:
         self.waited_s = 0.0
 
     def __call__(self, work: Callable[[], Result]) -> Result:
-        """Do the work when a core is free, and return its result.
+        """Run the work when a core is free, and return its result.
 
         Raises:
             RequestError: the deadline passed (503, `deadline_exceeded`).
             ClientGone: the client closed its connection.
         """
-        asked = time.monotonic()
-        if asked >= self._deadline:
+        queued_at = time.monotonic()
+        if queued_at >= self._deadline:
             raise self._too_late()
         try:
-            return self._cores.run(partial(self._begin, work, asked), self._deadline - asked)
+            return self._cores.run(partial(self._begin, work, queued_at), self._deadline - queued_at)
         except QueueTimeout:
             raise self._too_late() from None
 
-    def _begin(self, work: Callable[[], Result], asked: float) -> Result:
-        self.waited_s += time.monotonic() - asked
+    def _begin(self, work: Callable[[], Result], queued_at: float) -> Result:
+        self.waited_s += time.monotonic() - queued_at
         if self._is_client_gone():
             raise ClientGone
         return work()
@@ -156,29 +155,29 @@ class RequestScheduler:
 
 
 class Admission:
-    """At most `cores + waiting` requests inside at a time, `batches_a_core` of them computing on each core.
+    """Admits at most `cores + max_queue` requests at a time; up to `batches_per_core` batches compute on each core.
 
-    With one batch a core, the core is idle while the thread that has computed waits for Python's lock and the next one
-    wakes up: two gave 419 requests a second on two cores where one gave 361, at four connections.
+    With one batch per core, the core is idle between two batches while threads wait for the GIL and wake up. Two per
+    core gave 419 requests a second instead of 361, on two cores with four connections.
     """
 
-    def __init__(self, cores: int, waiting: int, timeout_s: float, batches_a_core: int = 1) -> None:
+    def __init__(self, cores: int, max_queue: int, timeout_s: float, batches_per_core: int = 1) -> None:
         self.cores = cores
-        self._cores = CoreLimiter(cores * batches_a_core)
+        self._cores = CoreLimiter(cores * batches_per_core)
         self._timeout_s = timeout_s
-        self._places = cores + waiting
+        self._max_inside = cores + max_queue
         self._guard = threading.Lock()
         self.inside = 0
 
     @contextmanager
     def enter(self, is_client_gone: Callable[[], bool] = lambda: False) -> Iterator[RequestScheduler]:
-        """Admit a request and yield its turns.
+        """Admit a request and yield its scheduler.
 
         Raises:
-            RequestError: too many are inside (503, `overloaded`).
+            RequestError: too many requests are admitted (503, `overloaded`).
         """
         with self._guard:
-            if self.inside >= self._places:
+            if self.inside >= self._max_inside:
                 raise RequestError("overloaded", "Too many requests are waiting; try again in a second.", status=503)
             self.inside += 1
         try:

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def create_app(config: ServingConfig, predictor: Predictor | None = None) -> Flask:
-    """Return the application, ready to answer: the model is loaded and has made a prediction.
+    """Return the application; the model is loaded and has made a warm-up prediction.
 
     Raises:
         ArtifactError: the artifact cannot be served.
@@ -45,25 +45,25 @@ def create_app(config: ServingConfig, predictor: Predictor | None = None) -> Fla
     service = Service(config, predictor)
     app = Flask(__name__, static_folder=None)
     app.register_error_handler(HTTPException, partial(_http_error, service))
-    for method, views in (("GET", service.gets), ("POST", service.posts)):
-        for path, view in views.items():
-            app.add_url_rule(path, f"{method} {path}", _flask_view(service, path, view), methods=[method])
+    for method, handlers in (("GET", service.gets), ("POST", service.posts)):
+        for path, handler in handlers.items():
+            app.add_url_rule(path, f"{method} {path}", _flask_handler(service, path, handler), methods=[method])
     app.wsgi_app = FastPathMiddleware(app.wsgi_app, service)  # type: ignore[method-assign]
     return app
 
 
-def _flask_view(service: Service, path: str, view: Handler) -> Callable[[], Response]:
-    return lambda: _response(service.answer(HttpRequest(request.environ), path, view))
+def _flask_handler(service: Service, path: str, handler: Handler) -> Callable[[], Response]:
+    return lambda: _response(service.answer(HttpRequest(request.environ), path, handler))
 
 
-def _response(reply: HttpResponse) -> Response:
-    return Response(reply.body, reply.status, reply.headers)
+def _response(response: HttpResponse) -> Response:
+    return Response(response.body, response.status, response.headers)
 
 
 def _http_error(service: Service, problem: HTTPException) -> Response:
-    """Answer what has no route as every other refusal, with the header that names the methods there are."""
+    """Return an error response for an unknown route or method, with Flask's Allow header."""
     message = "There is no such route; /docs lists them." if isinstance(problem, NotFound) else problem.description
     code, status = problem.name.lower().replace(" ", "_"), problem.code or 500
-    refused = error_response(request.path, RequestError(code, message or problem.name, status=status))
-    refused.headers.extend(header for header in problem.get_headers() if header[0].lower() == "allow")
-    return _response(service.answer(HttpRequest(request.environ), UNMATCHED, lambda _: refused))
+    response = error_response(request.path, RequestError(code, message or problem.name, status=status))
+    response.headers.extend(header for header in problem.get_headers() if header[0].lower() == "allow")
+    return _response(service.answer(HttpRequest(request.environ), UNMATCHED, lambda _: response))

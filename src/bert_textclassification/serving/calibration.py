@@ -1,4 +1,4 @@
-"""From logits to calibrated log-odds: one scale of scores, at whichever exit a text left the model."""
+"""Calibrate logits to log-odds, so that scores of all exits have the same scale."""
 
 from collections.abc import Sequence
 
@@ -10,22 +10,22 @@ from bert_textclassification.engines.base import Outputs
 
 
 def margins(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return how far the second logit lies above the first, for logits of shape [texts, 2]."""
-    found: NDArray[np.float64] = logits[:, 1].astype(np.float64) - logits[:, 0]
-    return found
+    """Return the second logit minus the first, shape [texts], for logits of shape [texts, 2]."""
+    differences: NDArray[np.float64] = logits[:, 1].astype(np.float64) - logits[:, 0]
+    return differences
 
 
 def calibrated_log_odds(outputs: Outputs, scales: Sequence[ExitScale]) -> NDArray[np.float64]:
     """Return the calibrated log-odds of the positive label, [texts].
 
     Args:
-        outputs: what an engine says of the texts.
-        scales: of each exit in order, the last layer's last.
+        outputs: the engine's outputs.
+        scales: the scale of each exit in order; the last one is of the last layer.
     """
-    found = margins(outputs.logits)
+    log_odds = margins(outputs.logits)
     if outputs.exit_index is None:
-        return scales[-1].log_odds(found)
+        return scales[-1].log_odds(log_odds)
     for index, scale in enumerate(scales):
-        left_here = outputs.exit_index == index
-        found[left_here] = scale.log_odds(found[left_here])
-    return found
+        exited_here = outputs.exit_index == index
+        log_odds[exited_here] = scale.log_odds(log_odds[exited_here])
+    return log_odds

@@ -1,9 +1,9 @@
-"""Logs of several processes in one output, whole line by whole line.
+"""Merge the logs of several processes into one output without splitting lines.
 
-nginx and each worker write to a named pipe of their own; a thread of `container/serve` copies complete lines to its
-standard output. nginx cannot write there by itself: it opens its log by name, which fails where standard output is a
-socket or another user's pipe, and overwrites the lines of others where it is a file. Besides, lines longer than
-PIPE_BUF that several processes write to one pipe can be torn.
+nginx and each worker write to their own named pipe; a thread of `container/serve` copies complete lines to its standard
+output. nginx cannot write there itself: it opens its log by name. That fails if standard output is a socket or another
+user's pipe, and overwrites other processes' lines if it is a file. Also, lines longer than PIPE_BUF can be interleaved
+when several processes write to one pipe.
 """
 
 import fcntl
@@ -20,16 +20,16 @@ from types import TracebackType
 from typing import Self
 
 CHUNK = 65536
-PIPE_BYTES = 1024 * 1024  # as much as any user may ask for; a pipe holds 64 kB otherwise
-PAUSE_S = 0.05  # the lines of this time are copied together: beside a busy model each wake-up costs 0.15 ms
-PATIENCE_S = 2  # a reader that takes nothing for so long does not keep the server from ending
+PIPE_BYTES = 1024 * 1024  # the kernel's limit for unprivileged users; the default is 64 kB
+PAUSE_S = 0.05  # copy lines in batches: beside a busy model each wake-up costs 0.15 ms
+PATIENCE_S = 2  # wait this long for a stalled reader, then stop anyway
 
 
 class LogForwarder:
-    """Copies lines from named pipes to a file descriptor, as long as its `with` block runs."""
+    """Copies lines from named pipes to a file descriptor during its `with` block."""
 
     def __init__(self, pipes: Iterable[Path], output: int = 1) -> None:
-        """Make the pipes; processes may write to them from now on.
+        """Create the pipes; processes may write to them from now on.
 
         Args:
             pipes: paths that do not exist yet.
@@ -44,14 +44,14 @@ class LogForwarder:
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to copy."""
+        """Start copying."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Copy what is left in the pipes, and end."""
+        """Copy the remaining lines and stop."""
         os.close(self._stop)
         before = -1
         while self._thread.is_alive() and before != self._written:
@@ -71,7 +71,7 @@ class LogForwarder:
                 self._write(bytes(buffer) + b"\n")
 
     def _copy_all(self, pending: set[int]) -> None:
-        while pending:  # round by round, so that a busy pipe does not hold up the others
+        while pending:  # round robin, so that a busy pipe does not block the others
             pending = {descriptor for descriptor in pending if self._copy(descriptor)}
 
     def _copy(self, descriptor: int) -> bool:
@@ -88,15 +88,15 @@ class LogForwarder:
         return len(chunk) == CHUNK
 
     def _write(self, lines: bytes) -> None:
-        """Write all of `lines`; what cannot be written is lost, and requests are still answered."""
+        """Write `lines`; drop lines that cannot be written, so that the server keeps working."""
         if self._is_torn:
             lines = b"\n" + lines
         while lines:
             try:
                 if not select.select([], [self._output], [], 0 if self._is_lost else PATIENCE_S)[1]:
                     return self._report("nobody reads it")
-                count = os.write(self._output, lines[: select.PIPE_BUF])  # so much never waits for a reader
-            except BlockingIOError:  # another process has filled it in the meantime
+                count = os.write(self._output, lines[: select.PIPE_BUF])  # at most PIPE_BUF never blocks
+            except BlockingIOError:  # another process has filled the pipe in the meantime
                 continue
             except OSError as problem:
                 return self._report(problem.strerror or str(problem))
@@ -113,10 +113,10 @@ class LogForwarder:
 
 
 def _open_pipe(path: Path) -> int:
-    """Make a named pipe and open both of its ends, so that it has a reader and never comes to its end."""
+    """Create a named pipe and open both of its ends, so that it always has a reader and never signals end-of-file."""
     os.mkfifo(path, 0o600)
     pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
     if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
-        with suppress(OSError):  # this user has too many large pipes
+        with suppress(OSError):  # this user's limit of pipe memory is reached
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     return pipe

@@ -1,4 +1,4 @@
-"""Log records as one line of JSON each. nginx writes the line of each request; this is for everything else."""
+"""Log records as one line of JSON each. nginx writes the access log; this is for all other records."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class JsonFormatter(logging.Formatter):
-    """Time, level, logger, message, what was given as `extra={"fields": {...}}`, and the trace of an exception."""
+    """Formats time, level, logger, message, the fields of `extra={"fields": {...}}`, and a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""

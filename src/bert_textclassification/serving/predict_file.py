@@ -1,4 +1,4 @@
-"""Predictions for the texts of a file, in the formats that the server reads and writes."""
+"""Predictions for the texts of a file, in the formats of the server."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,19 +11,19 @@ from bert_textclassification.serving.protocols.media_types import TEXT_FORMATS, 
 from bert_textclassification.serving.protocols.requests import Limits
 
 MEDIA_TYPES = {text_format.name: media_type for media_type, text_format in TEXT_FORMATS.items()}
-_NAMES = {ending: text_format.name for text_format in TEXT_FORMATS.values() for ending in text_format.endings}
+_NAMES = {suffix: text_format.name for text_format in TEXT_FORMATS.values() for suffix in text_format.suffixes}
 _NO_LIMITS = Limits(texts=2**31, chars=10_000_000)
 
 
 class FilePredictions(NamedTuple):
-    """The reply to the texts of a file, and how many of its records were refused."""
+    """The predictions of a file in its own format, and the number of rejected records."""
 
     body: bytes
-    refused: int
+    rejected: int
 
 
 def format_of(path: Path | None) -> str:
-    """Return the name of a file's format by its ending; text, one a line, for any other ending."""
+    """Return the name of a file's format by its suffix; the default is one text per line."""
     return _NAMES.get(path.suffix.lower(), "text") if path else "text"
 
 
@@ -31,21 +31,21 @@ def predict_file(predictor: Predictor, body: bytes, format_name: str, **paramete
     """Return the predictions for the texts in `body`, in the same format.
 
     Args:
-        predictor: answers.
+        predictor: the loaded model.
         body: the content of the file.
         format_name: one of MEDIA_TYPES.
-        parameters: those of the server: `threshold`, `truncation`, `column`.
+        parameters: the server's parameters: `threshold`, `truncation`, `column`.
 
     Raises:
-        RequestError: the content cannot be read, or a parameter is wrong. A record that cannot be used has an error
-            line in the reply; of JSON it refuses all.
+        RequestError: the content or a parameter is invalid. An invalid record gets an error line instead; in JSON it
+            rejects the whole file.
     """
     media_type = MediaType(MEDIA_TYPES[format_name], {}, charset="utf-8-sig")
     is_part = format_name != "json"
     request = formats.parse(body, media_type, _NO_LIMITS, urlencode(parameters), is_part=is_part)
     request = request if is_part else request.strict()
     truncation, threshold = request.parameters.truncation, request.parameters.threshold
-    outcomes = request.outcomes(lambda texts: predictor.predict(texts, truncation=truncation, threshold=threshold))
+    outcomes = request.predict_each(lambda texts: predictor.predict(texts, truncation=truncation, threshold=threshold))
     model = {"version": predictor.artifact.version, "variant": predictor.variant_name}
-    refused = sum(isinstance(outcome, RequestError) for outcome in outcomes)
-    return FilePredictions(formats.format_reply(media_type.name, outcomes, request.parameters, model), refused)
+    rejected = sum(isinstance(outcome, RequestError) for outcome in outcomes)
+    return FilePredictions(formats.format_response(media_type.name, outcomes, request.parameters, model), rejected)

@@ -1,7 +1,7 @@
-"""A private folder for each running server, below SCRATCH_DIR: its sockets, metrics, log pipes and unpacked model.
+"""A private folder for each running server below SCRATCH_DIR, for its sockets, metrics, log pipes and unpacked model.
 
-Two servers of one machine share SCRATCH_DIR, and a container that is started again finds what the run before it left.
-The folder's name is random, since the id of a process repeats. A lock file in it tells a folder in use from one whose
+Two servers on one machine share SCRATCH_DIR, and a restarted container finds the files of its previous run. The
+folder's name is random because process ids repeat. A lock file in it distinguishes a folder in use from one whose
 server was killed: the kernel releases the lock when the last process that holds it has ended.
 """
 
@@ -19,7 +19,7 @@ from bert_textclassification.errors import ConfigurationError
 
 PREFIX = "server-"
 LOCK = "lock"
-LONGEST_NAME = len(f"/{PREFIX}12345678/retry.sock")  # of a socket, below the scratch folder
+MAX_NAME_BYTES = len(f"/{PREFIX}12345678/retry.sock")  # the longest socket path below the scratch folder
 SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107  # sun_path without its NUL: unix(4), unix(7)
 
 
@@ -27,21 +27,20 @@ SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107  # sun_path without
 def private_folder(scratch_dir: Path) -> Iterator[tuple[Path, int]]:
     """Yield a new folder below `scratch_dir` and the descriptor of its lock; remove the folder at the end.
 
-    Processes that inherit the descriptor keep the folder even if this process is killed. Folders of this user whose
-    processes have all ended are removed first.
+    Processes that inherit the descriptor keep the folder even if this process is killed. First, folders of this user
+    whose processes have all ended are removed.
 
     Raises:
-        ConfigurationError: the path is too long for a Unix socket, or nothing can be written there.
+        ConfigurationError: the path is too long for a Unix socket, or the folder is not writable.
     """
     scratch_dir = scratch_dir.absolute()
-    _refuse_long_path(scratch_dir)
+    _check_path_length(scratch_dir)
     try:
         _remove_abandoned(scratch_dir)
         folder, lock = _create(scratch_dir)
     except OSError as problem:
         raise ConfigurationError(
-            f"A folder cannot be made in {scratch_dir} ({problem.strerror}); set SCRATCH_DIR to a folder that can be "
-            "written."
+            f"Cannot create a folder in {scratch_dir} ({problem.strerror}); set SCRATCH_DIR to a writable folder."
         ) from None
     try:
         yield folder, lock
@@ -50,12 +49,12 @@ def private_folder(scratch_dir: Path) -> Iterator[tuple[Path, int]]:
         os.close(lock)
 
 
-def _refuse_long_path(scratch_dir: Path) -> None:
-    longest = SOCKET_PATH_BYTES - LONGEST_NAME
+def _check_path_length(scratch_dir: Path) -> None:
+    longest = SOCKET_PATH_BYTES - MAX_NAME_BYTES
     length = len(os.fsencode(scratch_dir))
     if length > longest:
         raise ConfigurationError(
-            f"The path {scratch_dir} has {length} bytes where the sockets in it leave room for {longest}; set "
+            f"The path {scratch_dir} has {length} bytes, and the limit for the sockets in it is {longest}; set "
             "SCRATCH_DIR to a shorter path, such as /tmp."
         )
 
@@ -64,14 +63,14 @@ def _create(scratch_dir: Path) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=scratch_dir))
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        if _acquire(lock) and os.fstat(lock).st_nlink:  # another server may have taken it for an abandoned one
+        if _acquire(lock) and os.fstat(lock).st_nlink:  # another server may have removed it as abandoned
             return folder, lock
         os.close(lock)
 
 
 def _remove_abandoned(scratch_dir: Path) -> None:
     for folder in scratch_dir.glob(f"{PREFIX}*"):
-        with suppress(OSError):  # another user's, of another program, or removed in the meantime
+        with suppress(OSError):  # another user's or program's folder, or removed in the meantime
             status = folder.lstat()
             if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
                 _remove_if_abandoned(folder)

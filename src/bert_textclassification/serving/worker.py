@@ -1,11 +1,11 @@
-"""gunicorn's threaded worker, with a short way for what nginx sends it.
+"""gunicorn's threaded worker with a fast path for nginx's requests.
 
-Right after the model has been through the processor's caches every line of Python is slow. Reading a request, changing
-threads and writing the reply cost about 0.5 ms a request in the threaded worker, where the hot code takes 0.15 ms; a
-short way that touches less code costs a third of it. Only nginx can reach the socket, and its requests have one plain
-form (`container/nginx.conf`); any other goes through gunicorn's own parser.
+Right after an inference, Python code is slow because the model has evicted it from the CPU caches. Reading a request,
+switching threads and writing the response then cost about 0.5 ms per request in the threaded worker, instead of 0.15 ms
+with warm caches. A fast path that executes less code costs a third of it. Only nginx can reach the socket, and its
+requests have one plain form (`container/nginx.conf`); any other request goes through gunicorn's own parser.
 
-Only this module touches undocumented parts of gunicorn; tests/serving/test_worker.py names them.
+Only this module uses undocumented parts of gunicorn; tests/serving/test_worker.py lists them.
 """
 
 import select
@@ -15,29 +15,29 @@ from typing import Any
 from gunicorn.workers.gthread import ThreadWorker
 
 LINGER_MS = 10
-MOST_AT_ONCE = 65536  # bytes; a longer request takes gunicorn's own way
+MAX_REQUEST_BYTES = 65536  # a longer request goes through gunicorn's parser
 
 
 class NginxWorker(ThreadWorker):
-    """A thread that has answered waits a moment for the next request of the same connection.
+    """After a response, the thread briefly waits for the next request of the same connection.
 
-    The threaded worker gives a connection back to its main loop after each request and takes it from there for the
-    next. nginx keeps few connections, busy all the time.
+    The base class returns a connection to its main loop after each request. That costs time, because nginx keeps few
+    connections that are always busy.
     """
 
     def handle(self, conn: Any) -> Any:
-        """Answer the requests of a connection until it pauses; return what becomes of it, as the base class does."""
+        """Answer the requests of a connection until it pauses; return whether to keep it, as the base class does."""
         kept = self._answer(conn)
         while kept is True and self.alive and _has_data(conn.sock):
             kept = self._answer(conn)
         return kept
 
     def _answer(self, conn: Any) -> Any:
-        """Answer one request: the short way if it came whole and is of nginx's plain form, else gunicorn's."""
+        """Answer one request: on the fast path if it is complete and in nginx's plain form, else with gunicorn."""
         if not conn.initialized:
-            return super().handle(conn)  # the first request of a connection also prepares it
-        conn.sock.setblocking(True)  # the main loop waits for it without blocking
-        received = conn.sock.recv(MOST_AT_ONCE)
+            return super().handle(conn)  # the first request also initialises the connection
+        conn.sock.setblocking(True)  # the main loop had set it to non-blocking
+        received = conn.sock.recv(MAX_REQUEST_BYTES)
         request = parse(received)
         if request is None:
             conn.parser.unreader.unread(received)
@@ -46,29 +46,29 @@ class NginxWorker(ThreadWorker):
         environ["wsgi.input"] = Body(body)
         environ["gunicorn.socket"] = conn.sock
         self.nr += 1
-        head: list[bytes] = []  # filled by the application before its reply is there
-        reply = self.wsgi(environ, _keep_in(head))
+        head: list[bytes] = []  # the application fills it before it returns the body
+        response_body = self.wsgi(environ, _start_response(head))
         try:
-            conn.sock.sendall(b"".join((*head, *reply)))
+            conn.sock.sendall(b"".join((*head, *response_body)))
         finally:
-            if hasattr(reply, "close"):
-                reply.close()
+            if hasattr(response_body, "close"):
+                response_body.close()
         return self.alive
 
 
-def take_place(server: Any, worker: Any, places: int) -> None:
-    """Give the worker the first of the `places` that no other has: that of the one it replaces, if it does."""
-    taken = {other.place for other in server.WORKERS.values()}
-    worker.place = min(set(range(places)) - taken)
+def assign_slot(server: Any, worker: Any, slots: int) -> None:
+    """Give the worker the first free slot of `slots`; a replacement gets the slot of its predecessor."""
+    taken = {other.slot for other in server.WORKERS.values()}
+    worker.slot = min(set(range(slots)) - taken)
 
 
 def keep_own_sockets(worker: Any) -> None:
-    """Let the worker listen on the socket of its place and on the last one, which is for all."""
-    worker.sockets = [worker.sockets[worker.place], worker.sockets[-1]]
+    """Make the worker listen on the socket of its slot and on the last one, which all workers share."""
+    worker.sockets = [worker.sockets[worker.slot], worker.sockets[-1]]
 
 
 class Body:
-    """A request's body that is all there."""
+    """The complete body of a request, as a WSGI input."""
 
     __slots__ = ("_body",)
 
@@ -76,23 +76,23 @@ class Body:
         self._body = body
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next `size` bytes, or all."""
+        """Return the next `size` bytes, or the rest."""
         if size < 0 or size >= len(self._body):
-            taken, self._body = self._body, b""
+            chunk, self._body = self._body, b""
         else:
-            taken, self._body = self._body[:size], self._body[size:]
-        return taken
+            chunk, self._body = self._body[:size], self._body[size:]
+        return chunk
 
 
 def parse(received: bytes) -> tuple[dict[str, Any], bytes] | None:
-    """Return the WSGI environment and the body of a POST that is whole; None for anything else."""
+    """Return the WSGI environment and the body of a complete POST request; None for anything else."""
     head, end, body = received.partition(b"\r\n\r\n")
     if not end or not head.startswith(b"POST /"):
         return None
     first, *lines = head.decode("latin-1").split("\r\n")
     _, target, version = first.split(" ") if first.count(" ") == 2 else ("", "", "")
     path, _, query = target.partition("?")
-    environ = dict(_CONSTANT, PATH_INFO=path, QUERY_STRING=query, RAW_URI=target)
+    environ = dict(_CONSTANT_ENVIRON, PATH_INFO=path, QUERY_STRING=query, RAW_URI=target)
     for line in lines:
         name, _, value = line.partition(": ")
         environ["HTTP_" + name.upper().replace("-", "_")] = value
@@ -104,7 +104,7 @@ def parse(received: bytes) -> tuple[dict[str, Any], bytes] | None:
     return environ, body
 
 
-def _keep_in(head: list[bytes]) -> Any:
+def _start_response(head: list[bytes]) -> Any:
     def start_response(status: str, headers: list[tuple[str, str]], problem: Any = None) -> None:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
         head[:] = [f"HTTP/1.1 {status}\r\n{lines}\r\n".encode("latin-1")]
@@ -118,7 +118,7 @@ def _has_data(connection: Any) -> bool:
     return bool(poll.poll(LINGER_MS))
 
 
-_CONSTANT = {
+_CONSTANT_ENVIRON = {
     "REQUEST_METHOD": "POST",
     "SCRIPT_NAME": "",
     "SERVER_NAME": "localhost",

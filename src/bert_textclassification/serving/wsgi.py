@@ -1,4 +1,4 @@
-"""What gunicorn imports: `bert_textclassification.serving.wsgi:app`."""
+"""The WSGI application that gunicorn imports: `bert_textclassification.serving.wsgi:app`."""
 
 import logging
 
@@ -6,7 +6,7 @@ from bert_textclassification.errors import UserError
 from bert_textclassification.serving.api import create_app
 from bert_textclassification.serving.config import ServingConfig
 
-WORKER_BOOT_ERROR = 3  # gunicorn's: it ends in place of starting the worker again and again
+WORKER_BOOT_ERROR = 3  # gunicorn's exit status for a failed start: it stops instead of restarting the worker
 
 try:
     app = create_app(ServingConfig.from_environment())

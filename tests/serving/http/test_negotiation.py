@@ -1,4 +1,4 @@
-"""What headers say of a body and ask of a reply: media types, character sets, favourites, and gzip with a bound."""
+"""Content negotiation: media types, character sets, the preferred response type, and gzip with a size limit."""
 
 import gzip
 import tracemalloc
@@ -15,8 +15,8 @@ from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.http.negotiation import best_offer, content_type, decompressed
 from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT, decoded
 
-UNHURRIED = settings(deadline=None)  # a busy machine may pause for longer than any example takes
-MOST = 64 * 1024
+NO_DEADLINE = settings(deadline=None)  # a busy machine may pause for longer than any example takes
+MAX_BYTES = 64 * 1024
 
 
 # -- media types
@@ -72,7 +72,7 @@ def test_the_parameters_of_a_media_type_are_kept(header):
     ],
 )
 def test_another_media_type_is_refused_by_name(header):
-    problem = _refusal(content_type, header)
+    problem = _error(content_type, header)
     assert (problem.code, problem.field, problem.status) == ("unsupported_media_type", "Content-Type", 415)
     assert header.partition(";")[0] in problem.message
     assert "application/json, application/jsonlines, text/csv, text/plain" in problem.message
@@ -80,8 +80,8 @@ def test_another_media_type_is_refused_by_name(header):
 
 @pytest.mark.parametrize("header", ["x" * 10_000, "text/csv; charset=" + "x" * 10_000], ids=["type", "charset"])
 def test_a_long_header_is_not_repeated_in_full(header):
-    assert len(_refusal(content_type, header).message) < 300
-    assert len(_refusal(decompressed, b"", header, MOST).message) < 300
+    assert len(_error(content_type, header).message) < 300
+    assert len(_error(decompressed, b"", header, MAX_BYTES).message) < 300
 
 
 # -- character sets
@@ -138,7 +138,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(charset):
     ],
 )
 def test_bytes_that_are_none_of_the_character_set_are_refused_at_their_place(charset, body, place):
-    problem = _refusal(decoded, body, content_type(f"text/plain; charset={charset}").charset)
+    problem = _error(decoded, body, content_type(f"text/plain; charset={charset}").charset)
     assert (problem.code, problem.field, problem.status) == ("invalid_encoding", None, 400)
     assert f"not {place}" in problem.message
 
@@ -147,17 +147,17 @@ def test_bytes_that_are_none_of_the_character_set_are_refused_at_their_place(cha
     "charset", ["utf-7", "utf-32", "rot13", "base64", "zlib", "idna", "unicode_escape", "mbcs", "x"]
 )
 def test_a_character_set_that_is_slow_or_none_is_refused(charset):
-    problem = _refusal(content_type, f"text/plain; charset={charset}")
+    problem = _error(content_type, f"text/plain; charset={charset}")
     assert (problem.code, problem.field, problem.status) == ("unsupported_media_type", "Content-Type", 415)
     assert charset in problem.message
 
 
 @pytest.mark.parametrize("charset", ["latin1", "utf-16"])
 def test_json_is_always_utf8(charset):
-    assert _refusal(content_type, f"application/json; charset={charset}").status == 415
+    assert _error(content_type, f"application/json; charset={charset}").status == 415
 
 
-# -- what the client wants back
+# -- the response type
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_the_reply_is_what_the_client_likes_best_else_what_it_sent(accept, sent,
 
 @pytest.mark.parametrize("accept", ["text/html", "image/*", "*/*;q=0", "application/json;q=0", "json", "text/html;q=1"])
 def test_a_client_that_accepts_nothing_that_can_be_given_is_refused(accept):
-    problem = _refusal(best_offer, _accept(accept), JSON)
+    problem = _error(best_offer, _accept(accept), JSON)
     assert (problem.code, problem.field, problem.status) == ("not_acceptable", "Accept", 406)
     assert "application/json, application/jsonlines, text/csv, text/plain" in problem.message
 
@@ -208,18 +208,18 @@ def test_a_client_that_accepts_nothing_that_can_be_given_is_refused(accept):
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP", " gzip "])
 def test_a_gzipped_body_is_expanded(encoding):
-    assert decompressed(gzip.compress(b"hello"), encoding, MOST) == b"hello"
+    assert decompressed(gzip.compress(b"hello"), encoding, MAX_BYTES) == b"hello"
 
 
 @pytest.mark.parametrize("encoding", [None, "", "identity", "Identity"])
 def test_a_body_without_an_encoding_stays_as_it_is(encoding):
     body = gzip.compress(b"hello")
-    assert decompressed(body, encoding, MOST) == body
+    assert decompressed(body, encoding, MAX_BYTES) == body
 
 
 @pytest.mark.parametrize("encoding", ["deflate", "br", "zstd", "gzip, gzip", "gzip, identity"])
 def test_another_encoding_is_refused_by_name(encoding):
-    problem = _refusal(decompressed, b"", encoding, MOST)
+    problem = _error(decompressed, b"", encoding, MAX_BYTES)
     assert (problem.code, problem.field, problem.status) == ("unsupported_encoding", "Content-Encoding", 415)
     assert encoding in problem.message
 
@@ -227,59 +227,59 @@ def test_another_encoding_is_refused_by_name(encoding):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda body: body[:-1], "ends in the middle"),
-        (lambda body: body[:-8], "ends in the middle"),
-        (lambda body: body[:5], "ends in the middle"),
-        (lambda body: b"", "ends in the middle"),
-        (lambda body: body + b"more", "goes on after its end"),
-        (lambda body: body + body, "goes on after its end"),
+        (lambda body: body[:-1], "truncated"),
+        (lambda body: body[:-8], "truncated"),
+        (lambda body: body[:5], "truncated"),
+        (lambda body: b"", "truncated"),
+        (lambda body: body + b"more", "data follows its end"),
+        (lambda body: body + body, "data follows its end"),
         (lambda body: b"hello", "incorrect header check"),
         (lambda body: zlib.compress(b"hello"), "incorrect header check"),
         (lambda body: body[:-8] + bytes(8), "incorrect data check"),
     ],
 )
 def test_damaged_gzip_is_refused(damage, reason):
-    problem = _refusal(decompressed, damage(gzip.compress(b"hello" * 100)), "gzip", MOST)
+    problem = _error(decompressed, damage(gzip.compress(b"hello" * 100)), "gzip", MAX_BYTES)
     assert (problem.code, problem.field, problem.status) == ("invalid_gzip", "Content-Encoding", 400)
     assert reason in problem.message
 
 
 def test_a_body_may_expand_to_just_the_limit():
-    assert decompressed(gzip.compress(bytes(MOST)), "gzip", MOST) == bytes(MOST)
-    problem = _refusal(decompressed, gzip.compress(bytes(MOST + 1)), "gzip", MOST)
+    assert decompressed(gzip.compress(bytes(MAX_BYTES)), "gzip", MAX_BYTES) == bytes(MAX_BYTES)
+    problem = _error(decompressed, gzip.compress(bytes(MAX_BYTES + 1)), "gzip", MAX_BYTES)
     assert (problem.code, problem.field, problem.status) == ("body_too_large", None, 413)
-    assert f"over {MOST} bytes" in problem.message
+    assert f"over {MAX_BYTES} bytes" in problem.message
 
 
 def test_a_gzip_bomb_is_refused_in_no_more_memory_than_the_limit_allows():
-    bomb = gzip.compress(bytes(1024 * MOST))
+    bomb = gzip.compress(bytes(1024 * MAX_BYTES))
     tracemalloc.start()
     try:
-        assert _refusal(decompressed, bomb, "gzip", MOST).status == 413
-        assert tracemalloc.get_traced_memory()[1] < 4 * MOST
+        assert _error(decompressed, bomb, "gzip", MAX_BYTES).status == 413
+        assert tracemalloc.get_traced_memory()[1] < 4 * MAX_BYTES
     finally:
         tracemalloc.stop()
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(content=st.binary(max_size=2_000), level=st.integers(0, 9))
 def test_any_gzipped_bytes_are_expanded(content, level):
-    assert decompressed(gzip.compress(content, level), "gzip", MOST) == content
+    assert decompressed(gzip.compress(content, level), "gzip", MAX_BYTES) == content
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(content=st.binary(max_size=200), data=st.data())
 def test_gzip_cut_anywhere_is_refused(content, data):
     body = gzip.compress(content)
     cut = data.draw(st.integers(0, len(body) - 1))
-    assert _refusal(decompressed, body[:cut], "gzip", MOST).code == "invalid_gzip"
+    assert _error(decompressed, body[:cut], "gzip", MAX_BYTES).code == "invalid_gzip"
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(body=st.binary(max_size=200), start=st.sampled_from([b"", gzip.compress(b"")[:10], b"\x1f\x8b\x08\xff"]))
 def test_any_bytes_are_expanded_or_refused(body, start):
     with suppress(RequestError):
-        assert isinstance(decompressed(start + body, "gzip", MOST), bytes)
+        assert isinstance(decompressed(start + body, "gzip", MAX_BYTES), bytes)
 
 
 def _accept(header):
@@ -287,7 +287,7 @@ def _accept(header):
     return parse_accept_header(header, MIMEAccept)
 
 
-def _refusal(function, *arguments):
+def _error(function, *arguments):
     with pytest.raises(RequestError) as problem:
         function(*arguments)
     assert problem.value.message.endswith(".")

@@ -1,4 +1,4 @@
-"""`/openapi.json` says what the server does: valid, complete, made of the schemas that validate, true under fire."""
+"""`/openapi.json` is valid and complete, uses the schemas that validate requests, and holds for generated requests."""
 
 import logging
 import re
@@ -20,9 +20,9 @@ from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSO
 
 INFER = "/v2/models/model/infer"
 LONG = "the rent is due and the heating is off " * 60
-# What a description can promise. Left out are the checks whose promise differs on purpose: that data which fit the
-# schema are accepted (no schema says that a text has words or that data fill their shape), that other data are refused
-# (a bare text or list is read too), and those of authentication, which is off here.
+# Omitted are checks that the server fails on purpose: that data matching the schema are accepted (no schema requires
+# words in a text, or data that fill their shape), and that other data are rejected (a bare text or list is accepted
+# too). The authentication checks are omitted because it is off here.
 CHECKS = ["not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance"]
 
 
@@ -49,7 +49,7 @@ def test_the_description_is_valid_openapi(app, description):
     schemathesis.openapi.from_wsgi("/openapi.json", app).validate()
 
 
-def test_what_judges_the_description_notices_a_fault(description):
+def test_the_validator_finds_a_fault_in_the_description(description):
     wrong = description | {"paths": {"/ping": {"get": {"responses": {"200": {"content": 5}}}}}}
     with pytest.raises(jsonschema_rs.ValidationError):
         schemathesis.openapi.from_dict(wrong).validate()
@@ -58,13 +58,13 @@ def test_what_judges_the_description_notices_a_fault(description):
 def test_every_schema_is_valid_and_every_reference_leads_to_one(description):
     for schema in description["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
-    found = set(re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(description)))
-    assert found <= set(description["components"]["schemas"])
-    assert {"Instances", "InvocationReply", "InferRequest", "InferReply", "Error", "PlatformError"} <= found
+    results = set(re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(description)))
+    assert results <= set(description["components"]["schemas"])
+    assert {"Instances", "InvocationReply", "InferRequest", "InferReply", "Error", "PlatformError"} <= results
 
 
 def test_every_route_is_described_and_nothing_else(app, description):
-    served = {(one.rule, method) for one in app.url_map.iter_rules() for method in one.methods & {"GET", "POST"}}
+    served = {(rule.rule, method) for rule in app.url_map.iter_rules() for method in rule.methods & {"GET", "POST"}}
     described = {(path, method.upper()) for path, operations in description["paths"].items() for method in operations}
     assert described == served
 
@@ -85,7 +85,7 @@ def test_routes_that_the_settings_name_are_described(predictor):
     assert "/v1/models/mine:predict" in paths
 
 
-# -- made of what validates
+# -- schemas
 
 
 def test_the_schemas_are_those_of_the_models_that_validate(description):
@@ -126,8 +126,8 @@ def test_every_content_type_is_described_both_ways(description, path):
 )
 def test_the_parameters_of_the_address_are_those_that_are_read(description, path, model):
     described = description["paths"][path]["post"].get("parameters", [])
-    assert [one["name"] for one in described] == list(model.model_fields)
-    assert all(one["in"] == "query" and one["description"] for one in described)
+    assert [parameter["name"] for parameter in described] == list(model.model_fields)
+    assert all(parameter["in"] == "query" and parameter["description"] for parameter in described)
 
 
 @pytest.mark.parametrize(("path", "model"), [("/invocations", "Instances"), (INFER, "InferRequest")])
@@ -139,14 +139,14 @@ def test_the_examples_are_answered(app, description, path, model):
 @pytest.mark.parametrize("truncation", ["truncate", "windows"])
 @pytest.mark.parametrize(("path", "gives"), [("/invocations", "InvocationReply"), ("/predict", "Predictions")])
 def test_an_answer_with_everything_is_as_described(app, description, path, gives, truncation):
-    asked = {"truncation": truncation, "threshold": 0.1, "all_scores": True, "raw_logits": True}
-    reply = app.test_client().post(path, json={"instances": ["hello", LONG], "parameters": asked}).json
+    parameters = {"truncation": truncation, "threshold": 0.1, "all_scores": True, "raw_logits": True}
+    reply = app.test_client().post(path, json={"instances": ["hello", LONG], "parameters": parameters}).json
     Draft202012Validator(description | {"$ref": f"#/components/schemas/{gives}"}).validate(reply)
     optional = {"scores", "logits"} | ({"windows"} if truncation == "windows" else set())
     assert optional <= set(reply["predictions"][1])
 
 
-# -- who may ask
+# -- authentication
 
 
 def test_the_token_is_described_where_one_is_set(predictor, description):
@@ -159,7 +159,7 @@ def test_the_token_is_described_where_one_is_set(predictor, description):
     assert "securitySchemes" not in description["components"]
 
 
-# -- for people
+# -- the HTML page
 
 
 def test_the_page_shows_every_route_and_every_schema(app, description):
@@ -176,7 +176,7 @@ def test_the_page_asks_nobody_else_for_anything(app):
     assert not re.search(r"https?://|<script|<link|<img|<iframe|@import|url\(", page.text)
 
 
-# -- under fire
+# -- generated requests
 
 
 @pytest.mark.slow
@@ -191,13 +191,13 @@ def test_no_request_made_from_the_description_breaks_the_server_or_its_promises(
     }
     config = SchemathesisConfig.from_dict(settings)
     schema = schemathesis.openapi.from_wsgi("/openapi.json", app, config=config)
-    found = list(from_schema(schema).execute())
-    assert [one for one in found if isinstance(one, events.NonFatalError | events.FatalError)] == []
-    finished = [one for one in found if isinstance(one, events.ScenarioFinished)]
-    assert _failures(finished) == []
-    tried = {one.label.partition(" ")[2] for one in finished}
+    results = list(from_schema(schema).execute())
+    assert [event for event in results if isinstance(event, events.NonFatalError | events.FatalError)] == []
+    scenarios = [event for event in results if isinstance(event, events.ScenarioFinished)]
+    assert _failures(scenarios) == []
+    tried = {event.label.partition(" ")[2] for event in scenarios}
     assert set(schema.raw_schema["paths"]) - tried <= {"/openapi.json"}  # which is where it reads the description
-    assert sum(len(one.recorder.checks) for one in finished) > 500
+    assert sum(len(event.recorder.checks) for event in scenarios) > 500
 
 
 def _schema(described):
@@ -205,8 +205,8 @@ def _schema(described):
     return described["content"][JSON]["schema"]["$ref"].rpartition("/")[2]
 
 
-def _failures(finished):
+def _failures(scenarios):
     """Return title, message and a command that repeats it for each check that failed."""
-    checks = [check for one in finished for some in one.recorder.checks.values() for check in some]
+    checks = [check for event in scenarios for group in event.recorder.checks.values() for check in group]
     failed = [check.failure_info for check in checks if check.failure_info is not None]
-    return [(one.failure.title, one.failure.message, one.code_sample) for one in failed]
+    return [(failure.failure.title, failure.failure.message, failure.code_sample) for failure in failed]

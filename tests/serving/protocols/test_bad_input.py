@@ -1,8 +1,8 @@
-"""Bad input against the running stack: each gets one clear error in JSON, and the server lives on.
+"""Bad input against the running stack: each request gets one clear JSON error, and the server keeps working.
 
-Each file in `cases/` is one request, its verdict in the name: `<status>_<code>__<what>.json`. It holds `method`,
-`path`, `headers`, the `field` that the error names (null when left out), and one of `body`, `body_base64` or
-`body_recipe`: `before`, then `repeat` so many `times`, then `after`, with `gzip` compressed.
+Each file in `cases/` is one request; its name has the expected response: `<status>_<code>__<what>.json`. It contains
+`method`, `path`, `headers`, the `field` that the error names (default null), and one of `body`, `body_base64` or
+`body_recipe`: `before`, then `repeat` repeated `times` times, then `after`, compressed if `gzip` is set.
 """
 
 import base64
@@ -30,27 +30,27 @@ BODY = b'["hello"]'
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 REQUEST = HEAD + b"Content-Length: 9\r\n\r\n" + BODY
 LAST_REQUEST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-IMPATIENT = """
+SHORT_TIMEOUTS = """
 import pathlib, sys
 from bert_textclassification.serving.stack import supervisor
 supervisor.HERE = pathlib.Path({folder!r})
 sys.exit(supervisor.main())
 """
-LONGEST_REPLY = 1000  # bytes; an error says what is wrong, it does not send the request back
-MOST_SECONDS = 30  # for any request here on a slow and busy machine; most take milliseconds
-MOST_MEMORY_KB = 400_000  # of a worker; bodies are at most 6 MiB
+MAX_ERROR_BYTES = 1000  # an error does not repeat the request
+MAX_SECONDS = 30  # for any request here on a slow and busy machine; most take milliseconds
+MAX_MEMORY_KB = 400_000  # of a worker; bodies are at most 6 MiB
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx: run `make system-packages`")
 
 
 @pytest.fixture(scope="module")
-def impatient_server(tiny_artifact, tmp_path_factory) -> Iterator[LocalServer]:
-    """The stack with nginx waiting 1 s instead of 15 s for a client."""
+def server_with_short_timeouts(tiny_artifact, tmp_path_factory) -> Iterator[LocalServer]:
+    """The stack with nginx's client timeouts at 1 s instead of 15 s."""
     folder = Path(shutil.copytree(supervisor.HERE, tmp_path_factory.mktemp("impatient") / "stack"))
     template = (folder / "nginx.conf").read_text()
     (folder / "nginx.conf").write_text(template.replace(" 15s;", " 1s;"))
     serve = folder / "serve"
-    serve.write_text(IMPATIENT.format(folder=str(folder)))
+    serve.write_text(SHORT_TIMEOUTS.format(folder=str(folder)))
     with LocalServer(serve, tiny_artifact.folder) as server:
         yield server
 
@@ -60,9 +60,9 @@ def test_each_case_gets_its_verdict_and_the_server_lives_on(tiny_server, path):
     case = json.loads(path.read_text())
     status, code = path.stem.partition("__")[0].split("_", 1)
     started = time.monotonic()
-    found, content_type, reply = _send(tiny_server, case)
-    assert time.monotonic() - started < MOST_SECONDS
-    assert found == int(status), reply[:LONGEST_REPLY]
+    actual_status, content_type, reply = _send(tiny_server, case)
+    assert time.monotonic() - started < MAX_SECONDS
+    assert actual_status == int(status), reply[:MAX_ERROR_BYTES]
     if code != "ok":
         error = _error(case["path"], content_type, reply)
         assert (error["code"], error["field"]) == (code, case.get("field"))
@@ -75,7 +75,7 @@ def test_a_key_given_twice_among_many_is_found_at_once(tiny_server):
     started = time.monotonic()
     status, reply = tiny_server.request("POST", "/invocations", f"{{{keys}}}".encode(), JSON)
     assert (status, json.loads(reply)["error"]["code"]) == (400, "duplicate_key")
-    assert time.monotonic() - started < MOST_SECONDS
+    assert time.monotonic() - started < MAX_SECONDS
 
 
 def test_half_a_million_unknown_parameters_are_refused_by_the_first(tiny_server):
@@ -89,15 +89,15 @@ def test_an_error_about_a_parameter_does_not_repeat_a_name_of_a_megabyte(tiny_se
     body = json.dumps({"instances": ["a"], "parameters": {"k" * 1_000_000: 1}}).encode()
     status, reply = tiny_server.request("POST", "/invocations", body, JSON)
     assert (status, json.loads(reply)["error"]["code"]) == (400, "invalid_parameter")
-    assert len(reply) < LONGEST_REPLY
+    assert len(reply) < MAX_ERROR_BYTES
 
 
 def test_after_all_of_this_the_log_has_no_stack_trace_and_the_workers_are_not_bloated(tiny_server):
     assert "Traceback" not in tiny_server.log()
-    assert max(_peak_memory_kb(pid) for pid in _descendants(tiny_server.process.pid)) < MOST_MEMORY_KB
+    assert max(_peak_memory_kb(pid) for pid in _descendants(tiny_server.process.pid)) < MAX_MEMORY_KB
 
 
-# -- what only a raw socket can send
+# -- requests that need a raw socket
 
 
 @pytest.mark.parametrize("size", [1000, 4100, 8000, 9000, 40_000])
@@ -226,19 +226,19 @@ def test_clients_that_send_a_byte_at_a_time_are_answered_and_hold_up_nobody(tiny
 
 
 @pytest.mark.parametrize("sent", [b"", LAST_REQUEST[:20], LAST_REQUEST[:-1]], ids=["nothing", "line", "body"])
-def test_a_client_that_never_finishes_is_let_go(impatient_server, sent):
+def test_a_client_that_never_finishes_is_let_go(server_with_short_timeouts, sent):
     started = time.monotonic()
     with contextlib.suppress(ConnectionResetError):
-        assert _raw(impatient_server, sent) == b""
+        assert _raw(server_with_short_timeouts, sent) == b""
     assert 0.5 < time.monotonic() - started < 14  # and not the usual 15 s
-    assert impatient_server.request("GET", "/ping")[0] == 200
+    assert server_with_short_timeouts.request("GET", "/ping")[0] == 200
 
 
 # -- helpers
 
 
 def _send(server, case):
-    """Send a case just as it is and return status, content type and body."""
+    """Send a case unchanged; return status, content type and body."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
     with contextlib.closing(connection):
         connection.request(case["method"], case["path"], _body(case), case.get("headers", {}))
@@ -256,9 +256,9 @@ def _body(case: dict[str, Any]) -> bytes | None:
 
 
 def _error(path, content_type, reply):
-    """Return code, message and field of an error reply, which must have just the form that its platform reads."""
+    """Return code, message and field of an error response; check that it has exactly the form of its platform."""
     assert content_type == "application/json"
-    assert len(reply) < LONGEST_REPLY
+    assert len(reply) < MAX_ERROR_BYTES
     content = json.loads(reply)
     if path.startswith(("/v1/", "/v2/")):
         content = {"error": {"message": content["error"], **{key: content[key] for key in content if key != "error"}}}
@@ -286,14 +286,14 @@ def _connection(server):
 
 
 def _raw(server, sent):
-    """Send bytes and return all that comes until the server closes the connection."""
+    """Send bytes; return all received bytes until the server closes the connection."""
     with _connection(server) as client:
         client.sendall(sent)
         return b"".join(iter(lambda: client.recv(65536), b""))
 
 
 def _raw_error(server, sent):
-    """Send bytes and return status and error of the first reply."""
+    """Send bytes; return status and error of the first response."""
     with _connection(server) as client:
         client.sendall(sent)
         reply = http.client.HTTPResponse(client)

@@ -1,4 +1,4 @@
-"""Bodies of requests and replies: each accepted shape, each refusal with its field, and round trips of any text."""
+"""Bodies of requests and responses: each accepted form, each error with its field, and round trips of any text."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.http.negotiation import content_type
 from bert_textclassification.serving.predictor import Prediction
-from bert_textclassification.serving.protocols.formats import Parameters, format_reply, parse
+from bert_textclassification.serving.protocols.formats import Parameters, format_response, parse
 from bert_textclassification.serving.protocols.media_types import CSV, JSON, JSON_LINES, TEXT
 from bert_textclassification.serving.protocols.native_json import format_predictions
 from bert_textclassification.serving.protocols.open_inference import (
@@ -25,12 +25,12 @@ from bert_textclassification.serving.protocols.open_inference import (
 from bert_textclassification.serving.protocols.parameters import line_parameters
 from bert_textclassification.serving.protocols.requests import Limits, Request
 
-UNHURRIED = settings(deadline=None)  # a busy machine may pause for longer than any example takes
+NO_DEADLINE = settings(deadline=None)  # a busy machine may pause for longer than any example takes
 LIMITS = Limits(texts=100, chars=300_000)
 TENSOR = {"name": "text", "shape": [2], "datatype": "BYTES", "data": ["a", "b"]}
-FOUND = Prediction("yes", 0.75, "review", {"no": 0.25, "yes": 0.75}, (-0.5, 0.5), 4, False)
+PREDICTION = Prediction("yes", 0.75, "review", {"no": 0.25, "yes": 0.75}, (-0.5, 0.5), 4, False)
 LONG = "x" * 100_000
-UNREADABLE = RequestError("empty_text", "The text is empty.", "instances[1]")
+INVALID = RequestError("empty_text", "The text is empty.", "instances[1]")
 CHARACTERS = st.characters(codec="utf-8")
 TEXTS = st.lists(st.text(CHARACTERS), min_size=1, max_size=20)
 LINES = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n")), min_size=1, max_size=20)
@@ -68,13 +68,20 @@ def test_json_with_a_single_text_needs_no_list(body):
 
 def test_json_parameters_are_read():
     body = '{"inputs": "a", "parameters": {"truncation": "windows", "threshold": 0.2, "all_scores": true}}'
-    asked = _parse(body).parameters
-    assert (asked.truncation, asked.threshold, asked.all_scores, asked.raw_logits) == ("windows", 0.2, True, False)
+    parameters = _parse(body).parameters
+    assert (parameters.truncation, parameters.threshold, parameters.all_scores, parameters.raw_logits) == (
+        "windows",
+        0.2,
+        True,
+        False,
+    )
 
 
 def test_json_parameters_win_over_those_beside_the_body():
-    asked = _parse('{"text": "a", "parameters": {"threshold": 0.2}}', asked="threshold=0.9&raw_logits=true").parameters
-    assert (asked.threshold, asked.raw_logits, asked.all_scores) == (0.2, True, False)
+    parameters = _parse(
+        '{"text": "a", "parameters": {"threshold": 0.2}}', query="threshold=0.9&raw_logits=true"
+    ).parameters
+    assert (parameters.threshold, parameters.raw_logits, parameters.all_scores) == (0.2, True, False)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +114,7 @@ def test_json_parameters_win_over_those_beside_the_body():
     ],
 )
 def test_json_without_usable_texts_is_refused_where_it_is_wrong(body, code, field):
-    problem = _refusal(body)
+    problem = _error(body)
     assert (problem.code, problem.field, problem.status) == (code, field, 400)
 
 
@@ -133,23 +140,23 @@ def test_json_without_usable_texts_is_refused_where_it_is_wrong(body, code, fiel
     ids=lambda value: ascii(value)[:40],
 )
 def test_a_wrong_parameter_is_refused_by_name(parameters, field):
-    problem = _refusal(json.dumps({"inputs": "a", "parameters": parameters}))
+    problem = _error(json.dumps({"inputs": "a", "parameters": parameters}))
     assert (problem.code, problem.field, problem.status) == ("invalid_parameter", field, 400)
 
 
-def test_an_unknown_parameter_is_told_the_known_ones():
-    problem = _refusal('{"inputs": "a", "parameters": {"top_k": 1}}')
+def test_the_error_of_an_unknown_parameter_lists_the_known_ones():
+    problem = _error('{"inputs": "a", "parameters": {"top_k": 1}}')
     assert "truncation, threshold, all_scores, raw_logits" in problem.message
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 def test_a_number_that_json_does_not_have_is_no_json(number):
-    assert _refusal(f'{{"text": "a", "parameters": {{"threshold": {number}}}}}').code == "invalid_json"
+    assert _error(f'{{"text": "a", "parameters": {{"threshold": {number}}}}}').code == "invalid_json"
 
 
 @pytest.mark.parametrize("body", ['{"text": "a", "text": "b"}', '[{"text": "a", "id": {"x": 1, "y": 2, "x": 1}}]'])
 def test_a_key_given_twice_is_refused_at_any_depth(body):
-    problem = _refusal(body)
+    problem = _error(body)
     assert (problem.code, problem.field) == ("duplicate_key", None)
     assert repr("text" if "text" in problem.message else "x") in problem.message
 
@@ -157,7 +164,7 @@ def test_a_key_given_twice_is_refused_at_any_depth(body):
 def test_finding_the_key_given_twice_takes_no_longer_than_reading_the_body():
     body = "{" + ",".join(f'"{number}":0' for number in [*range(10_000), 9_999]) + "}"
     started = time.perf_counter()
-    assert "'9999'" in _refusal(body).message
+    assert "'9999'" in _error(body).message
     assert time.perf_counter() - started < 5  # 20 ms on a usual machine; comparing each with each takes far longer
 
 
@@ -165,12 +172,12 @@ def test_finding_the_key_given_twice_takes_no_longer_than_reading_the_body():
 @pytest.mark.parametrize("depth", [500, 5_000, 500_000])
 def test_deep_nesting_is_refused_and_harms_nothing(unit, depth):
     body = unit[:-1] * depth + "1" + unit[-1] * depth
-    assert _refusal(body).code in ("invalid_json", "not_a_string", "missing_instances")
+    assert _error(body).code in ("invalid_json", "not_a_string", "missing_instances")
 
 
 @pytest.mark.parametrize("digits", [400, 4_000, 5_000, 1_000_000])
 def test_a_huge_number_is_refused_in_a_message_that_names_no_python(digits):
-    problem = _refusal("[" + "9" * digits + "]")
+    problem = _error("[" + "9" * digits + "]")
     assert problem.code in ("not_a_string", "invalid_json")
     assert "sys." not in problem.message
 
@@ -190,8 +197,8 @@ def test_a_nul_is_part_of_a_text():
     ],
     ids=["parameter", "value", "key twice", "instance"],
 )
-def test_a_refusal_is_short_whatever_was_sent(body):
-    assert len(json.dumps(_refusal(body).as_dict())) < 1_000
+def test_an_error_message_is_short_whatever_was_sent(body):
+    assert len(json.dumps(_error(body).as_dict())) < 1_000
 
 
 # -- lines of text and of JSON
@@ -252,7 +259,7 @@ def test_a_line_of_json_is_a_record(body, texts):
     ids=lambda value: value[:20],
 )
 def test_a_line_that_is_no_text_is_refused_by_its_place(line, code):
-    problem = _refusal(f'"a"\n{line}\n"b"\n', JSON_LINES)
+    problem = _error(f'"a"\n{line}\n"b"\n', JSON_LINES)
     assert (problem.code, problem.field, problem.status) == (code, "instances[1]", 400)
 
 
@@ -304,15 +311,15 @@ def test_the_media_type_says_whether_csv_has_a_header(header, body, texts):
 
 
 @pytest.mark.parametrize(
-    ("asked", "texts"),
+    ("query", "texts"),
     [("", ["a", "b"]), ("column=message", ["x", "y"]), ("column=Message", ["x", "y"]), ("column=id", ["1", "2"])],
 )
-def test_a_query_chooses_the_column_of_csv(asked, texts):
-    assert _parse("id,Message,text\n1,x,a\n2,y,b\n", CSV, asked).strict().texts == texts
+def test_a_query_chooses_the_column_of_csv(query, texts):
+    assert _parse("id,Message,text\n1,x,a\n2,y,b\n", CSV, query).strict().texts == texts
 
 
 @pytest.mark.parametrize(
-    ("body", "header", "asked"),
+    ("body", "header", "query"),
     [
         ("id,message\n1,a\n", "present", ""),
         ("id,text\n1,a\n", "present", "column=message"),
@@ -324,10 +331,10 @@ def test_a_query_chooses_the_column_of_csv(asked, texts):
         ("id,review\n17,a\n", None, ""),
     ],
 )
-def test_a_column_that_is_not_there_is_refused(body, header, asked):
-    problem = _refusal(body, f"{CSV}; header={header}" if header else CSV, asked)
+def test_a_column_that_is_not_there_is_refused(body, header, query):
+    problem = _error(body, f"{CSV}; header={header}" if header else CSV, query)
     assert (problem.code, problem.field, problem.status) == ("missing_column", "parameters.column", 400)
-    assert f"'{asked.partition('=')[2] or 'text'}'" in problem.message
+    assert f"'{query.partition('=')[2] or 'text'}'" in problem.message
 
 
 @pytest.mark.parametrize(
@@ -347,7 +354,7 @@ def test_a_column_that_is_not_there_is_refused(body, header, asked):
     ],
 )
 def test_csv_without_usable_texts_is_refused_where_it_is_wrong(body, code, field):
-    problem = _refusal(body, CSV)
+    problem = _error(body, CSV)
     assert (problem.code, problem.field, problem.status) == (code, field, 400)
 
 
@@ -355,7 +362,7 @@ def test_csv_without_usable_texts_is_refused_where_it_is_wrong(body, code, field
 
 
 @pytest.mark.parametrize(
-    ("query", "asked"),
+    ("query", "expected"),
     [
         ("", {}),
         ("truncation=windows", {"truncation": "windows"}),
@@ -363,10 +370,10 @@ def test_csv_without_usable_texts_is_refused_where_it_is_wrong(body, code, field
         ("raw_logits=1&all_scores=false", {"raw_logits": True}),
     ],
 )
-def test_parameters_are_read_from_a_query_string(query, asked):
-    assert line_parameters(query).model_dump(exclude_defaults=True) == asked
+def test_parameters_are_read_from_a_query_string(query, expected):
+    assert line_parameters(query).model_dump(exclude_defaults=True) == expected
     for media_type in (JSON, TEXT, JSON_LINES):
-        assert _parse('"a"', media_type, query).parameters.model_dump(exclude_defaults=True) == asked
+        assert _parse('"a"', media_type, query).parameters.model_dump(exclude_defaults=True) == expected
 
 
 @pytest.mark.parametrize(
@@ -376,7 +383,7 @@ def test_parameters_are_read_from_a_query_string(query, asked):
 def test_a_column_is_read_from_a_query_string_and_refused_where_there_are_no_columns(query, column):
     assert line_parameters(f"column={query}").column == column
     for media_type in (JSON, TEXT, JSON_LINES):
-        problem = _refusal('"a"', media_type, f"column={query}")
+        problem = _error('"a"', media_type, f"column={query}")
         assert (problem.code, problem.field, problem.status) == ("invalid_parameter", "parameters.column", 400)
 
 
@@ -397,7 +404,7 @@ def test_a_column_is_read_from_a_query_string_and_refused_where_there_are_no_col
     ],
 )
 def test_a_wrong_query_is_refused_by_name(query, field):
-    problem = _refusal("a", TEXT, query)
+    problem = _error("a", TEXT, query)
     assert (problem.code, problem.field, problem.status) == ("invalid_parameter", field, 400)
 
 
@@ -410,7 +417,7 @@ def test_a_wrong_query_is_refused_by_name(query, field):
 )
 def test_as_many_texts_as_allowed_pass_and_one_more_is_too_many(body, media_type):
     assert len(_parse(body, media_type, limits=Limits(texts=3)).records) == 3
-    problem = _refusal(body, media_type, limits=Limits(texts=2))
+    problem = _error(body, media_type, limits=Limits(texts=2))
     assert (problem.code, problem.field, problem.status) == ("too_many_instances", "instances", 413)
     assert "more than the 2 texts that are allowed" in problem.message
 
@@ -418,13 +425,13 @@ def test_as_many_texts_as_allowed_pass_and_one_more_is_too_many(body, media_type
 @pytest.mark.parametrize(("body", "media_type"), [('["a", "漢字漢"]', JSON), ("a\n漢字漢\n", CSV), ("a\n漢字漢", TEXT)])
 def test_a_text_of_just_the_limit_passes_and_one_character_more_is_too_large(body, media_type):
     assert _parse(body, media_type, limits=Limits(chars=3)).strict().texts == ["a", "漢字漢"]
-    problem = _refusal(body, media_type, limits=Limits(chars=2))
+    problem = _error(body, media_type, limits=Limits(chars=2))
     assert (problem.code, problem.field, problem.status) == ("text_too_large", "instances[1]", 413)
 
 
 @pytest.mark.parametrize("media_type", [CSV, TEXT, JSON_LINES])
 def test_a_body_without_a_record_is_refused(media_type):
-    problem = _refusal("", media_type)
+    problem = _error("", media_type)
     assert (problem.code, problem.field, problem.status) == ("no_instances", "instances", 400)
 
 
@@ -435,66 +442,66 @@ def test_a_long_text_is_the_same_in_every_format():
 
 @pytest.mark.parametrize("media_type", [JSON, JSON_LINES, CSV, TEXT])
 def test_bytes_of_another_encoding_are_refused_at_their_place(media_type):
-    problem = _refusal("grüße".encode("latin-1"), media_type)
+    problem = _error("grüße".encode("latin-1"), media_type)
     assert (problem.code, problem.field, problem.status) == ("invalid_encoding", None, 400)
     assert "not UTF-8 at byte 2" in problem.message
 
 
-# -- records that are no texts
+# -- invalid records
 
 
-def test_a_request_knows_its_texts_and_raises_its_first_error_only_when_asked():
-    request = Request(["a", UNREADABLE, "b"])
+def test_only_strict_raises_the_first_error_of_a_request():
+    request = Request(["a", INVALID, "b"])
     assert request.texts == ["a", "b"]
     assert Request(["a"]).strict().texts == ["a"]
     with pytest.raises(RequestError) as problem:
         request.strict()
-    assert problem.value is UNREADABLE
+    assert problem.value is INVALID
 
 
 def test_outcomes_are_in_the_order_of_the_records():
-    first, second = FOUND, Prediction("no", 0.9, "no", {}, (0.5, -0.5), 3, False)
-    request = Request([UNREADABLE, "a", UNREADABLE, "b"])
+    first, second = PREDICTION, Prediction("no", 0.9, "no", {}, (0.5, -0.5), 3, False)
+    request = Request([INVALID, "a", INVALID, "b"])
     answers = {"a": first, "b": second}
-    assert request.outcomes(lambda texts: [answers[text] for text in texts]) == [UNREADABLE, first, UNREADABLE, second]
+    assert request.predict_each(lambda texts: [answers[text] for text in texts]) == [INVALID, first, INVALID, second]
 
 
-def test_a_text_that_cannot_be_answered_costs_its_own_record_alone():
+def test_a_text_that_cannot_be_answered_fails_its_own_record_alone():
     def predict(texts):
         if "b" in texts:
             raise RequestError("text_too_long", "It is too long.", f"instances[{texts.index('b')}]")
-        return [FOUND] * len(texts)
+        return [PREDICTION] * len(texts)
 
-    outcomes = Request([UNREADABLE, "a", "b", "c"]).outcomes(predict)
-    assert outcomes[:2] == [UNREADABLE, FOUND]
-    assert outcomes[3] == FOUND
+    outcomes = Request([INVALID, "a", "b", "c"]).predict_each(predict)
+    assert outcomes[:2] == [INVALID, PREDICTION]
+    assert outcomes[3] == PREDICTION
     assert (outcomes[2].code, outcomes[2].field) == ("text_too_long", "instances[2]")
 
 
-def test_what_refuses_the_whole_request_is_no_line_of_a_text():
+def test_an_error_of_the_whole_request_is_raised():
     def predict(texts):
         raise RequestError("overloaded", "Try again.", status=503)
 
     with pytest.raises(RequestError, match=r"Try again\."):
-        Request(["a", "b"]).outcomes(predict)
+        Request(["a", "b"]).predict_each(predict)
 
 
 def test_each_line_format_gives_an_error_line_in_its_place():
-    outcomes = [FOUND, UNREADABLE, FOUND]
-    csv_lines, text_lines, json_lines = (_reply_lines(kind, outcomes) for kind in (CSV, TEXT, JSON_LINES))
+    outcomes = [PREDICTION, INVALID, PREDICTION]
+    csv_lines, text_lines, json_lines = (_response_lines(kind, outcomes) for kind in (CSV, TEXT, JSON_LINES))
     assert csv_lines == ["yes,0.75", ",", "yes,0.75"]
     assert text_lines == ["yes\t0.75", "\t", "yes\t0.75"]
-    assert json.loads(json_lines[1]) == {"error": UNREADABLE.as_dict()}
+    assert json.loads(json_lines[1]) == {"error": INVALID.as_dict()}
     assert [json.loads(line).get("label") for line in json_lines] == ["yes", None, "yes"]
 
 
 def test_an_error_record_of_csv_has_as_many_cells_as_the_others():
-    asked = Parameters(all_scores=True, raw_logits=True)
-    rows = list(csv.reader(_reply_lines(CSV, [FOUND, UNREADABLE], asked)))
+    parameters = Parameters(all_scores=True, raw_logits=True)
+    rows = list(csv.reader(_response_lines(CSV, [PREDICTION, INVALID], parameters)))
     assert rows == [["yes", "0.75", "0.25", "0.75", "-0.5", "0.5"], [""] * 6]
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(
     outcomes=st.lists(
         st.one_of(
@@ -508,8 +515,8 @@ def test_an_error_record_of_csv_has_as_many_cells_as_the_others():
     )
 )
 def test_any_outcomes_give_one_line_each_in_order(outcomes):
-    answered = [isinstance(one, Prediction) for one in outcomes]
-    json_lines, csv_lines, text_lines = (_reply_lines(kind, outcomes) for kind in (JSON_LINES, CSV, TEXT))
+    answered = [isinstance(outcome, Prediction) for outcome in outcomes]
+    json_lines, csv_lines, text_lines = (_response_lines(kind, outcomes) for kind in (JSON_LINES, CSV, TEXT))
     assert ["label" in json.loads(line) for line in json_lines] == answered
     assert [bool(row[0]) for row in csv.reader(csv_lines)] == answered
     assert [line != "\t" for line in text_lines] == answered
@@ -550,7 +557,7 @@ def test_a_tensor_without_dimensions_is_one_text():
         {"outputs": [{"name": name, "parameters": {"binary_data": True}} for name in OUTPUTS]},
     ],
 )
-def test_what_clients_of_the_protocol_send_by_themselves_changes_nothing(body):
+def test_parameters_that_client_libraries_add_on_their_own_have_no_effect(body):
     parsed = parse_infer(json.dumps({"inputs": [TENSOR]} | body).encode(), LIMITS)
     plain = parse_infer(json.dumps({"inputs": [TENSOR]}).encode(), LIMITS)
     assert (parsed.strict().texts, parsed.parameters, tuple(parsed.outputs)) == (
@@ -567,8 +574,8 @@ def test_parameters_of_the_protocol_do_not_hide_those_of_the_server():
 
 def test_parameters_of_the_address_are_read_and_those_of_the_body_win():
     body = json.dumps({"inputs": [TENSOR], "parameters": {"threshold": 0.2}}).encode()
-    asked = parse_infer(body, LIMITS, "threshold=0.9&truncation=windows").parameters
-    assert (asked.threshold, asked.truncation) == (0.2, "windows")
+    parameters = parse_infer(body, LIMITS, "threshold=0.9&truncation=windows").parameters
+    assert (parameters.threshold, parameters.truncation) == (0.2, "windows")
     for query in ("column=2", "all_scores=true", "top_k=1"):
         with pytest.raises(RequestError) as problem:
             parse_infer(body, LIMITS, query)
@@ -578,8 +585,11 @@ def test_parameters_of_the_address_are_read_and_those_of_the_body_win():
 def test_a_reply_has_the_outputs_that_were_named_in_their_order():
     body = {"inputs": [TENSOR], "outputs": [{"name": "score"}, {"name": "label"}]}
     request = parse_infer(json.dumps(body).encode(), LIMITS)
-    reply = json.loads(format_infer([FOUND, FOUND], request, "model", "abc"))
-    assert [(one["name"], one["data"]) for one in reply["outputs"]] == [("score", [0.75] * 2), ("label", ["yes"] * 2)]
+    reply = json.loads(format_infer([PREDICTION, PREDICTION], request, "model", "abc"))
+    assert [(tensor["name"], tensor["data"]) for tensor in reply["outputs"]] == [
+        ("score", [0.75] * 2),
+        ("label", ["yes"] * 2),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -625,8 +635,8 @@ def test_what_is_not_the_protocols_own_is_refused_by_name(body, code, field):
 
 def test_a_tensor_request_takes_parameters():
     body = {"inputs": [TENSOR], "parameters": {"threshold": 0.2, "truncation": "windows"}}
-    asked = parse_infer(json.dumps(body).encode(), LIMITS).parameters
-    assert (asked.threshold, asked.truncation) == (0.2, "windows")
+    parameters = parse_infer(json.dumps(body).encode(), LIMITS).parameters
+    assert (parameters.threshold, parameters.truncation) == (0.2, "windows")
 
 
 @pytest.mark.parametrize(
@@ -700,15 +710,15 @@ def test_a_tensor_has_the_limits_of_any_request():
 @pytest.mark.parametrize("identity", [None, "", "7", "grüße"])
 def test_a_tensor_reply_has_the_id_and_the_shape_of_its_request(identity):
     request = InferenceRequest(["a", "b"], id=identity, shape=[2, 1])
-    reply = json.loads(format_infer([FOUND, FOUND], request, "model", "abc"))
+    reply = json.loads(format_infer([PREDICTION, PREDICTION], request, "model", "abc"))
     assert (reply["model_name"], reply["model_version"], reply.get("id")) == ("model", "abc", identity)
-    assert [one["shape"] for one in reply["outputs"]] == [[2, 1]] * 5
-    found = {one["name"]: (one["datatype"], one["data"]) for one in reply["outputs"]}
-    assert found["label"] == ("BYTES", ["yes", "yes"])
-    assert found["score"] == ("FP64", [0.75, 0.75])
-    assert found["decision"] == ("BYTES", ["review", "review"])
-    assert found["tokens"] == ("INT64", [4, 4])
-    assert found["truncated"] == ("BOOL", [False, False])
+    assert [tensor["shape"] for tensor in reply["outputs"]] == [[2, 1]] * 5
+    tensors = {tensor["name"]: (tensor["datatype"], tensor["data"]) for tensor in reply["outputs"]}
+    assert tensors["label"] == ("BYTES", ["yes", "yes"])
+    assert tensors["score"] == ("FP64", [0.75, 0.75])
+    assert tensors["decision"] == ("BYTES", ["review", "review"])
+    assert tensors["tokens"] == ("INT64", [4, 4])
+    assert tensors["truncated"] == ("BOOL", [False, False])
 
 
 # -- replies
@@ -717,13 +727,13 @@ def test_a_tensor_reply_has_the_id_and_the_shape_of_its_request(identity):
 def test_a_json_reply_has_only_what_was_asked_for():
     model = {"version": "abc", "variant": "int8"}
     expected = {"label": "yes", "score": 0.75, "decision": "review", "tokens": 4, "truncated": False}
-    reply = json.loads(format_reply(JSON, [FOUND, FOUND], Parameters(), model))
+    reply = json.loads(format_response(JSON, [PREDICTION, PREDICTION], Parameters(), model))
     assert reply == {"predictions": [expected, expected], "model": model}
-    assert json.loads(format_predictions([FOUND], Parameters())) == {"predictions": [expected]}
+    assert json.loads(format_predictions([PREDICTION], Parameters())) == {"predictions": [expected]}
 
 
 @pytest.mark.parametrize(
-    ("asked", "added"),
+    ("parameters", "added"),
     [
         ({"all_scores": True}, {"scores": {"no": 0.25, "yes": 0.75}}),
         ({"raw_logits": True}, {"logits": [-0.5, 0.5]}),
@@ -731,50 +741,50 @@ def test_a_json_reply_has_only_what_was_asked_for():
         ({"truncation": "error", "threshold": 0.9}, {}),
     ],
 )
-def test_a_json_reply_adds_what_was_asked_for(asked, added):
-    (found,) = json.loads(format_predictions([FOUND], Parameters(**asked)))["predictions"]
-    (line,) = _reply_lines(JSON_LINES, [FOUND], Parameters(**asked))
+def test_a_json_reply_adds_what_was_asked_for(parameters, added):
+    (prediction,) = json.loads(format_predictions([PREDICTION], Parameters(**parameters)))["predictions"]
+    (line,) = _response_lines(JSON_LINES, [PREDICTION], Parameters(**parameters))
     usual = {"label", "score", "decision", "tokens", "truncated"}
-    assert {key: value for key, value in found.items() if key not in usual} == added
-    assert json.loads(line) == found
+    assert {key: value for key, value in prediction.items() if key not in usual} == added
+    assert json.loads(line) == prediction
 
 
 @pytest.mark.parametrize(
-    ("asked", "cells"),
+    ("parameters", "cells"),
     [
         ({}, ""),
         ({"all_scores": True}, "\t0.25\t0.75"),
         ({"all_scores": True, "raw_logits": True}, "\t0.25\t0.75\t-0.5\t0.5"),
     ],
 )
-def test_a_plain_reply_has_label_score_and_what_else_was_asked_for(asked, cells):
-    assert _reply_lines(TEXT, [FOUND, UNREADABLE], Parameters(**asked)) == [
+def test_a_plain_reply_has_label_score_and_what_else_was_asked_for(parameters, cells):
+    assert _response_lines(TEXT, [PREDICTION, INVALID], Parameters(**parameters)) == [
         f"yes\t0.75{cells}",
         "\t" + "\t" * cells.count("\t"),
     ]
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(score=SCORES)
 def test_a_score_keeps_every_digit_in_every_format(score):
-    found = Prediction("yes", score, "yes", {}, (0.0, 0.0), 3, False)
-    (as_json,), (as_csv,), (as_text,) = (_reply_lines(kind, [found]) for kind in (JSON_LINES, CSV, TEXT))
+    prediction = Prediction("yes", score, "yes", {}, (0.0, 0.0), 3, False)
+    (as_json,), (as_csv,), (as_text,) = (_response_lines(kind, [prediction]) for kind in (JSON_LINES, CSV, TEXT))
     assert json.loads(as_json)["score"] == score
     assert [float(as_csv.split(",")[1]), float(as_text.split("\t")[1])] == [score, score]
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(answers=st.lists(st.tuples(st.sampled_from(["escalate", "not, at all", 'so-called "fine"']), SCORES)))
 def test_any_answers_written_as_csv_are_read_back(answers):
     predictions = [Prediction(label, score, label, {}, (0.0, 0.0), 3, False) for label, score in answers]
-    rows = csv.reader(_reply_lines(CSV, predictions))
+    rows = csv.reader(_response_lines(CSV, predictions))
     assert [(label, float(score)) for label, score in rows] == answers
 
 
-# -- round trips of any text; one without words is a record without a text
+# -- round trips of any text; a text without words is an invalid record
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(texts=TEXTS, wrap=st.sampled_from(["list", "instances", "inputs", "objects"]), ascii_only=st.booleans())
 def test_any_texts_written_as_json_are_read_back(texts, wrap, ascii_only):
     items = [{"text": text} for text in texts] if wrap == "objects" else texts
@@ -782,21 +792,21 @@ def test_any_texts_written_as_json_are_read_back(texts, wrap, ascii_only):
     assert _texts(_parse(json.dumps(content, ensure_ascii=ascii_only))) == _readable(texts)
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(texts=TEXTS, ascii_only=st.booleans(), end=st.sampled_from(["", "\n"]), crlf=st.booleans())
 def test_any_texts_written_as_json_lines_are_read_back(texts, ascii_only, end, crlf):
     body = ("\r\n" if crlf else "\n").join(json.dumps(text, ensure_ascii=ascii_only) for text in texts) + end
     assert _texts(_parse(body, JSON_LINES)) == _readable(texts)
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(texts=LINES, line_break=st.sampled_from(["\n", "\r\n"]))
 def test_any_lines_written_as_plain_text_are_read_back(texts, line_break):
     body = "\ufeff" + "".join(text + line_break for text in texts)
     assert _texts(_parse(body, TEXT)) == _readable(texts)
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(
     texts=TEXTS,
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
@@ -808,14 +818,14 @@ def test_any_texts_written_as_csv_are_read_back(texts, quoting, others, start):
     assert _texts(_parse(start + _written_csv(rows, quoting), CSV)) == _readable(texts)
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(texts=TEXTS)
 def test_any_texts_written_as_csv_without_a_header_are_read_back(texts):
     body = _written_csv([[text] for text in texts], csv.QUOTE_ALL)
     assert _texts(_parse(body, f"{CSV}; header=absent")) == _readable(texts)
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(texts=TEXTS, rows=st.booleans(), ascii_only=st.booleans(), identity=st.none() | st.text(CHARACTERS))
 def test_any_texts_written_as_a_tensor_are_read_back(texts, rows, ascii_only, identity):
     tensor = {"name": "text", "datatype": "BYTES"}
@@ -825,30 +835,30 @@ def test_any_texts_written_as_a_tensor_are_read_back(texts, rows, ascii_only, id
     assert (_texts(parsed), parsed.id) == (_readable(texts), identity)
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(body=st.binary(max_size=200), kind=st.sampled_from([JSON, JSON_LINES, CSV, TEXT, f"{CSV}; charset=utf-16"]))
 def test_any_bytes_are_read_or_refused(body, kind):
     with suppress(RequestError):
         assert _parse(body, kind).records
 
 
-def _parse(body, media_type=JSON, asked="", limits=LIMITS):
-    return parse(body if isinstance(body, bytes) else body.encode(), content_type(media_type), limits, asked)
+def _parse(body, media_type=JSON, query="", limits=LIMITS):
+    return parse(body if isinstance(body, bytes) else body.encode(), content_type(media_type), limits, query)
 
 
 def _infer(**changed):
     return parse_infer(json.dumps({"inputs": [TENSOR | changed]}).encode(), LIMITS)
 
 
-def _refusal(body, media_type=JSON, asked="", limits=LIMITS):
+def _error(body, media_type=JSON, query="", limits=LIMITS):
     with pytest.raises(RequestError) as problem:
-        _parse(body, media_type, asked, limits).strict()
+        _parse(body, media_type, query, limits).strict()
     assert problem.value.message.endswith(".")
     return problem.value
 
 
 def _texts(request):
-    """Return the text of each record, None where it has none."""
+    """Return the text of each record; None for an invalid one."""
     return [record if isinstance(record, str) else None for record in request.records]
 
 
@@ -860,9 +870,9 @@ def _flat(texts):
     return {"shape": [len(texts)], "data": texts}
 
 
-def _reply_lines(media_type, outcomes, asked=None):
-    """Return the lines of a reply, of which none holds a line break of any kind that a reader may split at."""
-    reply = format_reply(media_type, outcomes, asked or Parameters(), {}).decode()
+def _response_lines(media_type, outcomes, parameters=None):
+    """Return the lines of a response; check that no value contains a line break."""
+    reply = format_response(media_type, outcomes, parameters or Parameters(), {}).decode()
     assert reply.count("\n") == len(outcomes)
     return reply.split("\n")[:-1]
 

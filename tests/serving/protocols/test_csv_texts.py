@@ -1,4 +1,4 @@
-"""Which field of a CSV record is the text: never a guess, and the same for every part of a file."""
+"""The field of a CSV record that holds the text: never a guess, and the same for every part of a file."""
 
 import pytest
 
@@ -10,14 +10,14 @@ PART = '19,where is it\n20,"gone, I fear"\n'  # a later part of the same file, w
 
 
 def texts(body, column=None, header=None):
-    """Return the text of each record, the code of the error where there is none."""
-    found = read_texts(body, Column.parse(column), header, most=100)
-    return [record.code if isinstance(record, RequestError) else record for record in found]
+    """Return the text of each record, or the code of its error."""
+    records = read_texts(body, Column.parse(column), header, max_texts=100)
+    return [record.code if isinstance(record, RequestError) else record for record in records]
 
 
 def message(body, column=None, header=None):
     """Return the message of the first error."""
-    records = read_texts(body, Column.parse(column), header, most=100)
+    records = read_texts(body, Column.parse(column), header, max_texts=100)
     return next(record.message for record in records if isinstance(record, RequestError))
 
 
@@ -70,21 +70,21 @@ def test_a_single_column_needs_no_name_and_its_header_is_told_by_text_alone():
     assert texts("review\na\n", "review") == texts("a\n", "review,1") == ["a"]
 
 
-def test_columns_without_a_known_name_are_named_in_the_refusal():
-    told = message(FILE)
-    assert "no column 'text', there are id, review;" in told
-    assert "column=2" in told
+def test_the_error_names_the_columns_of_the_header():
+    error_message = message(FILE)
+    assert "no column 'text', only id, review;" in error_message
+    assert "column=2" in error_message
     assert texts(FILE) == ["missing_column", "field_count", "field_count"]
 
 
-def test_a_record_with_another_number_of_fields_is_refused_alone_and_told_how_to_quote():
+def test_a_record_with_another_number_of_fields_is_refused_alone_with_a_hint_to_quote():
     body = "the parcel is late\nthe parcel is late, broken\nhello\n"
     assert texts(body) == ["the parcel is late", "field_count", "hello"]
-    assert "Record 2 has 2 fields where one is expected; put double quotes" in message(body)
+    assert "Record 2 has 2 fields instead of one; put double quotes" in message(body)
     assert texts("id,text\n1,a\n2,late, broken\n3\n\n4,b\n") == [
         "a", "field_count", "missing_column", "missing_column", "b",
     ]  # fmt: skip
-    assert "Record 2 has 3 fields where the others have 2" in message("id,text\n1,a\n2,late, broken\n")
+    assert "Record 2 has 3 fields, but the others have 2" in message("id,text\n1,a\n2,late, broken\n")
 
 
 def test_the_usual_number_of_fields_is_that_of_most_records_where_there_is_no_header():
@@ -93,7 +93,7 @@ def test_the_usual_number_of_fields_is_that_of_most_records_where_there_is_no_he
 
 def test_a_position_behind_the_last_field_is_refused():
     assert texts("a\nb\n", "2") == ["missing_column", "missing_column"]
-    assert "no field 2" in message("a\nb\n", "2")
+    assert "the text is field 2" in message("a\nb\n", "2")
 
 
 def test_a_header_with_the_name_twice_is_refused():
@@ -106,10 +106,10 @@ def test_a_header_with_the_name_twice_is_refused():
 def test_another_separator_is_named(separator, named, row):
     body = row.format(separator)
     try:
-        told = message(body)
+        error_message = message(body)
     except RequestError as problem:
-        told = problem.message
-    assert told == f"The fields are separated by {named}; separate them by commas."
+        error_message = problem.message
+    assert error_message == f"The fields are separated by {named}; separate them by commas."
 
 
 def test_another_separator_is_named_where_a_position_is_given():
@@ -139,14 +139,14 @@ def test_what_a_media_type_says_of_the_header_is_not_ignored():
         texts("a\n", header="perhaps")
 
 
-def test_a_long_record_is_not_repeated_in_the_refusal():
+def test_a_long_record_is_not_repeated_in_the_error():
     assert len(message(",".join(["x" * 1000] * 1000) + "\n")) < 600
 
 
 @pytest.mark.parametrize("column", ["review,1", "review,3"])
 def test_a_header_with_the_name_at_another_place_is_refused(column):
     assert set(texts(FILE, column)) == {"ambiguous_column"}
-    assert f"'review' as field 2, and column={column} says field {column[-1]}" in message(FILE, column)
+    assert f"'review' as field 2, but column={column} says field {column[-1]}" in message(FILE, column)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_header_with_the_name_at_another_place_is_refused(column):
 )
 def test_a_quote_that_does_not_begin_its_field_is_refused_alone(line):
     assert texts(f"{line}\n{line}\n", "2") == ["invalid_csv", "invalid_csv"]
-    assert "begin that field with the quote" in message(f"{line}\n", "2")
+    assert "start that field with a double quote" in message(f"{line}\n", "2")
     assert texts(f"id,text\n2,fine\n{line}\n") == ["fine", "invalid_csv"]
 
 
@@ -168,7 +168,7 @@ def test_quotes_that_belong_to_a_text_are_no_mistake(line):
 
 @pytest.mark.parametrize("column", [None, "1"])
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_record_that_is_no_csv_costs_itself_alone(column, number):
+def test_an_invalid_record_fails_alone(column, number):
     records, expected = ["a", "b", "c"], ["a", "b", "c"]
     records[number], expected[number] = '"bad" x', "invalid_csv"
     assert texts("".join(f"{record}\n" for record in records), column) == expected
@@ -184,7 +184,7 @@ def test_a_table_with_another_separator_is_no_column_of_texts(separator, name):
     body = "id,review\n1,the lift is stuck\n2,hello\n".replace(",", separator)
     assert set(texts(body)) == {"invalid_csv"}
     assert name in message(body)
-    assert texts(body, header="absent") == body.splitlines()  # said to be texts
+    assert texts(body, header="absent") == body.splitlines()  # `header=absent` overrides the check
 
 
 def test_texts_with_semicolons_are_texts():
@@ -193,10 +193,10 @@ def test_texts_with_semicolons_are_texts():
 
 
 @pytest.mark.parametrize("column", ["-1", "2.0", "2,"])
-def test_the_refusal_of_what_looks_like_a_position_shows_one(column):
+def test_the_error_suggests_a_position(column):
     assert "such as column=2, or put double quotes" in message(FILE, column)
 
 
-def test_the_refusal_of_what_looks_like_a_header_suggests_a_name():
+def test_the_error_suggests_a_name_of_what_looks_like_a_header():
     first, *_ = read_texts("id,msg\n1,hello\n", Column.parse(None), None, 10)
-    assert "such as column=msg where the first line is a header, else column=2" in first.message
+    assert "such as column=msg if the first line is a header, else column=2" in first.message

@@ -1,1 +1,1 @@
-"""HTTP: what each route answers, content negotiation, OpenAPI."""
+"""HTTP: the handler of each route, content negotiation, OpenAPI."""

@@ -1,4 +1,4 @@
-"""The fast path: a request for a prediction does not pass through the web framework."""
+"""The fast path: prediction requests bypass the web framework."""
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -9,9 +9,9 @@ from bert_textclassification.serving.http.service import Service
 
 
 class FastPathMiddleware:
-    """WSGI middleware: a request for a prediction does not pass through the framework.
+    """WSGI middleware: prediction requests bypass the framework.
 
-    Flask's part of such a request, hot 0.1 ms, takes 0.3 ms when the model has just been through the caches.
+    Flask takes 0.1 ms of such a request, and 0.3 ms when the model has just evicted its code from the CPU caches.
     """
 
     def __init__(self, application: Callable[..., Iterable[bytes]], service: Service) -> None:
@@ -19,14 +19,14 @@ class FastPathMiddleware:
         self._service = service
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer a request for a prediction; pass on any other."""
+        """Answer a prediction request; pass any other to the application."""
         path = environ["PATH_INFO"]
-        view = self._service.posts.get(path) if environ["REQUEST_METHOD"] == "POST" else None
-        if view is None:
+        handler = self._service.posts.get(path) if environ["REQUEST_METHOD"] == "POST" else None
+        if handler is None:
             return self._application(environ, start_response)
-        reply = self._service.answer(HttpRequest(environ), path, view)
-        start_response(_status_line(reply.status), [*reply.headers, ("Content-Length", str(len(reply.body)))])
-        return [reply.body]
+        response = self._service.answer(HttpRequest(environ), path, handler)
+        start_response(_status_line(response.status), [*response.headers, ("Content-Length", str(len(response.body)))])
+        return [response.body]
 
 
 def _status_line(status: int) -> str:

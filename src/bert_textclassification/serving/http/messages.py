@@ -16,7 +16,7 @@ from bert_textclassification.serving.protocols.media_types import JSON
 
 
 class HttpResponse(NamedTuple):
-    """A reply: its status, its body, and its headers, of which the content type comes first."""
+    """One HTTP response; the first header is the content type."""
 
     status: int
     body: bytes
@@ -28,7 +28,7 @@ class HttpRequest:
 
     Attributes:
         environ: the WSGI environment.
-        log_line: what nginx logs of the answer: texts, tokens, cache hits, seconds in the queue.
+        log_line: texts, tokens, cache hits and seconds in the queue, for nginx's access log.
     """
 
     __slots__ = ("environ", "log_line", "started")
@@ -45,35 +45,35 @@ class HttpRequest:
 
     @property
     def path(self) -> str:
-        """The path that was asked for."""
+        """The requested path."""
         path: str = self.environ["PATH_INFO"]
         return path
 
     @property
     def parameters(self) -> str:
-        """Parameters beside the body: the query, and one header, as SageMaker forwards no query."""
+        """Parameters outside the body: the query, and one header because SageMaker forwards no query."""
         query: str = self.environ.get("QUERY_STRING", "")
         header: str = self.environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", "")
         return "&".join(filter(None, (query, parameters.known_attributes(header))))
 
-    def body(self, most: int) -> bytes:
-        """Return the decompressed body of at most `most` bytes.
+    def body(self, max_bytes: int) -> bytes:
+        """Return the decompressed body.
 
         Raises:
-            RequestError: it has more (413), or is compressed in a way that cannot be read.
+            RequestError: the body exceeds `max_bytes` (413), or its compression is unsupported or damaged.
         """
         length = self.environ.get("CONTENT_LENGTH")
         if not length and not self.environ.get("wsgi.input_terminated"):
             return b""
-        if length and int(length) > most:
-            raise too_large(most)
-        raw: bytes = self.environ["wsgi.input"].read(int(length) if length else most + 1)
-        if len(raw) > most:
-            raise too_large(most)
-        return negotiation.decompressed(raw, self.header("HTTP_CONTENT_ENCODING"), most)
+        if length and int(length) > max_bytes:
+            raise too_large(max_bytes)
+        raw: bytes = self.environ["wsgi.input"].read(int(length) if length else max_bytes + 1)
+        if len(raw) > max_bytes:
+            raise too_large(max_bytes)
+        return negotiation.decompressed(raw, self.header("HTTP_CONTENT_ENCODING"), max_bytes)
 
     def is_abandoned(self) -> bool:
-        """Whether the other side has closed; nginx does when its own client has gone."""
+        """Whether the peer has closed the connection; nginx closes it when its own client disconnects."""
         client: socket.socket | None = self.environ.get("gunicorn.socket")
         if client is None:
             return False
@@ -94,15 +94,15 @@ def json_response(content: object, status: int = 200) -> HttpResponse:
 
 
 def error_response(path: str, problem: RequestError) -> HttpResponse:
-    """Return the response to a request that was refused, in the shape that the platform of this path expects."""
-    reply = json_response(error_shape(path).body(problem), problem.status)
+    """Return the response to a rejected request, in the shape that the platform of this path expects."""
+    response = json_response(error_shape(path).body(problem), problem.status)
     if problem.status == 503:
-        reply.headers.append(("Retry-After", str(RETRY_AFTER_S)))
+        response.headers.append(("Retry-After", str(RETRY_AFTER_S)))
     if problem.status == 401:
-        reply.headers.append(("WWW-Authenticate", "Bearer"))
-    return reply
+        response.headers.append(("WWW-Authenticate", "Bearer"))
+    return response
 
 
-def too_large(most: int) -> RequestError:
-    """Return the error of a body of over `most` bytes."""
-    return RequestError("body_too_large", f"The body is over {most} bytes; send several requests.", status=413)
+def too_large(max_bytes: int) -> RequestError:
+    """Return the error for a body over `max_bytes` bytes."""
+    return RequestError("body_too_large", f"The body is over {max_bytes} bytes; send several requests.", status=413)

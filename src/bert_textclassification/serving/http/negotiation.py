@@ -1,4 +1,7 @@
-"""What a request's headers say of its body, and what they ask of the reply. Media types are compared as such."""
+"""Content negotiation: the format of the request's body and of the response, from the request's headers.
+
+Media types are parsed before they are compared: case and parameters do not matter.
+"""
 
 import zlib
 
@@ -21,58 +24,58 @@ _ALIASES = {alias: name for name, text_format in TEXT_FORMATS.items() for alias 
 
 
 def content_type(header: str | None) -> MediaType:
-    """Parse a Content-Type header; JSON when there is none.
+    """Parse a Content-Type header; the default is JSON.
 
     Raises:
-        RequestError: the media type or its character set is not read here (415).
+        RequestError: the media type or its character set is not supported (415).
     """
     name, parameters = parse_options_header(header or JSON)
     name = _ALIASES.get(name.lower(), name.lower())
     if name not in OFFERED:
-        raise unsupported(f"The content type {name!r:.80} is not read here; send one of: {', '.join(OFFERED)}.")
+        raise unsupported(f"The content type {name!r:.80} is not supported; send one of: {', '.join(OFFERED)}.")
     charset = parameters.get("charset", "utf-8").lower()
     codec = codec_of(charset)
     if codec is None or (name == JSON and codec not in UTF_8):
-        raise unsupported(f"The character set {charset!r:.80} is not read here; send UTF-8.")
+        raise unsupported(f"The character set {charset!r:.80} is not supported; send UTF-8.")
     if name == CSV:
-        _refuse_other_dialects(header or "")
+        _reject_other_dialects(header or "")
     return MediaType(name, parameters, "utf-8-sig" if codec in UTF_8 else charset)
 
 
-def _refuse_other_dialects(header: str) -> None:
-    """Refuse a parameter of CSV that is not known here, such as a delimiter, whatever its value."""
+def _reject_other_dialects(header: str) -> None:
+    """Reject an unknown parameter of CSV, such as a delimiter, whatever its value."""
     names = [part.partition("=")[0].strip().lower() for part in header.split(";")[1:] if "=" in part]
     if unknown := [name for name in names if name not in ("charset", "header")]:
-        raise unsupported(f"{CSV} has no parameter {unknown[0]!r:.80} here; leave it out, and separate by commas.")
+        raise unsupported(f"{CSV} has no parameter {unknown[0]!r:.80} here; omit it, and separate fields by commas.")
 
 
 def accepted(header: str | None) -> MIMEAccept:
-    """Parse an Accept header; empty when the client does not mind."""
+    """Parse an Accept header; the result is empty when the client accepts anything."""
     return parse_accept_header(header if header != "*/*" else None, MIMEAccept)
 
 
-def best_offer(accept: MIMEAccept, first: str) -> str:
-    """Return the media type to reply in: the client's favourite, `first` when it does not mind.
+def best_offer(accept: MIMEAccept, default: str) -> str:
+    """Return the media type of the response: the client's preferred one, or `default` without a preference.
 
     Raises:
-        RequestError: the client accepts nothing that can be given (406).
+        RequestError: the client accepts none of the offered types (406).
     """
     if not accept:
-        return first
-    # Parameters such as a charset choose no other reply; werkzeug would take them for another type.
+        return default
+    # Drop parameters such as a charset: werkzeug would treat them as part of another type.
     accept = MIMEAccept((value.partition(";")[0].strip(), quality) for value, quality in accept)
-    offers = [first, *(offer for offer in OFFERED if offer != first), *_ALIASES]
+    offers = [default, *(offer for offer in OFFERED if offer != default), *_ALIASES]
     best = accept.best_match(offers)
     if best is None:
         raise RequestError("not_acceptable", f"The reply can be one of: {', '.join(OFFERED)}.", "Accept", status=406)
     return _ALIASES.get(best, best)
 
 
-def decompressed(body: bytes, encoding: str | None, most: int) -> bytes:
-    """Return the body without its Content-Encoding, never holding more than `most` bytes of it.
+def decompressed(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
+    """Return the body without its Content-Encoding; decompression stops after `max_bytes` bytes.
 
     Raises:
-        RequestError: the encoding is not read here (415), the data is damaged (400) or expands to more (413).
+        RequestError: the encoding is not supported (415), the data is damaged (400) or expands to more (413).
     """
     encoding = (encoding or "identity").strip().lower()
     if encoding == "identity":
@@ -80,24 +83,24 @@ def decompressed(body: bytes, encoding: str | None, most: int) -> bytes:
     if encoding not in ("gzip", "x-gzip"):
         raise RequestError(
             "unsupported_encoding",
-            f"The content encoding {encoding!r:.80} is not read here; send gzip or none.",
+            f"The content encoding {encoding!r:.80} is not supported; send gzip or none.",
             "Content-Encoding",
             status=415,
         )
-    return _gunzipped(body, most)
+    return _gunzipped(body, max_bytes)
 
 
-def _gunzipped(body: bytes, most: int) -> bytes:
+def _gunzipped(body: bytes, max_bytes: int) -> bytes:
     stream = zlib.decompressobj(wbits=31)
     try:
-        expanded = stream.decompress(body, most + 1)
+        expanded = stream.decompress(body, max_bytes + 1)
     except zlib.error as problem:
         raise RequestError("invalid_gzip", f"The body is not valid gzip: {problem}.", "Content-Encoding") from None
-    if len(expanded) > most:
+    if len(expanded) > max_bytes:
         raise RequestError(
-            "body_too_large", f"The body expands to over {most} bytes; send several requests.", status=413
+            "body_too_large", f"The body expands to over {max_bytes} bytes; send several requests.", status=413
         )
     if not stream.eof or stream.unused_data:
-        fault = "ends in the middle" if not stream.eof else "goes on after its end"
-        raise RequestError("invalid_gzip", f"The body is not valid gzip: it {fault}.", "Content-Encoding")
+        fault = "it is truncated" if not stream.eof else "data follows its end"
+        raise RequestError("invalid_gzip", f"The body is not valid gzip: {fault}.", "Content-Encoding")
     return expanded

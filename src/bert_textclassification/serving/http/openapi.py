@@ -1,4 +1,4 @@
-"""`/openapi.json`, made from the schemas that validate requests, and the page that shows it."""
+"""`/openapi.json`, generated from the schemas that validate requests, and the page that shows it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +14,13 @@ from bert_textclassification.serving.protocols.errors import error_shape
 from bert_textclassification.serving.protocols.media_types import JSON
 
 REFERENCE = "#/components/schemas/{model}"
-REFUSALS = {
-    "400": "What was sent cannot be read; the field says where",
+ERROR_DESCRIPTIONS = {
+    "400": "The request is invalid; `field` names the place",
     "401": "The token is missing or wrong",
-    "406": "The reply cannot be given in the type that is asked for",
-    "413": "Too much at once",
-    "415": "The content type, character set or encoding is not read here",
-    "503": "Too busy, or the deadline passed: try again after the time in Retry-After",
+    "406": "The response is not available in the requested type",
+    "413": "The request exceeds a size limit",
+    "415": "The content type, character set or encoding is not supported",
+    "503": "Too busy, or the deadline passed: retry after the time in Retry-After",
 }
 
 
@@ -44,31 +44,33 @@ def document(routes: Sequence[Route], version: str, has_token: bool) -> dict[str
 
 def _schemas(routes: Sequence[Route]) -> list[type[BaseModel]]:
     """Return the schemas of the bodies of all routes and of their errors, each once."""
-    bodies = [schema for route in routes for types in (route.takes or {}, route.gives) for schema in types.values()]
+    types = [body_types for route in routes for body_types in (route.request_bodies or {}, route.response_bodies)]
+    bodies = [schema for body_types in types for schema in body_types.values()]
     errors = [error_shape(route.path).schema for route in routes]
     return [schema for schema in dict.fromkeys([*bodies, *errors]) if schema is not None]
 
 
 def page(description: dict[str, Any]) -> HttpResponse:
-    """Return the page for people: every route, what it takes and gives, and every schema."""
+    """Return the HTML page: every route with its request and response types, and every schema."""
     body = Environment(autoescape=True).from_string(_PAGE).render(api=description)
     policy = ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
     return HttpResponse(200, body.encode(), [("Content-Type", "text/html; charset=utf-8"), policy])
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    if not route.takes:
-        return {"summary": route.summary, "responses": _replies(route, ("401",))}
-    body = {"required": True, "content": _content(route.takes)}
-    operation = {"summary": route.summary, "requestBody": body, "responses": _replies(route, tuple(REFUSALS))}
+    if not route.request_bodies:
+        return {"summary": route.summary, "responses": _responses(route, ("401",))}
+    body = {"required": True, "content": _content(route.request_bodies)}
+    responses = _responses(route, tuple(ERROR_DESCRIPTIONS))
+    operation = {"summary": route.summary, "requestBody": body, "responses": responses}
     return operation | ({"parameters": _query(route.parameters)} if route.parameters else {})
 
 
-def _replies(route: Route, refusals: tuple[str, ...]) -> dict[str, Any]:
+def _responses(route: Route, error_codes: tuple[str, ...]) -> dict[str, Any]:
     error = error_shape(route.path).schema
     return {
-        "200": {"description": "The answer", "content": _content(route.gives)},
-        **{code: {"description": REFUSALS[code], "content": _content({JSON: error})} for code in refusals},
+        "200": {"description": "The response", "content": _content(route.response_bodies)},
+        **{code: {"description": ERROR_DESCRIPTIONS[code], "content": _content({JSON: error})} for code in error_codes},
     }
 
 
@@ -80,7 +82,7 @@ def _content(types: Bodies) -> dict[str, Any]:
 
 
 def _query(parameters: type[schemas.InferParameters]) -> list[dict[str, Any]]:
-    """Describe the parameters that are taken from the address where the body has none."""
+    """Describe the query parameters, which apply where the body has none."""
     properties = parameters.model_json_schema()["properties"]
     return [
         {"name": name, "in": "query", "description": schema.pop("description", ""), "schema": schema}
@@ -97,10 +99,10 @@ code, pre { font: 14px/1.4 ui-monospace, monospace; } pre { background: #f4f4f4;
 td, th { padding: .2rem 1rem .2rem 0; text-align: left; vertical-align: top; }
 </style></head><body>
 <h1>{{ api.info.title }} {{ api.info.version }}</h1>
-<p>The same for machines: <a href="openapi.json">openapi.json</a></p>
+<p>Machine-readable: <a href="openapi.json">openapi.json</a></p>
 <pre>curl localhost:8080/invocations -H 'Content-Type: application/json' -d '{"instances": ["a text"]}'</pre>
 <h2>Routes</h2>
-<table><tr><th>Method<th>Path<th>What<th>Takes<th>Gives</tr>
+<table><tr><th>Method<th>Path<th>Summary<th>Request<th>Response</tr>
 {% for path, operations in api.paths.items() %}{% for method, operation in operations.items() %}
 <tr><td>{{ method|upper }}<td><code>{{ path }}</code><td>{{ operation.summary }}
 <td>{{ operation.requestBody.content|join(", ") if operation.requestBody }}

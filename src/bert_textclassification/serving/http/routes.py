@@ -1,4 +1,4 @@
-"""The route table: what each path and method answers, takes and gives. The router, OpenAPI and metrics read it."""
+"""The route table: handler and body types of each path and method. The router, OpenAPI and metrics read it."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -17,35 +17,35 @@ class Route(NamedTuple):
     """One path and method.
 
     Attributes:
-        path: as the router has it.
-        handler: method of `Service` that answers.
-        summary: a line for OpenAPI.
-        gives: bodies of the reply.
-        takes: bodies of the request; None for GET.
-        parameters: what may stand in the address.
-        is_open: whether it answers without the server's token.
+        path: the router's pattern.
+        handler: method of `Service`, without its leading underscore.
+        summary: one line for OpenAPI.
+        response_bodies: media types of the response.
+        request_bodies: media types of the request; None for GET.
+        parameters: schema of the query parameters.
+        is_open: whether the route works without the server's token.
     """
 
     path: str
     handler: str
     summary: str
-    gives: Bodies
-    takes: Bodies | None = None
+    response_bodies: Bodies
+    request_bodies: Bodies | None = None
     parameters: type[schemas.InferParameters] | None = None
     is_open: bool = False
 
     @property
     def method(self) -> Literal["GET", "POST"]:
-        """POST for a route that takes a body."""
-        return "POST" if self.takes else "GET"
+        """POST for a route with a request body."""
+        return "POST" if self.request_bodies else "GET"
 
 
 def routes(config: ServingConfig, version: str) -> list[Route]:
-    """Return the routes of every platform; where a platform's path is one of the others, the other one counts.
+    """Return the routes of every platform; of two routes with the same path and method, the later one wins.
 
     Args:
-        config: has the paths that a platform sets, and the model's name.
-        version: of the model.
+        config: the paths that a platform sets, and the model's name.
+        version: the model's version.
     """
     table = [*_health(config), *_facts(), *_model(config.model_name, version), *_predictions(config, version)]
     is_open = {route.path for route in table if route.is_open}
@@ -66,17 +66,17 @@ def _health(config: ServingConfig) -> list[Route]:
 
 
 def _facts() -> list[Route]:
-    batch = "What suits SageMaker's batch transform"
+    batch = "Settings for SageMaker's batch transform"
     return [
         Route("/execution-parameters", "execution_parameters", batch, {JSON: schemas.ExecutionParameters}),
         Route("/metrics", "metrics_text", "Metrics for Prometheus", {TEXT: None}),
         Route("/openapi.json", "openapi", "This description", {JSON: schemas.Facts}),
-        Route("/docs", "docs", "This description, for people", {HTML: None}),
+        Route("/docs", "docs", "This description as a web page", {HTML: None}),
     ]
 
 
 def _model(name: str, version: str) -> list[Route]:
-    """Return what KServe asks about the model, in both versions of its protocol."""
+    """Return the routes of the model's metadata, in both versions of KServe's protocol."""
     model, versioned = f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"
     handlers = {
         "/v1/models": "v1_models",
@@ -87,7 +87,7 @@ def _model(name: str, version: str) -> list[Route]:
         f"{model}/ready": "model_is_ready",
         f"{versioned}/ready": "model_is_ready",
     }
-    return [Route(path, handler, "Facts of the model", {JSON: schemas.Facts}) for path, handler in handlers.items()]
+    return [Route(path, handler, "Metadata of the model", {JSON: schemas.Facts}) for path, handler in handlers.items()]
 
 
 def _predictions(config: ServingConfig, version: str) -> list[Route]:

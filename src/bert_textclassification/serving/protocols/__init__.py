@@ -1,1 +1,1 @@
-"""Bodies of requests and replies: how each platform and content type writes texts, predictions and errors."""
+"""Bodies of requests and responses: texts, predictions and errors in each platform's format and content type."""

@@ -1,15 +1,15 @@
-"""The texts of a CSV body: which field of each record is the text.
+"""Find the field of each CSV record that holds the text.
 
-The column of the texts is given in the request (`column=`) or by CSV_COLUMN:
-    review      a name: the first record is a header that has it, in any case
+The request (`column=`) or CSV_COLUMN selects the column:
+    review      a name: the first record is a header that contains it, in any case
     2           a position, counted from 1
-    review,2    both: by name where the first record is a header that has it, else by position. Batch transform splits a
-                file between lines, and only the first part has the header. Where the header has the name elsewhere, the
-                request is refused
-Without it, the texts are the column `text` of a header, or the only field of each record.
+    review,2    both: by name if the first record is a header that contains it, else by position. Batch transform splits
+                a file between lines, and only the first part has the header. A header with the name at another
+                position is an error
+The default is the column `text` of a header, or the only field of each record.
 
-The first record is a header if the media type says so (`text/csv; header=present`, RFC 4180), if it has the name, or,
-with a position alone, if its field there is `text`. `header=absent` says that it is none.
+The first record is a header if the media type says so (`text/csv; header=present`, RFC 4180), if it contains the name,
+or, with a position alone, if its field there is `text`. With `header=absent` it is never a header.
 """
 
 import csv
@@ -23,16 +23,16 @@ from typing import Self
 
 from bert_textclassification.errors import RequestError
 
-csv.field_size_limit(2**31 - 1)  # the body limit bounds a text; the default would refuse one over 128 kB as no CSV
+csv.field_size_limit(2**31 - 1)  # the body limit bounds a text; csv's default rejects fields over 128 kB
 
-Record = str | RequestError  # a text, or why there is none
-Fields = list[str] | csv.Error  # of a record, or why it is no CSV
+Record = str | RequestError  # a text, or the error in its place
+Fields = list[str] | csv.Error  # the fields of a record, or the parser's error
 DEFAULT_NAME = "text"
-MOST_COLUMNS = 9999
+MAX_COLUMNS = 9999
 FIELD = "parameters.column"
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_QUOTE = "put double quotes around a text that holds commas"
-# What csv takes for a part of a text, because the quote is not the first character of its field.
+_QUOTE = "put double quotes around a text that contains commas"
+# Quotes that csv reads as part of the text because they are not the first character of the field.
 _WRAPPED = re.compile(r"""\s+"[^"]*"\s*""")
 _OPENS = re.compile(r"""[^"]*\s"[^\s"][^"]*|\s*'[^']*""")
 _CLOSES = re.compile(r"""[^"]*[^\s"]"(?:\s[^"]*)?|[^']*'\s*""")
@@ -40,12 +40,12 @@ _CLOSES = re.compile(r"""[^"]*[^\s"]"(?:\s[^"]*)?|[^']*'\s*""")
 
 @dataclass(frozen=True)
 class Column:
-    """Where the texts are.
+    """The column of the texts.
 
     Attributes:
-        given: what was given; None stands for the default.
-        name: a name in the header, in lower case; None with a position alone.
-        index: which field, from 0; None with a name alone.
+        given: the parameter as sent; None selects the default.
+        name: the name in the header, in lower case; None with a position alone.
+        index: the field's index, from 0; None with a name alone.
     """
 
     given: str | None = None
@@ -54,7 +54,7 @@ class Column:
 
     @classmethod
     def parse(cls, given: str | None) -> Self:
-        """Read a name, a position from 1, or both with a comma between them.
+        """Parse a name, a position from 1, or both separated by a comma.
 
         Raises:
             RequestError: the position is out of bounds.
@@ -64,33 +64,33 @@ class Column:
         name, comma, number = given.rpartition(",")
         if not (number.isascii() and number.isdigit()):
             return cls(given, given.strip().lower())
-        if len(number) > len(str(MOST_COLUMNS)) or not int(number):
-            message = f"The position of a column is a number from 1 to {MOST_COLUMNS}, not {number:.20}."
+        if len(number) > len(str(MAX_COLUMNS)) or not int(number):
+            message = f"The position of a column is a number from 1 to {MAX_COLUMNS}, not {number:.20}."
             raise RequestError("invalid_parameter", message, FIELD)
         return cls(given, name.strip().lower() if comma else None, int(number) - 1)
 
 
-def read_texts(body: str, column: Column, header: str | None, most: int) -> list[Record]:
-    """Return the text of each record of `body`, or why it has none, in order.
+def read_texts(body: str, column: Column, header: str | None, max_texts: int) -> list[Record]:
+    """Return the text of each record of `body`, or the error in its place, in order.
 
     Args:
-        body: the CSV.
-        column: where the texts are.
-        header: what the media type says of the first record: `present`, `absent`, or nothing.
-        most: how many texts are allowed; what follows one more is left unread.
+        body: the CSV document.
+        column: the column of the texts.
+        header: `header` parameter of the media type: `present`, `absent`, or None.
+        max_texts: reading stops after one text more than this.
 
     Raises:
-        RequestError: what is said of the header is not known here.
+        RequestError: `header` has another value.
     """
     if header not in (None, "present", "absent"):
         message = f"The media type has header={header!r:.80}; say present or absent."
         raise RequestError("invalid_parameter", message, "Content-Type")
-    records = list(islice(_records(body), most + 2))  # with a header, one too many
+    records = list(islice(_records(body), max_texts + 2))  # a header, and one text too many
     if not records:
         return []
     try:
         if header is None:
-            _refuse_other_separator(records)
+            _reject_table_with_other_separator(records)
         first = _first(records[0], body, column, header)
         index, has_header = _locate(first, column, header)
     except RequestError as problem:
@@ -98,14 +98,14 @@ def read_texts(body: str, column: Column, header: str | None, most: int) -> list
     data = records[has_header:]
     if index is None:
         return [_only_field(record, number, None if header else first) for number, record in enumerate(data)]
-    # Where there is no header, a single odd record may be the first.
+    # Without a header the first record may be the only irregular one: take the most common width.
     widths = Counter(len(record) for record in data if isinstance(record, list))
     width = len(first) if has_header or not widths else widths.most_common(1)[0][0]
     return [_field(record, number, index, width) for number, record in enumerate(data)]
 
 
 def _records(body: str) -> Iterator[Fields]:
-    """Yield the fields of each record, or what makes it no CSV; the next record begins on the line after that."""
+    """Yield the fields of each record, or the parser's error; after an error, parsing resumes on the next line."""
     reader = csv.reader(io.StringIO(body, newline=""), strict=True)
     while True:
         try:
@@ -117,14 +117,14 @@ def _records(body: str) -> Iterator[Fields]:
 
 
 def _first(record: Fields, body: str, column: Column, header: str | None) -> list[str]:
-    """Return the first record, which may be the header; no fields where it is no CSV and no header is needed.
+    """Return the first record, which may be the header; no fields if it is invalid and no header is needed.
 
     Raises:
-        RequestError: it is no CSV and should be the header.
+        RequestError: the record is invalid and must be the header.
     """
     if not isinstance(record, csv.Error):
         return record
-    _refuse_separator(body.partition("\n")[0], column)
+    _reject_separator(body.partition("\n")[0], column)
     if header == "present" or (column.index is None and column.name != DEFAULT_NAME):
         raise _invalid(record, 0)
     return []
@@ -135,8 +135,8 @@ def _invalid(problem: csv.Error, number: int) -> RequestError:
     return RequestError("invalid_csv", message, f"instances[{number}]")
 
 
-def _refuse_other_separator(records: Sequence[Fields]) -> None:
-    """Refuse records of one field that is a table of its own: a header of names, and as many separators in each."""
+def _reject_table_with_other_separator(records: Sequence[Fields]) -> None:
+    """Reject one-field records that form a table with another separator: a header of names, equally many in each."""
     lines = [record[0] for record in records if isinstance(record, list) and len(record) == 1]
     if len(lines) < max(2, len(records)):
         return
@@ -155,25 +155,25 @@ def _separated_by(plural: str) -> RequestError:
 
 
 def _locate(first: Sequence[str], column: Column, header: str | None) -> tuple[int | None, bool]:
-    """Return which field holds the texts, None for the only one, and whether the first record is a header.
+    """Return the index of the texts' field (None: the only field), and whether the first record is a header.
 
     Raises:
-        RequestError: that cannot be told.
+        RequestError: the column is missing or ambiguous.
     """
     names = [] if header == "absent" else [field.strip().lower() for field in first]
     if len(names) == 1:
-        _refuse_separator(names[0], column)
-    # A number is taken as a name only where there must be a header: elsewhere it may be an id in the first record.
+        _reject_separator(names[0], column)
+    # A number counts as a name only with `header=present`: otherwise it may be an id in the first record.
     wanted = column.given if column.name is None and header == "present" else column.name
     if wanted in names:
-        found = _index(names, wanted)
-        if column.index not in (None, found) and wanted == column.name:
+        index = _index(names, wanted)
+        if column.index not in (None, index) and wanted == column.name:
             message = (
-                f"The header has {wanted!r:.80} as field {found + 1}, and column={column.given:.80} says field "
-                f"{column.index + 1}; give the position that it has."
+                f"The header has {wanted!r:.80} as field {index + 1}, but column={column.given:.80} says field "
+                f"{column.index + 1}; give position {index + 1}."
             )
             raise RequestError("ambiguous_column", message, FIELD)
-        return found, True
+        return index, True
     if column.index is not None:
         is_named_text = column.name is None and names[column.index : column.index + 1] == [DEFAULT_NAME]
         return column.index, header == "present" or is_named_text
@@ -185,7 +185,7 @@ def _locate(first: Sequence[str], column: Column, header: str | None) -> tuple[i
 
 def _index(names: Sequence[str], name: str) -> int:
     if (count := names.count(name)) > 1:
-        message = f"The header has {count} columns {name!r:.80}; give the position of the one that holds the texts."
+        message = f"The header has {count} columns {name!r:.80}; give the position of the one with the texts."
         raise RequestError("ambiguous_column", message, FIELD)
     return names.index(name)
 
@@ -193,30 +193,30 @@ def _index(names: Sequence[str], name: str) -> int:
 def _missing(first: Sequence[str], column: Column, header: str | None) -> RequestError:
     name = column.given or DEFAULT_NAME
     if header == "absent":
-        message = f"Without a header no column is named {name!r:.80}; give its position, such as column=2."
+        message = f"Without a header there is no column {name!r:.80}; give its position, such as column=2."
         return RequestError("missing_column", message, FIELD)
-    there = ", ".join(" ".join(field.split())[:30] for field in first[:8]) + ", ..." * (len(first) > 8)
-    there = there.encode(errors="replace").decode()  # no reply can repeat what is no UTF-8
+    columns = ", ".join(" ".join(field.split())[:30] for field in first[:8]) + ", ..." * (len(first) > 8)
+    columns = columns.encode(errors="replace").decode()  # a response is UTF-8
     example = _example(first, column)
     quote = "" if header else f", or {_QUOTE}"
     message = (
-        f"There is no column {name!r:.80}, there {'is' if len(first) == 1 else 'are'} {there}; give the name or the "
-        f"position of the column that holds the texts, such as {example}{quote}."
+        f"There is no column {name!r:.80}, only {columns}; give the name or the position of the column with the texts, "
+        f"such as {example}{quote}."
     )
     return RequestError("missing_column", message, FIELD)
 
 
 def _example(first: Sequence[str], column: Column) -> str:
-    """Return a parameter that may be meant: a name of the first line where this looks like a header, or a position."""
+    """Suggest a parameter: a name of the first line if that looks like a header, else a position."""
     if column.given and column.given[:1].isidentifier():
         return f"column={column.given:.30},2"
     if column.given is None and len(first) > 1 and all(re.fullmatch(r"[A-Za-z_][\w -]{0,29}", name) for name in first):
-        return f"column={first[-1]} where the first line is a header, else column=2"
+        return f"column={first[-1]} if the first line is a header, else column=2"
     return "column=2"
 
 
-def _refuse_separator(line: str, column: Column) -> None:
-    """Refuse a first line that is a header with the column's name, but for its separator."""
+def _reject_separator(line: str, column: Column) -> None:
+    """Reject a first line that is a header with the column's name but another separator."""
     for separator, plural in _SEPARATORS.items():
         names = [name.strip(' "\r').lower() for name in line.split(separator)]
         if len(names) > 1 and (column.name or DEFAULT_NAME) in names:
@@ -224,14 +224,14 @@ def _refuse_separator(line: str, column: Column) -> None:
 
 
 def _only_field(record: Fields, number: int, header: Sequence[str] | None) -> Record:
-    """Return the only field of a record; several may be a header without a name that is known."""
+    """Return the only field of a record; a first record with several fields may be a header without the column."""
     if isinstance(record, csv.Error):
         return _invalid(record, number)
     if len(record) == 1:
         return record[0]
     if record is header:
         return _missing(record, Column(), None)
-    message = f"Record {number + 1} has {len(record)} fields where one is expected; {_QUOTE}, or name the column."
+    message = f"Record {number + 1} has {len(record)} fields instead of one; {_QUOTE}, or name the column."
     return RequestError("field_count", message, f"instances[{number}]")
 
 
@@ -239,22 +239,22 @@ def _field(record: Fields, number: int, index: int, width: int) -> Record:
     if isinstance(record, csv.Error):
         return _invalid(record, number)
     if _has_late_quote(record):
-        message = f"Record {number + 1} has a quote inside a field; begin that field with the quote, a double one."
+        message = f"Record {number + 1} has a quote inside a field; start that field with a double quote."
         return RequestError("invalid_csv", message, f"instances[{number}]")
     fields = f"{len(record)} field" + "s" * (len(record) != 1)
     if index >= len(record):
         separators = [plural for separator, plural in _SEPARATORS.items() if separator in record[0]]
         hint = f"; separate fields by commas, not by {separators[0]}" if len(record) == 1 and separators else ""
-        message = f"Record {number + 1} has {fields} and no field {index + 1}, which holds the text{hint}."
+        message = f"Record {number + 1} has {fields}, but the text is field {index + 1}{hint}."
         return RequestError("missing_column", message, f"instances[{number}]")
     if len(record) != width:
-        message = f"Record {number + 1} has {fields} where the others have {width}; {_QUOTE}."
+        message = f"Record {number + 1} has {fields}, but the others have {width}; {_QUOTE}."
         return RequestError("field_count", message, f"instances[{number}]")
     return record[index]
 
 
 def _has_late_quote(record: Sequence[str]) -> bool:
-    """Whether a quoted text was cut at its commas, or keeps its quotes, because something stands before them."""
+    """Whether a quoted text was split at its commas, or kept its quotes, because characters precede the quote."""
     if any(map(_WRAPPED.fullmatch, record)):
         return True
     opened = [number for number, field in enumerate(record) if _OPENS.fullmatch(field)]

@@ -1,4 +1,4 @@
-"""The two shapes of an error's body: that of the server, and that of KServe and the Open Inference Protocol."""
+"""The two formats of an error's body: the server's own, and that of KServe and the Open Inference Protocol."""
 
 import re
 from collections.abc import Callable
@@ -9,15 +9,15 @@ from pydantic import BaseModel
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.protocols import schemas
 
-PLATFORM_PATHS = re.compile(r"^/v[12]/")  # of KServe and the Open Inference Protocol; nginx uses the pattern, too
+PLATFORM_PATHS = re.compile(r"^/v[12]/")  # KServe and Open Inference Protocol; nginx uses the pattern, too
 
 
 class ErrorShape(NamedTuple):
-    """How a protocol reports an error.
+    """The error format of a protocol.
 
     Attributes:
-        schema: describes the body in OpenAPI.
-        body: makes the body.
+        schema: schema of the body, for OpenAPI.
+        body: converts an error into the body.
     """
 
     schema: type[BaseModel]
@@ -25,7 +25,7 @@ class ErrorShape(NamedTuple):
 
 
 def error_body(problem: RequestError) -> dict[str, Any]:
-    """Return the body of an error; in JSON Lines, it is the line of a record."""
+    """Return the body of an error; JSON Lines use it as the line of an invalid record."""
     return {"error": problem.as_dict()}
 
 
@@ -39,5 +39,5 @@ PLATFORM_ERROR = ErrorShape(schemas.PlatformError, platform_error_body)
 
 
 def error_shape(path: str) -> ErrorShape:
-    """Return the shape of the errors on a path."""
+    """Return the error format of a path."""
     return PLATFORM_ERROR if PLATFORM_PATHS.match(path) else SERVER_ERROR

@@ -1,18 +1,18 @@
-"""Bodies of `/invocations` in each content type, and where the other protocols are.
+"""Bodies of `/invocations` in each content type, and the modules of the other protocols.
 
 JSON in        {"instances": ["...", {"text": "..."}], "parameters": {"truncation": "error"}}
                also {"inputs": ...}, {"text": "..."}, a bare list, a bare string
 JSON out       {"predictions": [{"label": "escalate", "score": 0.97, ...}], "model": {"version": ..., "variant": ...}}
-JSON Lines     a string or {"text": "..."} a line in, a prediction a line out
-CSV in         a record a text, with or without a header (`csv_texts`); quoted line breaks are part of the text
-CSV out        `label,score` a record, then what else was asked for, without a header
-plain text     one text a line in, label, score and what else was asked for with tabs between them a line out
-Open Inference Protocol   (`open_inference`) a BYTES tensor in; out: tensors `label`, `score`, `decision`, `tokens`,
+JSON Lines     in: one string or {"text": "..."} per line; out: one prediction per line
+CSV in         one text per record, with or without a header (`csv_texts`); quoted line breaks belong to the text
+CSV out        one record per text: `label,score`, then the requested scores and logits, without a header
+plain text     in: one text per line; out: the same columns as CSV, separated by tabs
+Open Inference Protocol   (`open_inference`) in: a BYTES tensor; out: tensors `label`, `score`, `decision`, `tokens`,
                `truncated`
 
-Of the formats with one text a line, each record gives exactly one line, in order. A key that is not known is refused:
-what a request says is never ignored. Only what the Open Inference Protocol itself defines and this server cannot use is
-left aside (`open_inference.PROTOCOL_PARAMETERS`).
+In line formats each record gives exactly one line, in order. An unknown key is an error: no part of a request is
+silently ignored. The exceptions are parameters that the Open Inference Protocol defines and this server does not use
+(`open_inference.PROTOCOL_PARAMETERS`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,27 +35,27 @@ from bert_textclassification.serving.protocols.schemas import Parameters
 
 
 class ReadOptions(NamedTuple):
-    """What is known of a body beside its content.
+    """How to read the body of a line format.
 
     Attributes:
-        column: where the texts of CSV are.
-        header: whether CSV has a header: `present`, `absent`, or None where its media type does not say.
-        most: texts that are allowed.
+        column: the column of the texts in CSV.
+        header: `header` parameter of the CSV media type: `present`, `absent`, or None.
+        max_texts: maximum number of texts.
     """
 
     column: Column
     header: str | None
-    most: int
+    max_texts: int
 
 
 class Format(NamedTuple):
-    """How a format with one text a record is read and written."""
+    """Reader and writer of a format with one text per record."""
 
     read: Callable[[str, ReadOptions], list[Record]]
     write: Callable[[Sequence[Outcome], Parameters], bytes]
 
 
-# By media type. JSON is none of them: it has parameters of its own, and one document for all texts.
+# By media type. JSON is not among them: one document holds all texts and its own parameters.
 FORMATS = {
     JSON_LINES: Format(lambda text, options: read_json_lines(text), format_json_lines),
     CSV: Format(lambda text, options: read_texts(text, *options), format_csv),
@@ -67,7 +67,7 @@ def parse(
     body: bytes,
     media_type: MediaType,
     limits: Limits,
-    asked: str = "",
+    query: str = "",
     csv_column: str | None = None,
     is_part: bool = False,
 ) -> Request:
@@ -75,25 +75,25 @@ def parse(
 
     Args:
         body: the decompressed body.
-        media_type: what it is.
-        limits: what it may hold.
-        asked: parameters in the form of a query string, for bodies that have no room for them.
-        csv_column: where the texts of CSV are, unless `asked` says so.
-        is_part: whether the body is a part of a file, which in CSV may be the header alone.
+        media_type: the body's media type.
+        limits: the request limits.
+        query: parameters as a query string, for bodies without parameters.
+        csv_column: the column of the texts in CSV, unless `query` names one.
+        is_part: whether the body is a part of a file; a part of a CSV file may be the header alone.
 
     Raises:
-        RequestError: the body cannot be read, or holds no texts, too many, or an unknown parameter.
+        RequestError: the body is invalid, has no texts or too many, or an unknown parameter.
     """
-    parameters = line_parameters(asked)
+    parameters = line_parameters(query)
     if media_type.name != CSV and parameters.column is not None:
-        raise RequestError("invalid_parameter", f"Only {CSV} has columns; leave it out.", "parameters.column")
-    # In a part of a file what is no UTF-8 costs its own record alone: each such byte is half of a surrogate pair then.
+        raise RequestError("invalid_parameter", f"Only {CSV} has columns; omit it.", "parameters.column")
+    # In a part of a file, invalid UTF-8 fails only its own record: each such byte becomes a lone surrogate.
     is_lenient = is_part and media_type.charset == "utf-8-sig"
     text = decoded(body, media_type.charset, "surrogateescape" if is_lenient else "strict")
     if media_type.name == JSON:
         return parse_json(text, limits, parameters)
     column = Column.parse(parameters.column or csv_column)
-    # A record has at least the line break that ends it: what has too many is not taken apart.
+    # Each record has at least its line break: count these first, so that an oversized body is not parsed.
     if media_type.name != CSV:
         count_records(len(text) and text.count("\n", 0, -1) + 1, "instances", limits)
     options = ReadOptions(column, media_type.parameters.get("header"), limits.texts)
@@ -103,8 +103,10 @@ def parse(
     return Request(usable_records(records, "instances", limits), parameters)
 
 
-def format_reply(media_type: str, outcomes: Sequence[Outcome], asked: Parameters, model: Mapping[str, Any]) -> bytes:
-    """Return the reply in `media_type`: one object, line or record for each outcome, in order."""
+def format_response(
+    media_type: str, outcomes: Sequence[Outcome], parameters: Parameters, model: Mapping[str, Any]
+) -> bytes:
+    """Return the response in `media_type`: one object, line or record for each outcome, in order."""
     if media_type == JSON:
-        return format_predictions(outcomes, asked, model)
-    return FORMATS[media_type].write(outcomes, asked)
+        return format_predictions(outcomes, parameters, model)
+    return FORMATS[media_type].write(outcomes, parameters)

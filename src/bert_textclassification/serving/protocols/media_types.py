@@ -1,4 +1,4 @@
-"""Media types that texts and predictions are written in, and the character sets of their bodies."""
+"""Media types of texts and predictions, and the character sets of their bodies."""
 
 import codecs
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ class TextFormat(NamedTuple):
 
     Attributes:
         name: its name on the command line.
-        endings: of files in this format.
-        aliases: other media types that mean the same.
+        suffixes: suffixes of files in this format.
+        aliases: other media types with the same meaning.
     """
 
     name: str
-    endings: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
 
 
-# By media type, the preferred reply first. `formats.FORMATS` has the reader and the writer of each but JSON.
+# By media type, the preferred response type first. `formats.FORMATS` has the reader and writer of each except JSON.
 TEXT_FORMATS = {
     JSON: TextFormat("json", (".json",)),
     JSON_LINES: TextFormat(
@@ -37,7 +37,7 @@ TEXT_FORMATS = {
     TEXT: TextFormat("text"),
 }
 
-# By Python's name of the codec. It knows more, some of them slow or no character sets at all.
+# Python's codec names. Its other codecs are rare, slow, or not character sets.
 _CODECS = {
     "utf-8", "ascii", "utf-16", "utf-16-le", "utf-16-be", "iso8859-1", "iso8859-2", "iso8859-5", "iso8859-7",
     "iso8859-9", "iso8859-15", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1256", "koi8-r", "shift_jis",
@@ -47,17 +47,17 @@ UTF_8 = {"utf-8", "ascii"}
 
 
 def codec_of(charset: str) -> str | None:
-    """Return Python's name of the codec of a character set, by any of its names; None if it is not read here."""
+    """Return Python's codec name for any name of a character set; None if it is not supported."""
     try:
         name = codecs.lookup(charset).name
-    except (LookupError, ValueError):  # also for a name with a null character
+    except (LookupError, ValueError):  # ValueError: the name has a null character
         return None
     return name if name in _CODECS else None
 
 
 @dataclass(frozen=True)
 class MediaType:
-    """A media type that is read here, its parameters, and the character set of the body."""
+    """A supported media type, its parameters, and the character set of the body."""
 
     name: str
     parameters: Mapping[str, str]
@@ -68,15 +68,15 @@ def decoded(body: bytes, charset: str, errors: str = "strict") -> str:
     """Return the text of a body, without byte order marks.
 
     Raises:
-        RequestError: the bytes are none of that character set, unless `errors` says what stands for them.
+        RequestError: the bytes are invalid in that character set, and `errors` names no replacement.
     """
     try:
         return body.decode(charset, errors).lstrip("\ufeff")
     except UnicodeDecodeError as problem:
-        named = charset.removesuffix("-sig").upper()
-        raise RequestError("invalid_encoding", f"The body is not {named} at byte {problem.start}.") from None
+        name = charset.removesuffix("-sig").upper()
+        raise RequestError("invalid_encoding", f"The body is not {name} at byte {problem.start}.") from None
 
 
 def unsupported(message: str) -> RequestError:
-    """Return the error of a body whose type, character set or encoding is not read here (415)."""
+    """Return the error for a body of an unsupported type, character set or encoding (415)."""
     return RequestError("unsupported_media_type", message, "Content-Type", status=415)

@@ -1,4 +1,4 @@
-"""The product's own JSON, which Vertex AI and version 1 of KServe share, except for the model in the reply."""
+"""The product's own JSON. Vertex AI and KServe v1 use it too, without the response's `model`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.protocols.csv_texts import Record
 from bert_textclassification.serving.protocols.errors import error_body
 from bert_textclassification.serving.protocols.requests import Limits, Outcome, Request, count_records, usable_records
-from bert_textclassification.serving.protocols.schemas import ALWAYS_ANSWERED, Parameters
-from bert_textclassification.serving.protocols.validation import inside, refuse_unknown, validated
+from bert_textclassification.serving.protocols.schemas import PREDICTION_FIELDS, Parameters
+from bert_textclassification.serving.protocols.validation import inside, reject_unknown, validated
 
 _TEXT_KEYS = ("instances", "inputs", "text")
 _KINDS = {
@@ -21,58 +21,61 @@ _KINDS = {
 
 
 def parse_json(text: str, limits: Limits, parameters: Parameters | None = None) -> Request:
-    """Parse a JSON request; its own parameters win over those given.
+    """Parse a JSON request; its own parameters override `parameters`.
 
     Raises:
-        RequestError: the body is not JSON, or holds no texts, too many, or an unknown parameter.
+        RequestError: the body is not JSON, has no texts or too many, or an unknown parameter.
     """
     content = loads(text)
-    asked = parameters or Parameters()
+    parameters = parameters or Parameters()
     name = "instances"
     if isinstance(content, dict):
         if content.get("parameters") is not None:
-            own = validated(Parameters, content["parameters"], "parameters")
-            asked = asked.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+            in_body = validated(Parameters, content["parameters"], "parameters")
+            changes = {key: getattr(in_body, key) for key in in_body.model_fields_set}
+            parameters = parameters.model_copy(update=changes)
         name, content = _instances(content)
     items = content if isinstance(content, list) else [content]
     count_records(len(items), name, limits)
-    return Request(usable_records(texts_of(items, name), name, limits), asked, name)
+    return Request(usable_records(texts_of(items, name), name, limits), parameters, name)
 
 
-def format_predictions(outcomes: Sequence[Outcome], asked: Parameters, model: Mapping[str, Any] | None = None) -> bytes:
-    """Return the predictions, and the model that made them; Vertex AI and version 1 of KServe expect no model."""
-    predictions = {"predictions": [as_dict(outcome, asked) for outcome in outcomes]}
+def format_predictions(
+    outcomes: Sequence[Outcome], parameters: Parameters, model: Mapping[str, Any] | None = None
+) -> bytes:
+    """Return the predictions and the model that made them; Vertex AI and KServe v1 expect no model."""
+    predictions = {"predictions": [as_dict(outcome, parameters) for outcome in outcomes]}
     return orjson.dumps(predictions if model is None else predictions | {"model": model})
 
 
-def as_dict(outcome: Outcome, asked: Parameters) -> dict[str, Any]:
-    """Return a prediction, or the error of a record, as it appears in JSON."""
+def as_dict(outcome: Outcome, parameters: Parameters) -> dict[str, Any]:
+    """Return the JSON fields of a prediction, or of a record's error."""
     if isinstance(outcome, RequestError):
         return error_body(outcome)
-    reply: dict[str, Any] = {name: getattr(outcome, name) for name in ALWAYS_ANSWERED}
-    if asked.truncation == "windows":
-        reply["windows"] = outcome.windows
+    fields: dict[str, Any] = {name: getattr(outcome, name) for name in PREDICTION_FIELDS}
+    if parameters.truncation == "windows":
+        fields["windows"] = outcome.windows
     if outcome.layers is not None:
-        reply["layers"] = outcome.layers
-    if asked.all_scores:
-        reply["scores"] = outcome.scores
-    if asked.raw_logits:
-        reply["logits"] = outcome.logits
-    return reply
+        fields["layers"] = outcome.layers
+    if parameters.all_scores:
+        fields["scores"] = outcome.scores
+    if parameters.raw_logits:
+        fields["logits"] = outcome.logits
+    return fields
 
 
 def loads(text: str) -> Any:
     """Parse JSON strictly: no duplicate keys, no NaN or Infinity.
 
     Raises:
-        RequestError: the text is none.
+        RequestError: `text` is not such JSON.
     """
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except RecursionError:
         raise RequestError("invalid_json", "The body is nested too deeply.") from None
     except ValueError as problem:
-        # int() refuses thousands of digits with advice for programmers
+        # int() rejects thousands of digits with a message for Python programmers
         reason = "it has a number of thousands of digits" if "int_max_str" in str(problem) else problem
         raise RequestError("invalid_json", f"The body is not valid JSON: {reason}.") from None
 
@@ -91,25 +94,25 @@ def _no_constant(name: str) -> None:
 
 
 def _instances(content: dict[str, Any]) -> tuple[str, Any]:
-    """Return the key that holds the texts, and its value.
+    """Return the key of the texts, and its value.
 
     Raises:
-        RequestError: there is no such key, there are several, or one that is not known.
+        RequestError: there is no such key, there are several, or there is an unknown key.
     """
     given = [name for name in _TEXT_KEYS if name in content]
     if not given:
         raise RequestError("missing_instances", 'The body has no texts; send {"instances": ["..."]}.', "instances")
     if len(given) > 1:
         raise RequestError("ambiguous_instances", f"Send the texts once, not as {' and '.join(given)}.", given[1])
-    refuse_unknown(content, (*_TEXT_KEYS, "parameters"), "", "unknown_key")
+    reject_unknown(content, (*_TEXT_KEYS, "parameters"), "", "unknown_key")
     return given[0], content[given[0]]
 
 
 def texts_of(items: list[Any], name: str) -> list[Record]:
-    """Return the texts of instances, each a string or an object with one.
+    """Return the texts of instances; each is a string or an object with a text.
 
     Raises:
-        RequestError: one of them is neither; `name` is that of the list.
+        RequestError: an instance is neither; the error's field starts with `name`, the name of the list.
     """
     return [item if isinstance(item, str) else _text(item, f"{name}[{index}]") for index, item in enumerate(items)]
 
@@ -123,8 +126,8 @@ def _text(instance: Any, where: str) -> str:
         if len(instance) > 1:
             other = next(key for key in instance if key != "text")
             message = (
-                f"An instance is one text and has no key {other!r:.80}; leave it out, and send a second text as an "
-                "instance of its own."
+                f"An instance is one text and has no key {other!r:.80}; omit it, and send a second text as a second "
+                "instance."
             )
             raise RequestError("unknown_key", message, inside(where, other))
         return text

@@ -14,50 +14,50 @@ from bert_textclassification.serving.protocols.native_json import loads, texts_o
 from bert_textclassification.serving.protocols.parameters import line_parameters
 from bert_textclassification.serving.protocols.requests import Limits, Request, count_records, usable_records
 from bert_textclassification.serving.protocols.schemas import (
-    ALWAYS_ANSWERED,
     DATATYPES,
+    PREDICTION_FIELDS,
     InferOutput,
     InferParameters,
     InferRequest,
     InferTensor,
     Parameters,
 )
-from bert_textclassification.serving.protocols.validation import refuse_unknown, validated
+from bert_textclassification.serving.protocols.validation import reject_unknown, validated
 
-OUTPUTS = {name: DATATYPES[kind] for name, kind in ALWAYS_ANSWERED.items()}
-# What clients of the Open Inference Protocol send by themselves: Triton's of sequences, scheduling and binary replies
-# (which nobody has to give), MLServer's and KServe's of content types and headers.
+OUTPUTS = {name: DATATYPES[kind] for name, kind in PREDICTION_FIELDS.items()}
+# Parameters that client libraries send on their own: Triton's for sequences, scheduling and binary responses (which a
+# server may decline), MLServer's and KServe's for content types and headers.
 PROTOCOL_PARAMETERS = (
     "binary_data_output", "content_type", "headers", "priority", "sequence_end", "sequence_id", "sequence_start",
     "timeout",
 )  # fmt: skip
 TENSOR_PARAMETERS = ("binary_data", "content_type")
-_TEXT_CODECS = ("np", "pd", "str")  # MLServer's content types that leave the elements of a BYTES tensor as they are
-_MOST_TENSORS = 8
+_TEXT_CODECS = ("np", "pd", "str")  # MLServer's content types that do not encode the elements of a BYTES tensor
+_MAX_TENSORS = 8
 
 
 @dataclass(frozen=True)
 class InferenceRequest(Request):
-    """A request of the Open Inference Protocol, whose reply has its id and its shape."""
+    """A request of the Open Inference Protocol; the response repeats its id and its shape."""
 
     id: str | None = None
     shape: list[int] = field(default_factory=list)
     outputs: Sequence[str] = tuple(OUTPUTS)
 
 
-def parse_infer(body: bytes, limits: Limits, asked: str = "") -> InferenceRequest:
+def parse_infer(body: bytes, limits: Limits, query: str = "") -> InferenceRequest:
     """Parse a request of the Open Inference Protocol, version 2.
 
     Args:
         body: the decompressed body.
-        limits: what it may hold.
-        asked: parameters in the form of a query string; those of the body win over them.
+        limits: the request limits.
+        query: parameters as a query string; those of the body override them.
 
     Raises:
-        RequestError: the body is not JSON or not one BYTES tensor whose data fill its shape, or asks for too much.
+        RequestError: the body is not JSON with one BYTES tensor whose data match its shape, or exceeds a limit.
     """
-    beside = line_parameters(asked).model_dump(exclude_unset=True)
-    refuse_unknown(beside, InferParameters.model_fields, "parameters")
+    in_query = line_parameters(query).model_dump(exclude_unset=True)
+    reject_unknown(in_query, InferParameters.model_fields, "parameters")
     request = _infer_request(loads(decoded(body, "utf-8-sig")))
     tensor = request.inputs[0]
     data = _flat(tensor.data, len(tensor.shape))
@@ -68,9 +68,9 @@ def parse_infer(body: bytes, limits: Limits, asked: str = "") -> InferenceReques
         raise RequestError(
             "invalid_shape", f"The shape {tensor.shape!r:.80} does not fit {len(data)} elements.", "inputs[0].shape"
         )
-    own = _without_protocol(request.parameters, PROTOCOL_PARAMETERS, "parameters")
-    parameters = validated(InferParameters, beside | own, "parameters")
-    _refuse_tensor_parameters(tensor.parameters, "inputs[0].parameters")
+    in_body = _without_protocol(request.parameters, PROTOCOL_PARAMETERS, "parameters")
+    parameters = validated(InferParameters, in_query | in_body, "parameters")
+    _reject_tensor_parameters(tensor.parameters, "inputs[0].parameters")
     count_records(len(data), "inputs[0].data", limits)
     return InferenceRequest(
         usable_records(texts_of(data, "inputs[0].data"), "inputs[0].data", limits),
@@ -83,34 +83,34 @@ def parse_infer(body: bytes, limits: Limits, asked: str = "") -> InferenceReques
 
 
 def _infer_request(content: Any) -> InferRequest:
-    """Validate the form of a request; of unknown keys the first is named."""
+    """Validate the structure of a request; an error names the first unknown key."""
     schemas: dict[str, type[BaseModel]] = {"inputs": InferTensor, "outputs": InferOutput}
     for name, schema in schemas.items() if isinstance(content, dict) else ():
         tensors = content.get(name)
-        for index, tensor in enumerate(tensors[:_MOST_TENSORS] if isinstance(tensors, list) else ()):
+        for index, tensor in enumerate(tensors[:_MAX_TENSORS] if isinstance(tensors, list) else ()):
             if isinstance(tensor, dict):
-                refuse_unknown(tensor, schema.model_fields, f"{name}[{index}]", "unknown_key")
+                reject_unknown(tensor, schema.model_fields, f"{name}[{index}]", "unknown_key")
     return validated(InferRequest, content, "")
 
 
 def _outputs(request: InferRequest) -> Sequence[str]:
-    """Return the names of the tensors that the reply should have: all where the request names none."""
+    """Return the names of the requested output tensors; the default is all."""
     names = [output.name for output in request.outputs or []]
     for index, output in enumerate(request.outputs or []):
         where = f"outputs[{index}]"
         if output.name not in OUTPUTS or output.name in names[:index]:
-            message = f"Each output is one of {', '.join(OUTPUTS)}, once, and not {output.name!r:.80}."
+            message = f"Each output is one of {', '.join(OUTPUTS)}, named once; remove {output.name!r:.80}."
             raise RequestError("invalid_output", message, f"{where}.name")
-        _refuse_tensor_parameters(output.parameters, f"{where}.parameters")
+        _reject_tensor_parameters(output.parameters, f"{where}.parameters")
     return names or tuple(OUTPUTS)
 
 
-def _refuse_tensor_parameters(parameters: Mapping[str, Any] | None, where: str) -> None:
-    refuse_unknown(_without_protocol(parameters, TENSOR_PARAMETERS, where), TENSOR_PARAMETERS, where)
+def _reject_tensor_parameters(parameters: Mapping[str, Any] | None, where: str) -> None:
+    reject_unknown(_without_protocol(parameters, TENSOR_PARAMETERS, where), TENSOR_PARAMETERS, where)
 
 
 def _without_protocol(parameters: Mapping[str, Any] | None, known: Collection[str], where: str) -> dict[str, Any]:
-    """Return the parameters that are not the protocol's own.
+    """Return the parameters that the protocol does not define.
 
     Raises:
         RequestError: the texts are binary or encoded.
@@ -120,36 +120,36 @@ def _without_protocol(parameters: Mapping[str, Any] | None, known: Collection[st
         raise binary_tensors(where)
     codec = parameters.get("content_type")
     if codec is not None and codec not in _TEXT_CODECS:
-        message = f"Texts with content_type {codec!r:.80} are not decoded here; send plain strings, with str."
+        message = f"Texts with content_type {codec!r:.80} are not supported; send plain strings, with str."
         raise RequestError("invalid_parameter", message, f"{where}.content_type")
     return {name: value for name, value in parameters.items() if name not in known}
 
 
 def binary_tensors(field: str) -> RequestError:
-    """Return the refusal of tensors in the binary form that Triton has added to the protocol."""
-    message = "Binary tensors are not read here; send the texts as JSON, in tritonclient with binary_data=False."
+    """Return the error for tensors in Triton's binary extension of the protocol."""
+    message = "Binary tensors are not supported; send the texts as JSON, in tritonclient with binary_data=False."
     return RequestError("binary_tensors", message, field)
 
 
 def format_infer(
     predictions: Sequence[Prediction], request: InferenceRequest, model_name: str, model_version: str
 ) -> bytes:
-    """Return the reply of the Open Inference Protocol: the tensors asked for, in the shape of the request's."""
+    """Return the response of the Open Inference Protocol: the requested tensors, in the shape of the input."""
     outputs = [
         {
             "name": name,
             "datatype": OUTPUTS[name],
             "shape": request.shape,
-            "data": [getattr(one, name) for one in predictions],
+            "data": [getattr(prediction, name) for prediction in predictions],
         }
         for name in request.outputs
     ]
-    reply = {"model_name": model_name, "model_version": model_version, "outputs": outputs}
-    return orjson.dumps(reply if request.id is None else reply | {"id": request.id})
+    response = {"model_name": model_name, "model_version": model_version, "outputs": outputs}
+    return orjson.dumps(response if request.id is None else response | {"id": request.id})
 
 
 def _flat(data: list[Any], dimensions: int) -> list[Any]:
-    """Return the elements of nested lists in row-major order; what is nested deeper stays a list."""
+    """Return the elements of nested lists in row-major order; lists below `dimensions` levels stay lists."""
     for _ in range(dimensions - 1):
         data = [element for item in data for element in (item if isinstance(item, list) else [item])]
     return data

@@ -1,4 +1,4 @@
-"""Parameters beside the body: in the address, and in a header of SageMaker."""
+"""Parameters outside the body: in the query string, and in a header of SageMaker."""
 
 from urllib.parse import parse_qsl
 
@@ -11,7 +11,7 @@ def line_parameters(query: str) -> LineParameters:
     """Parse parameters given as a query string.
 
     Raises:
-        RequestError: one is unknown, given twice, or has a wrong value.
+        RequestError: a parameter is unknown, given twice, or has an invalid value.
     """
     if not query:
         return LineParameters()
@@ -22,7 +22,7 @@ def line_parameters(query: str) -> LineParameters:
 
 
 def _as_utf8(query: str) -> str:
-    """Return a query with the characters that a client did not escape; WSGI hands on bytes as Latin-1."""
+    """Decode characters that a client did not escape; WSGI passes bytes as Latin-1."""
     try:
         return query.encode("latin-1").decode()
     except UnicodeError:
@@ -30,5 +30,5 @@ def _as_utf8(query: str) -> str:
 
 
 def known_attributes(header: str) -> str:
-    """Return those parts of SageMaker's custom attributes that are parameters; others may use the header too."""
+    """Return the parts of SageMaker's custom attributes that are parameters; other software may use the header too."""
     return "&".join(part for part in header.split("&") if part.partition("=")[0] in LineParameters.model_fields)

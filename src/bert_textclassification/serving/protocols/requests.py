@@ -1,4 +1,4 @@
-"""Requests as every protocol parses them: texts or the reasons why there are none, and what is asked for."""
+"""Parsed requests, common to all protocols: a text or an error for each record, and the parameters."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,16 +11,16 @@ from bert_textclassification.serving.protocols.schemas import Parameters
 from bert_textclassification.serving.text_checks import check_text
 
 Outcome = Prediction | RequestError
-_TEXT_FIELD = re.compile(r"instances\[(\d+)\]")  # where `Predictor.predict` says that a text is at fault
+_TEXT_FIELD = re.compile(r"instances\[(\d+)\]")  # the error's field when `Predictor.predict` rejects a text
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may hold.
+    """Limits of a request.
 
     Attributes:
-        texts: most texts.
-        chars: most characters of one text.
+        texts: maximum number of texts.
+        chars: maximum characters of one text.
     """
 
     texts: int = 10_000
@@ -29,7 +29,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """A parsed request: a text or the reason why there is none for each record, in order, and what is asked for."""
+    """A parsed request.
+
+    Attributes:
+        records: a text or an error for each record, in order.
+        parameters: the request's parameters.
+        name: the field that holds the records, for errors.
+    """
 
     records: list[Record]
     parameters: Parameters = field(default_factory=Parameters)
@@ -37,43 +43,47 @@ class Request:
 
     @property
     def texts(self) -> list[str]:
-        """The texts of the records that have one."""
+        """The texts of the valid records."""
         return [record for record in self.records if isinstance(record, str)]
 
     def strict(self) -> "Request":
-        """Return the request itself.
+        """Return the request itself if all its records are valid.
 
         Raises:
-            RequestError: a record has no usable text.
+            RequestError: the first invalid record's error.
         """
         for record in self.records:
             if isinstance(record, RequestError):
                 raise record
         return self
 
-    def placing_refusals(self, predict: Callable[[], list[Prediction]]) -> list[Prediction]:
-        """Return what `predict` returns for `texts`; a text that it refuses is named as the request named it."""
-        try:
-            return predict()
-        except RequestError as problem:
-            if found := _TEXT_FIELD.fullmatch(problem.field or ""):
-                places = [place for place, record in enumerate(self.records) if isinstance(record, str)]
-                problem.field = f"{self.name}[{places[int(found.group(1))]}]"
-            raise
-
-    def outcomes(self, predict: Callable[[Sequence[str]], list[Prediction]]) -> list[Outcome]:
-        """Return one outcome a record, where a text that `predict` refuses costs its own record alone.
+    def predict_all(self, predict: Callable[[Sequence[str]], list[Prediction]]) -> list[Prediction]:
+        """Return the predictions of `texts`.
 
         Raises:
-            RequestError: `predict` refuses all of the request, such as for want of time.
+            RequestError: `predict` rejects a text; its field is the record's place in this request.
         """
         try:
-            answers = iter(predict(self.texts))
+            return predict(self.texts)
+        except RequestError as problem:
+            if match := _TEXT_FIELD.fullmatch(problem.field or ""):
+                text_indices = [index for index, record in enumerate(self.records) if isinstance(record, str)]
+                problem.field = f"{self.name}[{text_indices[int(match.group(1))]}]"
+            raise
+
+    def predict_each(self, predict: Callable[[Sequence[str]], list[Prediction]]) -> list[Outcome]:
+        """Return one outcome per record; a text that `predict` rejects fails only its own record.
+
+        Raises:
+            RequestError: `predict` rejects the whole request, such as after the deadline.
+        """
+        try:
+            predictions = iter(predict(self.texts))
         except RequestError as problem:
             if not _TEXT_FIELD.fullmatch(problem.field or ""):
                 raise
             return [_outcome(predict, record, f"{self.name}[{index}]") for index, record in enumerate(self.records)]
-        return [record if isinstance(record, RequestError) else next(answers) for record in self.records]
+        return [record if isinstance(record, RequestError) else next(predictions) for record in self.records]
 
 
 def _outcome(predict: Callable[[Sequence[str]], list[Prediction]], record: Record, where: str) -> Outcome:
@@ -94,18 +104,18 @@ def count_records(records: int, name: str, limits: Limits) -> None:
         RequestError: there are none, or too many (413).
     """
     if not records:
-        raise RequestError("no_instances", "The request holds no texts; send at least one.", name)
+        raise RequestError("no_instances", "The request has no texts; send at least one.", name)
     if records > limits.texts:
         raise RequestError(
             "too_many_instances",
-            f"The request holds more than the {limits.texts} texts that are allowed; send several requests.",
+            f"The request has more than {limits.texts} texts, the limit; send several requests.",
             name,
             status=413,
         )
 
 
 def usable_records(records: list[Record], name: str, limits: Limits) -> list[Record]:
-    """Return the records with an error in place of each text that cannot be classified."""
+    """Return the records, with each invalid text replaced by its error."""
     return [_usable_record(record, f"{name}[{index}]", limits.chars) for index, record in enumerate(records)]
 
 

@@ -1,4 +1,4 @@
-"""The shapes of requests and replies, once: they validate what comes in and are what `/openapi.json` shows."""
+"""Schemas of requests and responses. They validate requests, and `/openapi.json` is generated from them."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,40 +12,40 @@ class _Strict(BaseModel):
 
 
 class InferParameters(_Strict):
-    """What a request may ask for on every route."""
+    """Parameters of every prediction route."""
 
     truncation: Literal["truncate", "windows", "error"] = Field(
         default="truncate",
-        description="A text longer than the model reads: read its beginning, read all of it in windows that overlap by "
-        "a quarter and take the mean of their logits weighted by their tokens, or refuse it",
+        description="For a text longer than the model's maximum length: `truncate` it, classify overlapping `windows` "
+        "(a quarter overlap; the logits are averaged, weighted by tokens), or return an `error`",
     )
     threshold: float | None = Field(default=None, gt=0, lt=1, description="Overrides the artifact's threshold")
 
 
 class Parameters(InferParameters):
-    """What a request may ask for beside the labels."""
+    """Parameters of the JSON routes."""
 
     all_scores: bool = Field(default=False, description="Also return the score of each label")
     raw_logits: bool = Field(default=False, description="Also return the model's raw outputs")
 
 
 class LineParameters(Parameters):
-    """What a request without room for parameters in its body may ask for in its address."""
+    """Query parameters, for bodies that have no parameters."""
 
     model_config = ConfigDict(strict=False)
 
     column: str | None = Field(
         default=None,
         min_length=1,
-        description="CSV: the column that holds the texts: its name in the header, its position from 1, or both, as in "
-        "`review,2`; `text` when not given",
+        description="CSV: the column of the texts: its name in the header, its position from 1, or both, as in "
+        "`review,2`; the default is `text`",
     )
 
 
 def _valid_unicode(text: str) -> str:
-    """Return the text if a reply can repeat it."""
+    """Return the text if a response can repeat it."""
     if not is_valid_unicode(text):
-        raise ValueError("it holds half of a surrogate pair")
+        raise ValueError("it has half of a surrogate pair")
     return text
 
 
@@ -56,7 +56,7 @@ class TextInstance(_Strict):
 
 
 class Instances(_Strict):
-    """The usual request; `inputs` or `text` instead of `instances`, one text, or a bare list are read too."""
+    """The usual request; `inputs` or `text` instead of `instances`, one text, or a bare list are accepted too."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -69,54 +69,52 @@ class Instances(_Strict):
 
 
 class Model(_Strict):
-    """Which model answered, and how its scores become labels and decisions unless the request says otherwise."""
+    """The model, and how its scores become labels and decisions unless the request overrides it."""
 
     version: str
     variant: str
-    threshold: float = Field(gt=0, lt=1, description="Positive score from which the positive label is given")
-    temperature: float = Field(gt=0, description="What calibrates the logits of the last layer")
+    threshold: float = Field(gt=0, lt=1, description="Minimum positive score for the positive label")
+    temperature: float = Field(gt=0, description="Divisor that calibrates the logits of the last layer")
     review_band: tuple[float, float] | None = Field(
-        default=None, description="Positive scores from the first up to the second are for a person to decide"
+        default=None, description="A person should decide positive scores from the first up to the second"
     )
 
 
 class PredictionReply(_Strict):
-    """The answer to one text."""
+    """The prediction for one text."""
 
     label: str
     score: float = Field(ge=0, le=1, description="Calibrated probability of the label")
-    decision: str = Field(description="The label, or `review` where a person should decide")
-    tokens: int = Field(description="Tokens the model read, special ones included")
-    truncated: bool = Field(description="Whether the text was longer than what was read of it")
-    windows: int | None = Field(default=None, description="With truncation `windows`: how many were read")
-    layers: int | None = Field(
-        default=None, description="Layers of the model it took, where an early exit answers what is clear"
-    )
+    decision: str = Field(description="The label, or `review` if a person should decide")
+    tokens: int = Field(description="Tokens that the model read, including special tokens")
+    truncated: bool = Field(description="Whether a part of the text was not read")
+    windows: int | None = Field(default=None, description="With truncation `windows`: their number")
+    layers: int | None = Field(default=None, description="With an early-exit variant: the layers that ran")
     scores: dict[str, float] | None = Field(default=None, description="With all_scores")
     logits: tuple[float, float] | None = Field(default=None, description="With raw_logits")
 
 
-# What every prediction has, and the datatype of its tensor in the Open Inference Protocol.
-ALWAYS_ANSWERED = {
+# The fields of every prediction, and the datatypes of their tensors in the Open Inference Protocol.
+PREDICTION_FIELDS = {
     name: field.annotation for name, field in PredictionReply.model_fields.items() if field.is_required()
 }
 DATATYPES: dict[object, str] = {str: "BYTES", float: "FP64", int: "INT64", bool: "BOOL"}
 
 
 class Predictions(_Strict):
-    """One answer for each text, in order."""
+    """One prediction for each text, in order."""
 
     predictions: list[PredictionReply]
 
 
 class InvocationReply(Predictions):
-    """One answer for each text, in order, and the model that gave them."""
+    """One prediction for each text, in order, and the model that made them."""
 
     model: Model
 
 
 class ErrorDetail(_Strict):
-    """What is wrong, where, and how to correct it."""
+    """What is wrong, where, and how to fix it."""
 
     code: str
     message: str
@@ -124,13 +122,13 @@ class ErrorDetail(_Strict):
 
 
 class Error(_Strict):
-    """The body of every refusal."""
+    """The body of every error response."""
 
     error: ErrorDetail
 
 
 class PlatformError(_Strict):
-    """The body of every refusal on the routes of KServe and the Open Inference Protocol."""
+    """The body of every error response on the routes of KServe and the Open Inference Protocol."""
 
     error: str
     code: str
@@ -138,20 +136,20 @@ class PlatformError(_Strict):
 
 
 class InferTensor(_Strict):
-    """A tensor of texts: BYTES, of any shape, its data nested or flat in row-major order."""
+    """A BYTES tensor of texts, of any shape; its data are nested, or flat in row-major order."""
 
     name: str
     shape: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(max_length=8)
     datatype: Literal["BYTES"]
-    parameters: dict[str, Any] | None = Field(default=None, description="The protocol's own alone: `content_type`")
+    parameters: dict[str, Any] | None = Field(default=None, description="Only the protocol's own: `content_type`")
     data: list[Any]
 
 
 class InferOutput(_Strict):
-    """A tensor that the reply should have."""
+    """A requested output tensor."""
 
     name: str
-    parameters: dict[str, Any] | None = Field(default=None, description="The protocol's own alone: `binary_data`")
+    parameters: dict[str, Any] | None = Field(default=None, description="Only the protocol's own: `binary_data`")
 
 
 class InferRequest(_Strict):
@@ -171,29 +169,29 @@ class InferRequest(_Strict):
     )
 
     id: Annotated[str, AfterValidator(_valid_unicode)] | None = None
-    model_name: str | None = Field(default=None, description="Not read: the address names the model")
-    model_version: str | None = Field(default=None, description="Not read: the address names the version")
+    model_name: str | None = Field(default=None, description="Ignored: the path names the model")
+    model_version: str | None = Field(default=None, description="Ignored: the path names the version")
     inputs: list[InferTensor] = Field(min_length=1, max_length=1)
-    outputs: list[InferOutput] | None = Field(default=None, max_length=8, description="All when none is named")
+    outputs: list[InferOutput] | None = Field(default=None, max_length=8, description="Default: all outputs")
     parameters: dict[str, Any] | None = Field(
         default=None,
-        description="`truncation`, `threshold`, and the protocol's own, which change nothing here: `content_type`, "
-        "`headers`, `binary_data_output` (replies are JSON), `sequence_id`, `sequence_start`, `sequence_end`, "
+        description="`truncation`, `threshold`, and the protocol's own, which have no effect: `content_type`, "
+        "`headers`, `binary_data_output` (responses are JSON), `sequence_id`, `sequence_start`, `sequence_end`, "
         "`priority`, `timeout`",
     )
 
 
 class OutputTensor(_Strict):
-    """A tensor of answers, one element a text."""
+    """An output tensor, one element per text."""
 
-    name: str = Field(json_schema_extra={"enum": list(ALWAYS_ANSWERED)})
+    name: str = Field(json_schema_extra={"enum": list(PREDICTION_FIELDS)})
     datatype: str = Field(json_schema_extra={"enum": list(DATATYPES.values())})
     shape: list[int]
     data: list[str] | list[float] | list[int] | list[bool]
 
 
 class InferReply(_Strict):
-    """A reply of the Open Inference Protocol, version 2."""
+    """A response of the Open Inference Protocol, version 2."""
 
     model_name: str
     model_version: str
@@ -202,20 +200,20 @@ class InferReply(_Strict):
 
 
 class Health(_Strict):
-    """The server is ready, and with which model."""
+    """The server is ready with this model."""
 
     status: Literal["ready"]
     model: Model
 
 
 class Facts(BaseModel):
-    """What a platform asks about the server and its model."""
+    """Metadata of the server and its model."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class ExecutionParameters(_Strict):
-    """What batch transform should do."""
+    """Settings for SageMaker's batch transform."""
 
     MaxConcurrentTransforms: int
     BatchStrategy: Literal["MULTI_RECORD", "SINGLE_RECORD"]

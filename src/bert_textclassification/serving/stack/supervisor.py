@@ -1,8 +1,7 @@
-"""Start gunicorn and nginx and keep them together.
+"""Start gunicorn and nginx, and stop both when one ends.
 
-nginx opens the port once the model is loaded and has answered. SIGTERM lets accepted requests finish and ends with 0.
-When either of the two dies, so does the other, and the exit status is not 0, so that the platform starts a new
-container.
+nginx opens the port once every worker is ready. After SIGTERM accepted requests finish and the exit status is 0. When
+gunicorn or nginx ends, the other is stopped and the exit status is not 0, so that the platform starts a new container.
 """
 
 import contextlib
@@ -31,8 +30,8 @@ from bert_textclassification.serving.protocols.errors import PLATFORM_PATHS, err
 from bert_textclassification.serving.scratch_folder import private_folder
 
 HERE = Path(__file__).resolve().parent
-WORKER_BYTES = 130_000_000  # what a worker takes beside its model, which it holds about twice while it loads
-READY_WITHIN_S = 170  # SageMaker's serverless endpoints give up after 180
+WORKER_BYTES = 130_000_000  # memory of a worker without its model, which needs about twice its size while loading
+READY_WITHIN_S = 170  # SageMaker's serverless endpoints time out after 180
 
 
 class Stopped(Exception):
@@ -40,16 +39,16 @@ class Stopped(Exception):
 
 
 def main() -> int:
-    """Run the stack until it is told to stop or one half of it dies; return the exit status."""
-    for number in ending_signals():
+    """Run the stack until a signal arrives or one of its programs ends; return the exit status."""
+    for number in stop_signals():
         signal.signal(number, on_signal)
     open_standard_streams()
     try:
         config = ServingConfig.from_environment()
-        for sentence in ServingConfig.doubtful_names(os.environ):
-            print(f"warning: {sentence}", file=sys.stderr)
+        for warning in ServingConfig.name_warnings(os.environ):
+            print(f"warning: {warning}", file=sys.stderr)
         nginx()
-        listening_addresses(config.port)  # told before the model is loaded
+        listening_addresses(config.port)  # fail before the model is loaded
         with private_folder(config.scratch_dir) as (folder, lock):
             config = prepare(config.model_copy(update={"scratch_dir": folder}))
             with LogForwarder([*config.worker_logs, config.gunicorn_log, config.access_log]):
@@ -65,26 +64,26 @@ def run(config: ServingConfig, lock: int) -> int:
     """Start gunicorn and then nginx, and wait for one to end; return the exit status.
 
     Args:
-        config: the settings, with a folder of this server's own.
-        lock: descriptor that keeps that folder for as long as a process has it.
+        config: the settings, with this server's private folder.
+        lock: descriptor of the folder's lock; the folder exists as long as a process holds it.
 
     Raises:
-        UserError: no worker gets ready, or the port is taken.
+        UserError: no worker becomes ready, or the port is in use.
     """
     children: list[subprocess.Popen[bytes]] = []
     try:
         children.append(start_gunicorn(config, lock))
         if is_ready(config, children[0]):
             children.append(start_nginx(config, lock))
-        dead = wait_for_one(children)
-        print(f"error: {program(dead)} ended with {dead.returncode}; stopping.", file=sys.stderr)
+        ended = wait_for_first(children)
+        print(f"error: {program(ended)} ended with {ended.returncode}; stopping.", file=sys.stderr)
         return 1
     finally:
         drain(children, config.drain_timeout_s)
 
 
 def open_standard_streams() -> None:
-    """Open /dev/null in place of a standard stream that is closed: another file would get its number."""
+    """Open /dev/null for each closed standard stream; otherwise another file would get its descriptor."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -93,26 +92,26 @@ def open_standard_streams() -> None:
 
 
 def nginx() -> str:
-    """Return the path of nginx, which may be where ordinary users do not look for programs.
+    """Return the path of nginx, which may be outside the PATH of ordinary users.
 
     Raises:
         UserError: it is not installed.
     """
     folders = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
-    if (found := shutil.which("nginx", path=folders)) is None:
+    if (path := shutil.which("nginx", path=folders)) is None:
         raise UserError("nginx is not installed; run `make system-packages`, or install it with your package manager.")
-    return found
+    return path
 
 
 def listening_addresses(port: int) -> list[str]:
-    """Return what nginx listens on, IPv4 and IPv6 as far as this machine has them.
+    """Return nginx's listen addresses for the IP versions of this machine.
 
     Raises:
-        ConfigurationError: another program listens on the port, or this user may not.
+        ConfigurationError: another program listens on the port, or this user has no permission.
     """
-    found = []
+    addresses = []
     for family, host, address in (
-        (socket.AF_INET, "0.0.0.0", f"{port}"),  # noqa: S104 - a server is there to be reached
+        (socket.AF_INET, "0.0.0.0", f"{port}"),  # noqa: S104 - a server must be reachable
         (socket.AF_INET6, "::", f"[::]:{port} ipv6only=on"),
     ):
         try:
@@ -126,15 +125,15 @@ def listening_addresses(port: int) -> list[str]:
                 message = f"Port {port} is in use by another program; stop that one, or set PORT to a free port."
                 raise ConfigurationError(message) from None
             if problem.errno == errno.EACCES:
-                message = f"This user may not open port {port}; set PORT to one from 1024 on."
+                message = f"This user may not open port {port}; set PORT to 1024 or higher."
                 raise ConfigurationError(message) from None
             continue  # this machine does not have the protocol
-        found.append(address)
-    return found
+        addresses.append(address)
+    return addresses
 
 
 def prepare(config: ServingConfig) -> ServingConfig:
-    """Fetch and check the model, and return the settings with its folder and the workers and threads that fit here.
+    """Fetch and check the model; return the settings with its folder, the workers and the threads.
 
     Raises:
         UserError: there is no model, or it is damaged.
@@ -143,7 +142,7 @@ def prepare(config: ServingConfig) -> ServingConfig:
     folder = locate(config.model_source, config.scratch_dir)
     artifact = Artifact.load(folder)
     name, variant = artifact.variant(config.variant)
-    artifact.tokenizer_path(), artifact.model_path(name)  # a damaged file is told here, in one sentence
+    artifact.tokenizer_path(), artifact.model_path(name)  # report a damaged file here, in one sentence
     if config.variant is None and processor.other_kind(artifact.manifest.measured_on):
         config = config.model_copy(update={"variant": measured_variant(folder)})
         name, variant = artifact.variant(config.variant)
@@ -153,10 +152,10 @@ def prepare(config: ServingConfig) -> ServingConfig:
 
 
 def measured_variant(folder: Path) -> str:
-    """Return the variant that is served on this kind of processor, the same for all workers.
+    """Return the variant for this kind of processor, the same for all workers.
 
     Raises:
-        UserError: it cannot be measured; the process that tried has said why.
+        UserError: the measurement failed; its process has printed the reason.
     """
     command = [sys.executable, "-m", "bert_textclassification.serving.variant_choice", str(folder)]
     measured = subprocess.run(command, stdout=subprocess.PIPE, text=True)
@@ -166,7 +165,7 @@ def measured_variant(folder: Path) -> str:
 
 
 def environment(config: ServingConfig) -> dict[str, str]:
-    """Return the environment of gunicorn without the variable of its own settings, which would overrule ours."""
+    """Return gunicorn's environment, without GUNICORN_CMD_ARGS, which would override our settings."""
     inherited = {name: value for name, value in os.environ.items() if name != "GUNICORN_CMD_ARGS"}
     return (
         inherited
@@ -177,7 +176,7 @@ def environment(config: ServingConfig) -> dict[str, str]:
             "SERVING_WORKERS": str(config.workers),
             "SERVING_THREADS": str(config.threads),
             "PROMETHEUS_MULTIPROC_DIR": str(config.metrics_dir),
-            # With a heap for each of its many threads a worker touches more memory: 0.2 ms more a request.
+            # One heap per thread touches more memory: 0.2 ms more per request.
             "MALLOC_ARENA_MAX": "1",
         }
     )
@@ -186,7 +185,7 @@ def environment(config: ServingConfig) -> dict[str, str]:
 def start_gunicorn(config: ServingConfig, lock: int) -> subprocess.Popen[bytes]:
     """Start gunicorn with this interpreter.
 
-    In its own process group, as nginx, so that the workers of a master that was killed can be found.
+    It has its own process group, so that workers can be found after their main process was killed.
     """
     command = [sys.executable, "-m", "gunicorn", "--config", str(HERE / "gunicorn.conf.py")]
     with config.gunicorn_log.open("wb") as log:
@@ -194,9 +193,9 @@ def start_gunicorn(config: ServingConfig, lock: int) -> subprocess.Popen[bytes]:
 
 
 def start_nginx(config: ServingConfig, lock: int) -> subprocess.Popen[bytes]:
-    """Write nginx's configuration and start it in the folder of this server, which its paths are relative to."""
+    """Write nginx's configuration and start it in this server's private folder; the configured paths are relative."""
     template = string.Template((HERE / "nginx.conf").read_text(encoding="utf-8"))
-    # Started by root, nginx would hand its workers to a user who may not enter the folder.
+    # As root, nginx would run its workers as a user without access to the folder.
     user = "user root;" if os.geteuid() == 0 else ""
     settings = config.model_dump() | {
         "user": user,
@@ -224,36 +223,37 @@ def error_bodies() -> dict[str, str]:
     }
 
 
-def ending_signals() -> list[signal.Signals]:
-    """Return the signals that end the server; a hang-up does not where it is ignored, as under nohup."""
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals that stop the server; SIGHUP is among them unless it is ignored, as under nohup."""
     hang_up = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
     return [signal.SIGTERM, signal.SIGINT, *hang_up]
 
 
 def on_signal(number: int, frame: object) -> None:
-    """Turn a signal into an exception, once."""
-    for other in ending_signals():
+    """Raise `Stopped` for the first signal, and ignore later ones."""
+    for other in stop_signals():
         signal.signal(other, signal.SIG_IGN)
     raise Stopped
 
 
 def is_ready(config: ServingConfig, gunicorn: subprocess.Popen[bytes]) -> bool:
-    """Wait until every worker answers; return False if gunicorn ended before.
+    """Wait until every worker is ready; return False if gunicorn ended before.
 
     Raises:
-        UserError: it took too long, as when the memory limit kills each worker while it loads the model.
+        UserError: it took too long, for example because the memory limit kills each worker while it loads the model.
     """
     deadline = time.monotonic() + READY_WITHIN_S
     while gunicorn.poll() is None:
-        if all(answers(path) for path in config.sockets):
+        if all(is_worker_ready(path) for path in config.sockets):
             return True
         if time.monotonic() > deadline:
-            raise UserError(f"No worker answered within {READY_WITHIN_S} s; give the container more memory or cores.")
+            message = f"Not every worker was ready within {READY_WITHIN_S} s; give the container more memory or cores."
+            raise UserError(message)
         time.sleep(0.02)
     return False
 
 
-def answers(path: Path) -> bool:
+def is_worker_ready(path: Path) -> bool:
     """Return whether the application behind the socket at `path` is ready."""
     connection = http.client.HTTPConnection("gunicorn")
     connection.sock = socket.socket(socket.AF_UNIX)
@@ -266,12 +266,12 @@ def answers(path: Path) -> bool:
 
 
 def program(child: subprocess.Popen[bytes]) -> str:
-    """Return the name of the program that a child runs."""
+    """Return the name of a child's program."""
     return Path(cast("list[str]", child.args)[0]).name
 
 
-def wait_for_one(children: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-    """Return the first child that ends."""
+def wait_for_first(children: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """Wait until a child ends, and return it."""
     while True:
         for child in children:
             if child.returncode is not None:
@@ -283,7 +283,7 @@ def wait_for_one(children: list[subprocess.Popen[bytes]]) -> subprocess.Popen[by
 
 
 def drain(children: list[subprocess.Popen[bytes]], seconds: int) -> None:
-    """Let nginx finish what it has accepted, then end gunicorn; kill what is left after `seconds`."""
+    """Let nginx finish accepted requests, then stop gunicorn; kill the rest after `seconds`."""
     deadline = time.monotonic() + seconds
     for child in reversed(children):
         if child.poll() is None:
@@ -293,7 +293,7 @@ def drain(children: list[subprocess.Popen[bytes]], seconds: int) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-        with contextlib.suppress(ProcessLookupError):  # nobody is left of it
+        with contextlib.suppress(ProcessLookupError):  # no process is left in the group
             os.killpg(child.pid, signal.SIGKILL)
 
 
