@@ -1,4 +1,4 @@
-"""The artifact on disk: whatever is damaged is refused with one sentence that names the file and the remedy."""
+"""The artifact on disk: a damaged one is rejected with one sentence that names the file and the remedy."""
 
 import itertools
 import json
@@ -45,18 +45,18 @@ def test_the_version_follows_the_manifest(copied_artifact):
 
 
 def test_a_missing_folder_is_named_with_the_remedy(tmp_path):
-    message = _refusal(tmp_path / "nowhere")
+    message = _error(tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in message
     assert "MODEL_DIR" in message
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tiny_artifact):
-    assert "There is no model folder" in _refusal(tiny_artifact.folder / "fp32.onnx")
+    assert "There is no model folder" in _error(tiny_artifact.folder / "fp32.onnx")
 
 
 def test_a_folder_without_a_manifest_is_not_finished(copied_artifact):
     (copied_artifact / "manifest.json").unlink()
-    message = _refusal(copied_artifact)
+    message = _error(copied_artifact)
     assert "has no manifest.json" in message
     assert "train again" in message
 
@@ -64,7 +64,7 @@ def test_a_folder_without_a_manifest_is_not_finished(copied_artifact):
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\xfa", b'{"schema_version": 1'])
 def test_a_manifest_that_is_not_json_is_named(copied_artifact, content):
     (copied_artifact / "manifest.json").write_bytes(content)
-    message = _refusal(copied_artifact)
+    message = _error(copied_artifact)
     assert "manifest.json is not valid JSON" in message
     assert "copy the artifact again" in message
 
@@ -72,7 +72,7 @@ def test_a_manifest_that_is_not_json_is_named(copied_artifact, content):
 @pytest.mark.parametrize("content", ["[]", "null", "{}", *(f'{{"schema_version": {one}}}' for one in _NO_SCHEMAS)])
 def test_a_manifest_without_a_schema_version_is_named(copied_artifact, content):
     (copied_artifact / "manifest.json").write_text(content)
-    message = _refusal(copied_artifact)
+    message = _error(copied_artifact)
     assert "manifest.json has the schema version" in message
     assert "copy it again" in message
 
@@ -80,7 +80,7 @@ def test_a_manifest_without_a_schema_version_is_named(copied_artifact, content):
 @pytest.mark.parametrize("version", [3, 40])
 def test_a_newer_schema_is_named_with_both_versions(copied_artifact, version):
     _edit_manifest(copied_artifact, schema_version=version, labels="of another form")
-    message = _refusal(copied_artifact)
+    message = _error(copied_artifact)
     assert f"was written by a newer release: it has schema version {version} and this release reads up to 2" in message
     assert "serve it with the release that trained it" in message
 
@@ -92,9 +92,9 @@ def test_a_variant_that_needs_a_newer_release_is_left_out_unless_it_is_the_defau
     variants = manifest["variants"] | {"newer": manifest["variants"]["fp32"] | needs}
     _edit_manifest(copied_artifact, variants=variants)
     assert {*Artifact.load(copied_artifact).manifest.variants} == known
-    assert "the variant newer needs a newer release and is left out" in caplog.text
+    assert "the variant newer needs a newer release and is ignored" in caplog.text
     _edit_manifest(copied_artifact, default_variant="newer")
-    message = _refusal(copied_artifact)
+    message = _error(copied_artifact)
     assert "was written by a newer release" in message
     assert "serve it with the release that trained it" in message
 
@@ -120,7 +120,7 @@ def test_a_misspelt_field_cannot_be_written(tiny_artifact):
 
 
 def test_an_artifact_of_schema_1_is_served(copied_artifact, tiny_artifact):
-    """The manifest is one that the last release with schema 1 wrote; the names of its files are the same."""
+    """The last release with schema 1 wrote this manifest; its file names are the current ones."""
     content = json.loads((MANIFESTS / "schema_1.json").read_text())
     now = _manifest(copied_artifact)
     content["tokenizer"] = now["tokenizer"]
@@ -160,7 +160,7 @@ def test_schema_1_without_a_word_on_the_processor_is_read():
 )
 def test_a_damaged_field_of_the_manifest_is_named(copied_artifact, change, where):
     _edit_manifest(copied_artifact, **change)
-    message = _refusal(copied_artifact)
+    message = _error(copied_artifact)
     assert f"manifest.json is damaged at '{where}" in message
     assert "copy it again" in message
 
@@ -168,7 +168,7 @@ def test_a_damaged_field_of_the_manifest_is_named(copied_artifact, change, where
 @pytest.mark.parametrize("name", ["fp32.onnx", "int8.safetensors", "tokenizer.json"])
 def test_a_missing_file_is_named(copied_artifact, name):
     (copied_artifact / name).unlink()
-    message = _refusal(copied_artifact)
+    message = _error(copied_artifact)
     assert f"lacks {copied_artifact / name}" in message
     assert "copy the whole folder again" in message
 
@@ -177,8 +177,8 @@ def test_a_missing_file_is_named(copied_artifact, name):
 def test_a_truncated_file_is_named_with_both_sizes(copied_artifact, name):
     whole = (copied_artifact / name).read_bytes()
     (copied_artifact / name).write_bytes(whole[:-1])
-    message = _refusal(copied_artifact)
-    assert f"{name} has {len(whole) - 1} bytes where the manifest says {len(whole)}" in message
+    message = _error(copied_artifact)
+    assert f"{name} has {len(whole) - 1} bytes, but the manifest says {len(whole)}" in message
     assert "copy the artifact again" in message
 
 
@@ -203,14 +203,14 @@ def test_damage_to_one_variant_leaves_the_other_servable(copied_artifact):
 def test_a_file_name_with_a_path_in_it_is_refused(copied_artifact, name):
     stored = _manifest(copied_artifact)["tokenizer"]
     _edit_manifest(copied_artifact, tokenizer=stored | {"file": name})
-    assert "manifest.json is damaged at 'tokenizer.file'" in _refusal(copied_artifact)
+    assert "manifest.json is damaged at 'tokenizer.file'" in _error(copied_artifact)
 
 
 def test_a_variant_cannot_name_a_file_outside_either(copied_artifact):
     variants = _manifest(copied_artifact)["variants"]
     variants["int8"]["file"] = "../int8.onnx"
     _edit_manifest(copied_artifact, variants=variants)
-    assert "damaged at 'variants.int8.file'" in _refusal(copied_artifact)
+    assert "damaged at 'variants.int8.file'" in _error(copied_artifact)
 
 
 def test_an_unknown_variant_is_refused_with_the_known_ones(tiny_artifact):
@@ -223,8 +223,8 @@ def test_an_unknown_variant_is_refused_with_the_known_ones(tiny_artifact):
 
 def test_a_default_variant_that_is_missing_is_refused_at_loading(copied_artifact):
     _edit_manifest(copied_artifact, default_variant="int4")
-    message = _refusal(copied_artifact)
-    assert "manifest.json names the default variant 'int4', which it lacks" in message
+    message = _error(copied_artifact)
+    assert "manifest.json has no entry for its default variant 'int4'" in message
     assert "copy it again" in message
 
 
@@ -254,7 +254,7 @@ def test_a_damaged_artifact_is_not_packed(copied_artifact, tmp_path):
     assert not list(tmp_path.glob("model.tar*"))
 
 
-# -- what live traffic is compared with, and the review band
+# -- the drift reference and the review band
 
 
 @pytest.mark.parametrize("of", ["scores", "tokens"])
@@ -263,7 +263,7 @@ def test_a_damaged_histogram_is_named(copied_artifact, of, counts):
     reference = _manifest(copied_artifact)["reference"]
     reference[of] = {"edges": [0.1, 0.2], "counts": counts}
     _edit_manifest(copied_artifact, reference=reference)
-    assert f"manifest.json is damaged at 'reference.{of}" in _refusal(copied_artifact)
+    assert f"manifest.json is damaged at 'reference.{of}" in _error(copied_artifact)
 
 
 def test_counts_that_do_not_fit_the_edges_are_named_with_both_numbers():
@@ -304,7 +304,7 @@ def test_a_review_band_survives_the_way_through_the_manifest(band):
     assert decision.review_band == band
 
 
-def _refusal(folder):
+def _error(folder):
     with pytest.raises(ArtifactError) as problem:
         Artifact.load(folder)
     return _one_sentence(problem.value)
@@ -333,7 +333,7 @@ def _flip_a_byte(path):
     assert sha256_of(path) != before
 
 
-def test_a_manifest_that_is_a_folder_is_told_in_one_sentence(copied_artifact):
+def test_a_manifest_that_is_a_folder_is_reported_in_one_sentence(copied_artifact):
     (copied_artifact / "manifest.json").unlink()
     (copied_artifact / "manifest.json").mkdir()
     with pytest.raises(ArtifactError, match=r"manifest\.json cannot be read \(Is a directory\); let this user read"):
@@ -342,7 +342,7 @@ def test_a_manifest_that_is_a_folder_is_told_in_one_sentence(copied_artifact):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 @pytest.mark.parametrize("name", ["manifest.json", "tokenizer.json", "."])
-def test_files_that_this_user_may_not_read_are_told_in_one_sentence(copied_artifact, name):
+def test_unreadable_files_are_reported_in_one_sentence(copied_artifact, name):
     (copied_artifact / name).chmod(0)
     try:
         with pytest.raises(ArtifactError, match=r"cannot be read \(Permission denied\); let this user read"):

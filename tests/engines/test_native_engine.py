@@ -1,4 +1,4 @@
-"""The native engine: torch's answers to within int8, the same bit by bit in any company, and no way to misuse it."""
+"""The native engine: close to torch, independent of the other texts of a call bit by bit, and safe against misuse."""
 
 import itertools
 import json
@@ -33,26 +33,26 @@ def engine(request, path):
 
 def test_every_instruction_set_is_close_to_torch(engine, tiny_fine_tuned):
     expected = torch_logits(tiny_fine_tuned.model(), TEXTS)
-    found = engine.logits(TEXTS)
-    assert np.abs(found - expected).mean() < 0.05
-    assert np.mean(found.argmax(1) == expected.argmax(1)) > 0.97
+    logits = engine.logits(TEXTS)
+    assert np.abs(logits - expected).mean() < 0.05
+    assert np.mean(logits.argmax(1) == expected.argmax(1)) > 0.97
 
 
-def test_a_text_has_the_same_logits_alone_and_in_any_company(engine):
+def test_a_text_has_the_same_logits_alone_and_in_any_batch(engine):
     together = engine.logits(TEXTS)
     np.testing.assert_array_equal(np.concatenate([engine.logits([ids]) for ids in TEXTS]), together)
     np.testing.assert_array_equal(engine.logits(TEXTS[::-1])[::-1], together)
 
 
 def test_threads_that_share_an_engine_get_the_same_logits(engine):
-    expected, found = engine.logits(TEXTS), []
-    threads = [threading.Thread(target=lambda: found.append(engine.logits(TEXTS))) for _ in range(8)]
+    expected, results = engine.logits(TEXTS), []
+    threads = [threading.Thread(target=lambda: results.append(engine.logits(TEXTS))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 8
-    assert all(np.array_equal(expected, one) for one in found)
+    assert len(results) == 8
+    assert all(np.array_equal(expected, logits) for logits in results)
 
 
 def test_several_cores_give_the_logits_of_one(path):
@@ -76,13 +76,13 @@ def test_batches_hold_every_text_once_in_order_and_few_tokens(lengths):
     batches = list(batches_by_tokens(texts))
     runs = [texts[batch] for batch in batches]
     assert list(itertools.chain(*runs)) == texts
-    assert all(len(run) == 1 or sum(map(len, run)) <= native_engine.TOKENS_AT_ONCE for run in runs)
+    assert all(len(run) == 1 or sum(map(len, run)) <= native_engine.TOKENS_PER_BATCH for run in runs)
 
 
 @pytest.mark.parametrize(
     ("texts", "message"),
     [([[800]], "not in the model's vocabulary"), ([[-1]], "not in the model's vocabulary"), ([[]], "no token"),
-     ([[1] * 513], "more than the model reads")],
+     ([[1] * 513], "more than max_position_embeddings")],
 )  # fmt: skip
 def test_what_the_model_cannot_read_is_refused(engine, texts, message):
     with pytest.raises(ValueError, match=message):
@@ -113,9 +113,9 @@ def test_buffers_of_a_wrong_size_are_refused(engine):
         ({"num_attention_heads": 4}, "multiple of 32"),
         ({"num_hidden_layers": 1}, "must follow the last layer"),
         ({"num_hidden_layers": 0}, "out of range"),
-        ({"vocab_size": 801}, "bytes where the configuration asks for"),
+        ({"vocab_size": 801}, "but the configuration needs"),
         ({"max_position_embeddings": 1 << 20}, "out of range"),
-        ({"intermediate_size": 192}, "bytes where the configuration asks for"),
+        ({"intermediate_size": 192}, "but the configuration needs"),
         ({"exit_layers": [2, 2]}, "in order"),
         ({"exit_layers": []}, "1 to 4"),
         ({"exit_layers": [1, 2, 3, 4, 5]}, "head_1"),

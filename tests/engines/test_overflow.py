@@ -1,4 +1,4 @@
-"""A model whose arithmetic overflows on a text: the text gets no score and the caller one sentence, never null."""
+"""A model whose arithmetic overflows on a text: the caller gets an error in one sentence, never a null score."""
 
 import json
 import shutil
@@ -45,7 +45,7 @@ def test_other_texts_are_answered(predictor):
 
 @pytest.mark.parametrize("truncation", ["truncate", "windows"])
 def test_the_text_is_named_in_one_sentence_each_time(predictor, truncation):
-    for _ in range(2):  # an answer that was remembered would be given the second time
+    for _ in range(2):  # the second call would return a cached output
         with pytest.raises(
             RequestError, match=r"^The model's outputs for this text are not finite.*again\.$"
         ) as problem:

@@ -1,4 +1,4 @@
-"""The kernels under the address and undefined-behaviour sanitizers: their own tests run again on a build with both."""
+"""The kernels pass their tests when they are compiled with the address and undefined-behaviour sanitizers."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ def pytest_unconfigure(config):
 
 
 def library(name: str) -> str | None:
-    """Return the path of a run-time library of the compiler, None where it has none."""
+    """Return the path of a run-time library of the compiler; None if it has none."""
     path = subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
     return path if Path(path).is_absolute() else None
 
@@ -45,7 +45,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory) -> dict[str, str]:
-    """The environment of a Python that has the kernels compiled with both sanitizers."""
+    """The environment variables of a Python process with kernels compiled with both sanitizers."""
     folder = tmp_path_factory.mktemp("sanitized")
     module = folder / "_native.abi3.so"
     include = f"-I{sysconfig.get_path('include')}"

@@ -1,1 +1,1 @@
-"""The model artifact: what training writes and serving reads. The schema of its manifest, and its files on disk."""
+"""The model artifact that training writes and serving reads: the schema of its manifest, and its files on disk."""

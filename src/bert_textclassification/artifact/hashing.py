@@ -1,4 +1,4 @@
-"""The hash that says whether a file is the one that was written."""
+"""The hash that verifies the files of an artifact."""
 
 import hashlib
 from pathlib import Path

@@ -22,7 +22,7 @@ MODEL_CARD = "model_card.md"
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact folder whose manifest was read and whose files are all there."""
+    """An artifact folder with its validated manifest; all of its files exist."""
 
     folder: Path
     manifest: Manifest
@@ -33,7 +33,7 @@ class Artifact:
         """Read and check the artifact in `folder`.
 
         Raises:
-            ArtifactError: the folder, the manifest or a file is missing, damaged, or from another schema.
+            ArtifactError: the folder, the manifest or a file is missing, damaged, or of another schema.
         """
         folder = Path(folder)
         raw = _manifest_bytes(folder)
@@ -47,7 +47,7 @@ class Artifact:
         return _verified(self.folder, self.manifest.tokenizer)
 
     def variant(self, name: str | None = None) -> tuple[str, Variant]:
-        """Return the variant called `name`, or the default one, with its name."""
+        """Return the name and the entry of the variant `name`, or of the default variant."""
         name = name or self.manifest.default_variant
         if name not in self.manifest.variants:
             known = ", ".join(sorted(self.manifest.variants))
@@ -55,12 +55,12 @@ class Artifact:
         return name, self.manifest.variants[name]
 
     def model_path(self, name: str) -> Path:
-        """Return the verified model file of the variant called `name`."""
+        """Return the verified model file of the variant `name`."""
         return _verified(self.folder, self.variant(name)[1])
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Artifact:
-    """Write the manifest in one step, after every file it names is in `folder`, and read it back."""
+    """Write the manifest atomically and load the artifact; all other files must be in `folder`."""
     partial = folder / f"{MANIFEST}.partial"
     partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     partial.replace(folder / MANIFEST)
@@ -68,7 +68,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Artifact:
 
 
 def pack(folder: Path, archive: Path) -> Path:
-    """Write the artifact in `folder` as the gzipped tar that SageMaker expects: files at the top, no folder."""
+    """Pack the artifact in `folder` as the gzipped tar that SageMaker expects: files at the top level, no folder."""
     manifest = Artifact.load(folder).manifest
     stored = [manifest.tokenizer, *manifest.variants.values()]
     names = [MANIFEST, MODEL_CARD, *(item.file for item in stored)]
@@ -103,16 +103,14 @@ def _parse_manifest(raw: bytes, path: Path) -> Manifest:
     _check_schema(content.get("schema_version") if isinstance(content, dict) else None, path)
     content = _with_known_variants(content, path)
     try:
-        # Construction refuses unknown fields, reading ignores them.
+        # Construction rejects unknown fields; reading ignores them.
         manifest = Manifest.model_validate(_as_schema_2(content), extra="ignore")
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(f"{path} is damaged at {where!r}: {first['msg']}; copy it again.") from None
     if manifest.default_variant not in manifest.variants:
-        raise ArtifactError(
-            f"{path} names the default variant {manifest.default_variant!r}, which it lacks; copy it again."
-        )
+        raise ArtifactError(f"{path} has no entry for its default variant {manifest.default_variant!r}; copy it again.")
     return manifest
 
 
@@ -127,7 +125,7 @@ def _check_schema(version: object, path: Path) -> None:
 
 
 def _with_known_variants(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return a manifest without the variants that need an engine of a newer release.
+    """Remove the variants that need an engine of a newer release from a manifest.
 
     Raises:
         ArtifactError: the default variant is one of them.
@@ -143,12 +141,12 @@ def _with_known_variants(content: dict[str, Any], path: Path) -> dict[str, Any]:
             "release that trained it."
         )
     for name in newer:
-        log.warning("%s: the variant %s needs a newer release and is left out.", path, name)
+        log.warning("%s: the variant %s needs a newer release and is ignored.", path, name)
     return {**content, "variants": {name: variant for name, variant in variants.items() if name not in newer}}
 
 
 def _is_newer(variant: dict[str, Any]) -> bool:
-    """Whether a variant names an engine or a precision, and one that this release does not have."""
+    """Whether a variant names an engine or a precision that this release does not have."""
     fields = {name: Variant.model_fields[name] for name in ("engine", "precision")}
     return any(
         isinstance(given := variant.get(name), str) and given not in get_args(field.annotation)
@@ -157,9 +155,9 @@ def _is_newer(variant: dict[str, Any]) -> bool:
 
 
 def _as_schema_2(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest as schema 2 has it; schema 1 called `measured_on` `made_on` and always cut texts on the right.
+    """Convert a manifest to schema 2. Schema 1 has `made_on` for `measured_on`, and always truncates on the right.
 
-    Its `instructions` are those of the native engine's kernels.
+    `made_on.instructions` is the instruction set of the native engine's kernels.
     """
     made_on = content.get("made_on")
     if content["schema_version"] != 1 or not isinstance(made_on, dict):
@@ -173,7 +171,7 @@ def _check_size(path: Path, stored: StoredFile) -> None:
         raise ArtifactError(f"The artifact lacks {path}; copy the whole folder again.")
     if path.stat().st_size != stored.size_bytes:
         raise ArtifactError(
-            f"{path} has {path.stat().st_size} bytes where the manifest says {stored.size_bytes}; "
+            f"{path} has {path.stat().st_size} bytes, but the manifest says {stored.size_bytes}; "
             "copy the artifact again."
         )
 

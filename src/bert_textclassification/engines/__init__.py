@@ -1,1 +1,1 @@
-"""What runs a model: token ids in, logits out. One module for each engine, behind the interface of `base`."""
+"""Inference engines: token ids in, logits out. One module per engine, with the interface of `base`."""

@@ -1,4 +1,4 @@
-"""Token ids in, logits out: the one seam behind which an inference engine stands."""
+"""The interface of inference engines: token ids in, logits out."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -11,25 +11,25 @@ Result = TypeVar("Result")
 
 
 class Scheduler(Protocol):
-    """What does a piece of work when it may be done: a server's waits for a free core."""
+    """Runs work when it may run; a server's scheduler waits for a free core."""
 
     def __call__(self, work: Callable[[], Result]) -> Result:
-        """Do the work and return its result."""
+        """Run the work and return its result."""
         ...
 
 
 def run_inline(work: Callable[[], Result]) -> Result:
-    """Do the work without waiting."""
+    """Run the work immediately."""
     return work()
 
 
 class Outputs(NamedTuple):
-    """What a model says of some texts, in the order given.
+    """A model's outputs for some texts, in order.
 
     Attributes:
         logits: float32 [texts, 2].
-        layers: int32 [texts], how many layers each text went through; None from a model without an early exit.
-        exit_index: int32 [texts], at which exit each text left, from 0, the last layer's being the last; None as above.
+        layers: int32 [texts], the number of layers that ran for each text; None without early exits.
+        exit_index: int32 [texts], the exit of each text, from 0; the last one is after the last layer. None as above.
     """
 
     logits: NDArray[np.float32]
@@ -38,17 +38,17 @@ class Outputs(NamedTuple):
 
 
 class Engine(ABC):
-    """A loaded model. Calls from several threads run side by side, each on its own core."""
+    """A loaded model. Calls from several threads run in parallel, each on its own core."""
 
     @abstractmethod
     def run(self, token_ids: Sequence[Sequence[int]], scheduler: Scheduler = run_inline) -> Outputs:
-        """Return what the model says of each text.
+        """Run the model on each text.
 
         Args:
-            token_ids: the ids of each text, special ones included.
-            scheduler: what does the work of each batch.
+            token_ids: the ids of each text, including special tokens.
+            scheduler: runs each batch.
         """
 
     def logits(self, token_ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Return the logits alone, float32 [texts, 2]."""
+        """Return only the logits, float32 [texts, 2]."""
         return self.run(token_ids).logits

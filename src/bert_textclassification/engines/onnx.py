@@ -1,4 +1,4 @@
-"""ONNX Runtime as an engine: FP32, and int8 where the native engine cannot run."""
+"""ONNX Runtime as an engine: for FP32, and for int8 where the native engine cannot run."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -15,8 +15,8 @@ from bert_textclassification.errors import ArtifactError
 class OnnxEngine(Engine):
     """An ONNX Runtime session.
 
-    Two Python threads on one session measured 426 texts a second on two cores where two processes reached 400 and
-    two intra-op threads gained nothing, so parallelism comes from concurrent calls.
+    Parallelism comes from concurrent calls: on two cores, two Python threads on one session reached 426 texts a second,
+    two processes 400, and two intra-op threads gained nothing.
     """
 
     def __init__(self, path: Path, batch_size: int, threads: int = 1) -> None:
@@ -24,8 +24,8 @@ class OnnxEngine(Engine):
 
         Args:
             path: an ONNX file with the inputs input_ids and attention_mask and the output logits.
-            batch_size: most texts to run together. A model whose int8 scales are taken from the whole batch must run
-                one at a time, or a text's score depends on its neighbours.
+            batch_size: maximum number of texts per batch. It must be 1 for a model with int8 scales per batch, whose
+                scores would otherwise depend on the other texts of the batch.
             threads: cores that one call may use.
 
         Raises:
@@ -42,9 +42,9 @@ class OnnxEngine(Engine):
             raise ArtifactError(f"ONNX Runtime cannot load {path}: {problem}") from problem
 
     def run(self, token_ids: Sequence[Sequence[int]], scheduler: Scheduler = run_inline) -> Outputs:
-        """Return what every engine does.
+        """Run the model; see `Engine.run`.
 
-        Texts run in batches with others of about their length, padded to the longest of their own batch only.
+        Texts run in batches of similar length, padded to the longest text of the batch.
         """
         result = np.empty((len(token_ids), 2), dtype=np.float32)
         for batch in batches_by_length(token_ids, self._batch_size):
@@ -64,7 +64,7 @@ class OnnxEngine(Engine):
 
 
 def batches_by_length(token_ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
-    """Yield the indices of `token_ids` in batches of at most `batch_size`, each of texts of about one length."""
+    """Yield the indices of `token_ids` in batches of at most `batch_size` texts of similar length."""
     by_length = sorted(range(len(token_ids)), key=lambda index: len(token_ids[index]))
     for start in range(0, len(by_length), batch_size):
         yield by_length[start : start + batch_size]

@@ -1,6 +1,6 @@
-"""The kind of this processor: the instruction set on which the speed of int8 products depends, and their rounding may.
+"""The kind of this processor: its best instruction set for int8 products, which determines speed and rounding.
 
-Figures that were measured on one kind do not hold for another.
+Measurements on one kind do not apply to another.
 """
 
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bert_textclassification.artifact.manifest import Processor
 
-# Best first: what /proc/cpuinfo must list for a processor to be of each kind.
+# Best kind first, with the features that /proc/cpuinfo must list for it.
 KINDS = {
     "amx_int8": {"amx_int8", "avx512_vnni"},
     "avx512_vnni": {"avx512_vnni", "avx512bw", "avx512dq", "avx512vl"},
@@ -23,22 +23,22 @@ KINDS = {
 
 @cache
 def kind(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return the kind of this processor: one of KINDS, or its architecture where the system lists no features."""
+    """Return the kind of this processor: one of KINDS, or its architecture if the system lists no features."""
     return kind_with(_features(cpuinfo)) or platform.machine()
 
 
 def other_kind(made_on: Processor | None) -> str | None:
-    """Return the kind of the processor of an artifact's figures where it is another one than this; None if not said."""
+    """Return the kind of the processor in an artifact's manifest if it differs from this one; None if it is unknown."""
     return made_on.kind if made_on is not None and made_on.kind not in ("", kind()) else None
 
 
 def kind_with(features: set[str]) -> str | None:
-    """Return the best kind that a processor with these features is of; None where it is of none."""
+    """Return the best kind for a processor with these features; None without a match."""
     return next((name for name, needed in KINDS.items() if needed <= features), None)
 
 
 def _features(cpuinfo: Path) -> set[str]:
-    """Return what Linux calls flags (x86) or Features (ARM) of the first core."""
+    """Return the first core's flags (x86) or Features (ARM) on Linux."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux

@@ -1,4 +1,4 @@
-"""The engine that a variant needs."""
+"""Select the engine of a variant."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from bert_textclassification.engines.base import Engine
 
 
 def load_engine(path: Path, variant: Variant, threads: int = 1) -> Engine:
-    """Load the model file of a variant into the engine that it was made for.
+    """Load the model file of a variant into its engine.
 
     Args:
         path: the model file.
-        variant: what the manifest says of it.
+        variant: its entry in the manifest.
         threads: cores that one call may use.
 
     Raises:

@@ -400,7 +400,7 @@ def test_a_manifest_with_more_or_fewer_scales_than_exits_is_refused(scaled_artif
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["variants"]["int8_early"]["exit_scales"] = scales
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ArtifactError, match="2 exits, the last layer's included, need 2 exit_scales"):
+    with pytest.raises(ArtifactError, match="2 exits, including the last layer, need 2 exit_scales"):
         Artifact.load(folder)
 
 

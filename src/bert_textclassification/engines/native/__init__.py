@@ -1,1 +1,1 @@
-"""The native engine and its kernels in C, one file for each instruction set."""
+"""The native engine and its C kernels, one file per instruction set."""

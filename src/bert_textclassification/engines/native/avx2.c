@@ -1,5 +1,5 @@
-/* For other x86-64 processors since about 2013. Products are of 16 bits, because the 8-bit instruction of AVX2
- * saturates where two large products meet: the scores would be others than on other processors. */
+/* For x86-64 processors with AVX2 (since about 2013). Products are 16-bit: AVX2's 8-bit instruction saturates the sum
+ * of two large products, which would change the scores. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define INSTRUCTION_SET avx2
@@ -12,7 +12,7 @@ static int is_supported(void) { return __builtin_cpu_supports("avx2") && __built
 #pragma GCC target("avx2,fma")
 #endif
 #define LANES 8
-#define MOST_ROWS 3
+#define MAX_ROWS 3
 
 #include <stdint.h>
 #include <string.h>
@@ -35,7 +35,7 @@ static inline __attribute__((always_inline)) void tile_of(const int rows, const 
             }
         }
         for (int r = 0; r < rows; r++)
-            for (int c = 0; c < 4; c += 2) { /* neighbours are halves of one sum */
+            for (int c = 0; c < 4; c += 2) { /* adjacent elements are halves of one sum */
                 __m256i both = _mm256_hadd_epi32(acc[r][c], acc[r][c + 1]);
                 both = _mm256_permute4x64_epi64(both, 0xd8);
                 _mm256_store_si256((__m256i *)(sums + r * 64 + column + 4 * c), both);

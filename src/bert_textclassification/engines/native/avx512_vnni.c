@@ -1,4 +1,4 @@
-/* For processors with AVX-512 VNNI: Intel from Cascade Lake and Ice Lake on, AMD from Zen 4 on. */
+/* For processors with AVX-512 VNNI: Intel since Cascade Lake and Ice Lake, AMD since Zen 4. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define INSTRUCTION_SET avx512_vnni
@@ -15,7 +15,7 @@ static int is_supported(void) {
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,prefer-vector-width=512")
 #endif
 #define LANES 16
-#define MOST_ROWS 6
+#define MAX_ROWS 6
 
 #include <stdint.h>
 #include <string.h>
@@ -31,7 +31,7 @@ static inline __attribute__((always_inline)) void tile_of(const int rows, const 
     for (int k = 0; k < inputs; k += 4, panel += 256, next += 256) {
         __m512i w0 = _mm512_load_si512(panel), w1 = _mm512_load_si512(panel + 64);
         __m512i w2 = _mm512_load_si512(panel + 128), w3 = _mm512_load_si512(panel + 192);
-        /* Held in registers: read anew for each row, they would keep the load units as busy as the products are. */
+        /* Keep the weights in registers: reloading them for each row would saturate the load units. */
         __asm__("" : "+v"(w0), "+v"(w1), "+v"(w2), "+v"(w3));
         if (is_first) {
             _mm_prefetch((const char *)next, _MM_HINT_T1);

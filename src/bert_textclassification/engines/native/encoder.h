@@ -1,17 +1,17 @@
-/* A BERT encoder with int8 weights: its shape, its weights as the kernels read them, and what a call works on. */
+/* A BERT encoder with int8 weights: its architecture, its packed weights, and the batch of a call. */
 #ifndef ENCODER_H
 #define ENCODER_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PANEL = 64 }; /* output columns that are stored, and multiplied, together */
+enum { PANEL = 64 }; /* output columns that are packed and multiplied together */
 enum { MAX_EXITS = 4 };
 
-/* y = x W^T + b with W of shape [outputs, inputs] in int8, one scale an output.
+/* y = x W^T + b with W of shape [outputs, inputs] in int8, one scale per output.
  *
- * `packed` holds panels of PANEL outputs: [outputs / PANEL][inputs / 4][PANEL][4], the order in which the dot-product
- * instructions read. An activation is x = scale * q + low with q in 0..255, so that
+ * `packed` has panels of PANEL outputs: [outputs / PANEL][inputs / 4][PANEL][4], the layout of the dot-product
+ * instructions. An activation is x = scale * q + low with q in 0..255, so that
  * y = (weight_scale * scale) * sum(q w) + low * (weight_scale * sum(w)) + b; `weight_sum` is the last bracket. */
 typedef struct {
     int inputs, outputs;
@@ -28,7 +28,7 @@ typedef struct {
     Norm attention_norm, output_norm;
 } Layer;
 
-/* A classification layer over the mean of the tokens behind layer number `exit_layer` (1 is the first). */
+/* A classification layer over the mean of the tokens after layer number `exit_layer` (1 is the first). */
 typedef struct {
     int exit_layer;
     const float *weight, *bias; /* [2, hidden_size], [2] */
@@ -46,14 +46,14 @@ typedef struct {
     Head head[MAX_EXITS];
 } Encoder;
 
-/* Rows of all texts one after the other; nothing is padded. */
+/* The rows (tokens) of all texts, concatenated without padding. */
 typedef struct {
     int texts, rows, longest;
     const int32_t *ids;           /* [rows] */
     const int32_t *lengths;       /* [texts] */
     const float *exit_thresholds; /* [exits - 1]: a text exits where its logits differ by at least this much */
     float *logits;                /* [texts, 2] */
-    int32_t *exit_index;          /* [texts]: the number of the head that answered */
+    int32_t *exit_index;          /* [texts]: the index of the head that classified the text */
 } Batch;
 
 /* Fill the logits and exits of every text of the batch, in a workspace of encoder_workspace() bytes. */
@@ -61,7 +61,7 @@ typedef void Encode(const Encoder *, Batch *, void *workspace);
 
 size_t encoder_workspace(const Encoder *, int rows, int texts, int longest);
 
-/* Multiply and add bytes in registers, `times` tiles of them; return how many products that were. */
+/* Multiply and add `times` tiles of bytes; return the number of products. */
 typedef int64_t Multiply(int times);
 
 #endif

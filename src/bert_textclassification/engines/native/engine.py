@@ -1,9 +1,9 @@
-"""The native engine: a BERT encoder in int8, compiled for this processor (`native/`).
+"""The native engine: an int8 BERT encoder with compiled kernels for this processor.
 
-Weights have one scale an output, activations one scale and offset a token, taken from that token alone. So a text's
-logits are the same bit by bit whatever else is in the call, nothing is padded, and nothing has to be calibrated.
+Weights have one scale per output; activations have one scale and offset per token, computed from that token alone.
+So a text's logits do not depend on the other texts of the call, bit by bit; no padding or calibration is needed.
 
-The file is safetensors; its metadata has an `Architecture`, which names the tensors.
+The file format is safetensors; its metadata has an `Architecture`, which determines the tensors' names.
 """
 
 import time
@@ -25,20 +25,20 @@ try:
 except ImportError:  # installed without a compiler
     _native = None  # type: ignore[assignment]
 
-TOKENS_AT_ONCE = 128  # of several texts: more gain nothing, and every batch holds up the others in the queue
+TOKENS_PER_BATCH = 128  # more gain nothing, and a longer batch delays the others in the queue
 METADATA = "architecture"
 
 
 class Architecture(BaseModel):
-    """The shape of an encoder, with the names of BERT's configuration.
+    """The architecture of an encoder, with the names of BERT's configuration.
 
     Attributes:
-        exit_layers: layers that a classification layer follows, counted from 1; the last layer is always one of them.
+        exit_layers: layers followed by a classification layer, counted from 1; the last layer is always one of them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    # The second name of each is the one in files of before the first release.
+    # The second name of each is its name in files from before the first release.
     num_hidden_layers: int = Field(validation_alias=AliasChoices("num_hidden_layers", "layers"))
     hidden_size: int = Field(validation_alias=AliasChoices("hidden_size", "hidden"))
     num_attention_heads: int = Field(validation_alias=AliasChoices("num_attention_heads", "heads"))
@@ -49,7 +49,7 @@ class Architecture(BaseModel):
     exit_layers: tuple[int, ...] = Field(validation_alias=AliasChoices("exit_layers", "after"))
 
     def tensors(self) -> Iterator[str]:
-        """Yield the names of the tensors in the order in which the kernels take them."""
+        """Yield the names of the tensors in the order of the C module's arguments."""
         yield from ("word", "word_scale", "position", *_norm("embedding_norm"))
         for layer in range(self.num_hidden_layers):
             yield from _linear(f"{layer}.query_key_value")
@@ -71,7 +71,7 @@ def _norm(name: str) -> tuple[str, str]:
 
 
 def read_architecture(path: Path) -> Architecture:
-    """Return the shape of the encoder in the file at `path`.
+    """Return the architecture of the encoder in the file at `path`.
 
     Raises:
         ArtifactError: the file is not such a model.
@@ -84,15 +84,15 @@ def read_architecture(path: Path) -> Architecture:
 
 
 def instructions() -> list[str]:
-    """Return the instruction sets of this processor that there are kernels for, fastest first; empty without any."""
-    found: list[str] = [] if _native is None else _native.instructions()
-    return found
+    """Return this processor's instruction sets for which there are kernels, fastest first."""
+    names: list[str] = [] if _native is None else _native.instructions()
+    return names
 
 
 def measure_peak(seconds: float = 0.5) -> float:
-    """Return how many int8 operations a second one core does at best, in the fastest kernels, from its first cache.
+    """Measure the peak int8 operations per second of one core: the fastest kernels on data in the L1 cache.
 
-    A product and its addition are two operations, as is usual.
+    As usual, a product and its addition are two operations.
 
     Raises:
         EngineUnavailableError: this installation has no compiled kernels.
@@ -108,7 +108,7 @@ def measure_peak(seconds: float = 0.5) -> float:
 
 
 class NativeEngine(Engine):
-    """An encoder in the compiled kernels."""
+    """An encoder that runs in the compiled kernels."""
 
     def __init__(
         self, path: Path, threads: int = 1, instruction_set: str | None = None, exit_thresholds: Sequence[float] = ()
@@ -116,15 +116,15 @@ class NativeEngine(Engine):
         """Load the model at `path`.
 
         Args:
-            path: a safetensors file as described above.
+            path: a safetensors file as described in the module docstring.
             threads: cores that one call may use.
             instruction_set: one of `instructions()`; the fastest when None.
-            exit_thresholds: one for each classification layer but the last. A text exits at the first where its two
-                logits differ by at least the threshold. When empty, every text runs through all layers.
+            exit_thresholds: one for each classification layer except the last. A text exits at the first one where its
+                two logits differ by at least the threshold. When empty, every text runs through all layers.
 
         Raises:
             ArtifactError: the file is not such a model.
-            EngineUnavailableError: this installation has no compiled kernels, or not for the instruction set.
+            EngineUnavailableError: this installation has no compiled kernels, or none for the instruction set.
         """
         if _native is None:
             raise EngineUnavailableError(
@@ -135,22 +135,23 @@ class NativeEngine(Engine):
             raise EngineUnavailableError(
                 f"This processor has no kernels for {instruction_set!r}; choose one of: {', '.join(instructions())}."
             )
-        shape = read_architecture(path)
+        architecture = read_architecture(path)
         try:
             with safe_open(path, framework="numpy") as file:
-                tensors = [np.ascontiguousarray(file.get_tensor(name)) for name in shape.tensors()]
+                tensors = [np.ascontiguousarray(file.get_tensor(name)) for name in architecture.tensors()]
             self._encoder = _native.Encoder(
-                **shape.model_dump(), tensors=tensors, instructions=instruction_set or instructions()[0]
+                **architecture.model_dump(), tensors=tensors, instructions=instruction_set or instructions()[0]
             )
         except (SafetensorError, ValueError) as problem:
             raise ArtifactError(f"The native engine cannot load {path}: {problem}") from None
-        if exit_thresholds and len(exit_thresholds) != len(shape.exit_layers) - 1:
-            raise ArtifactError(
-                f"{path} has {len(shape.exit_layers) - 1} early exits and not {len(exit_thresholds)}; copy it again."
-            )
-        self._exit_layers = np.array(shape.exit_layers, dtype=np.int32)
+        if exit_thresholds and len(exit_thresholds) != len(architecture.exit_layers) - 1:
+            exits = len(architecture.exit_layers) - 1
+            raise ArtifactError(f"{path} has {exits} early exits, not {len(exit_thresholds)}; copy it again.")
+        self._exit_layers = np.array(architecture.exit_layers, dtype=np.int32)
         self._exits_early = bool(exit_thresholds)
-        self._exit_thresholds = np.array(exit_thresholds or [np.inf] * (len(shape.exit_layers) - 1), dtype=np.float32)
+        self._exit_thresholds = np.array(
+            exit_thresholds or [np.inf] * (len(architecture.exit_layers) - 1), dtype=np.float32
+        )
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def run(self, token_ids: Sequence[Sequence[int]], scheduler: Scheduler = run_inline) -> Outputs:
@@ -172,16 +173,16 @@ class NativeEngine(Engine):
         batch: slice,
     ) -> None:
         texts = token_ids[batch]
-        ids = np.array([one for text in texts for one in text], dtype=np.int32)
+        ids = np.array([token_id for text in texts for token_id in text], dtype=np.int32)
         lengths = np.array([len(text) for text in texts], dtype=np.int32)
         scheduler(partial(self._encoder.run, ids, lengths, self._exit_thresholds, logits[batch], exit_index[batch]))
 
 
 def batches_by_tokens(token_ids: Sequence[Sequence[int]]) -> Iterator[slice]:
-    """Yield slices of texts that have up to TOKENS_AT_ONCE tokens together, or of one text that has more."""
+    """Yield slices of texts with up to TOKENS_PER_BATCH tokens in total, or of one longer text."""
     start = tokens = 0
     for index, ids in enumerate(token_ids):
-        if tokens + len(ids) > TOKENS_AT_ONCE and index > start:
+        if tokens + len(ids) > TOKENS_PER_BATCH and index > start:
             yield slice(start, index)
             start, tokens = index, 0
         tokens += len(ids)

@@ -1,6 +1,6 @@
-/* The instruction sets that the encoder is compiled for. Adding one: its .c file and its line here.
+/* The instruction sets that the encoder is compiled for. To add one, add its .c file and its line here.
  *
- * A .c file defines INSTRUCTION_SET, its name, and is_supported(), and includes kernels.inc. */
+ * A .c file defines its name INSTRUCTION_SET and is_supported(), and includes kernels.inc. */
 #ifndef INSTRUCTION_SETS_H
 #define INSTRUCTION_SETS_H
 
@@ -8,7 +8,7 @@
 
 typedef struct {
     const char *name;
-    int (*is_supported)(void); /* whether this processor has it */
+    int (*is_supported)(void); /* whether this processor supports it */
     Encode *encode;
     Multiply *multiply;
 } InstructionSet;

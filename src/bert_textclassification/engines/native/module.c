@@ -1,5 +1,5 @@
-/* The Python module: weights in from buffers, token ids in, logits out. Everything is checked here and nothing in the
- * kernels, so that no file and no request can make them read what is not theirs. */
+/* The Python module: loads weights from buffers; token ids in, logits out. All input is validated here and not in the
+ * kernels, so that no file and no request can cause an access out of bounds. */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
@@ -23,8 +23,8 @@ typedef struct {
     PyObject_HEAD
     Encoder encoder;
     Encode *encode;
-    Workspace *free;             /* guarded by Python's lock */
-    char *memory, *unused, *end; /* one block for all weights, on huge pages where there are any */
+    Workspace *free;             /* guarded by the GIL */
+    char *memory, *unused, *end; /* one block for all weights, on huge pages if available */
 } Object;
 
 size_t encoder_workspace(const Encoder *e, int rows, int texts, int longest) {
@@ -40,7 +40,7 @@ size_t encoder_workspace(const Encoder *e, int rows, int texts, int longest) {
 #define ENTRY_ADDRESS(name) &instruction_set_##name,
 static const InstructionSet *const instruction_sets[] = {INSTRUCTION_SETS(ENTRY_ADDRESS) NULL};
 
-/* The entry of an instruction set that this processor has; NULL with an exception where there is none. */
+/* The entry of an instruction set that this processor supports; NULL with an exception if there is none. */
 static const InstructionSet *supported(const char *name) {
     for (const InstructionSet *const *set = instruction_sets; *set; set++)
         if (!strcmp((*set)->name, name) && (*set)->is_supported()) return *set;
@@ -52,7 +52,7 @@ static const InstructionSet *supported(const char *name) {
 
 static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-/* Take bytes of the block; NULL with an exception if it has too few left: then weight_bytes counted wrong. */
+/* Allocate from the block; NULL with an exception if it is too small, which is a mistake in weight_bytes. */
 static void *take(Object *self, size_t bytes) {
     char *start = self->unused;
     if (rounded(bytes) > (size_t)(self->end - start)) {
@@ -85,14 +85,14 @@ static int allocate(Object *self, size_t bytes) {
         return -1;
     }
 #if defined(MADV_HUGEPAGE)
-    (void)madvise(memory, size, MADV_HUGEPAGE); /* a wish: without them it is a little slower */
+    (void)madvise(memory, size, MADV_HUGEPAGE); /* optional: slightly faster */
 #endif
     self->memory = self->unused = memory;
     self->end = self->memory + size;
     return 0;
 }
 
-/* Copy item `index` of a sequence of buffers, which must have `bytes` bytes, into the block. */
+/* Copy item `index` of a sequence of buffers into the block; it must have `bytes` bytes. */
 static void *copied(Object *self, PyObject *buffers, Py_ssize_t index, size_t bytes) {
     Py_buffer view;
     PyObject *item = PySequence_GetItem(buffers, index);
@@ -102,7 +102,7 @@ static void *copied(Object *self, PyObject *buffers, Py_ssize_t index, size_t by
     if (failed) return NULL;
     void *to = NULL;
     if ((size_t)view.len != bytes)
-        PyErr_Format(PyExc_ValueError, "tensor %zd has %zd bytes where the configuration asks for %zu", index, view.len,
+        PyErr_Format(PyExc_ValueError, "tensor %zd has %zd bytes, but the configuration needs %zu", index, view.len,
                      bytes);
     else to = take(self, bytes);
     if (to != NULL) memcpy(to, view.buf, bytes);
@@ -116,7 +116,7 @@ static int read_norm(Object *self, PyObject *buffers, Py_ssize_t *next, Norm *no
     return (norm->bias = copied(self, buffers, (*next)++, bytes)) == NULL ? -1 : 0;
 }
 
-/* [outputs, inputs] to panels, and the sums of the rows. */
+/* Pack a tensor [outputs, inputs] into panels, and compute the sums of its rows. */
 static int read_linear(Object *self, PyObject *buffers, Py_ssize_t *next, int outputs, int inputs, Linear *w) {
     Py_buffer view;
     PyObject *item = PySequence_GetItem(buffers, *next);
@@ -125,7 +125,7 @@ static int read_linear(Object *self, PyObject *buffers, Py_ssize_t *next, int ou
     Py_DECREF(item);
     if (failed) return -1;
     if (view.len != (Py_ssize_t)outputs * inputs) {
-        PyErr_Format(PyExc_ValueError, "tensor %zd has %zd bytes where the configuration asks for %d", *next, view.len,
+        PyErr_Format(PyExc_ValueError, "tensor %zd has %zd bytes, but the configuration needs %d", *next, view.len,
                      outputs * inputs);
         PyBuffer_Release(&view);
         return -1;
@@ -191,7 +191,7 @@ static const char *problem_of(const Encoder *e) {
     if (e->num_attention_heads < 1 || e->hidden_size % e->num_attention_heads ||
         e->hidden_size / e->num_attention_heads % 32)
         return "hidden_size / num_attention_heads must be a multiple of 32";
-    if (e->exits < 1 || e->exits > MAX_EXITS) return "there must be 1 to 4 classification layers";
+    if (e->exits < 1 || e->exits > MAX_EXITS) return "supported must be 1 to 4 classification layers";
     for (int i = 0; i < e->exits; i++)
         if (e->head[i].exit_layer <= (i ? e->head[i - 1].exit_layer : 0))
             return "the classification layers must be in order";
@@ -225,7 +225,7 @@ static PyObject *encoder_new(PyTypeObject *type, PyObject *args, PyObject *names
         Py_DECREF(item);
         if (PyErr_Occurred()) return NULL;
     }
-    const char *problem = exits > MAX_EXITS ? "there are too many classification layers" : problem_of(&e);
+    const char *problem = exits > MAX_EXITS ? "supported are too many classification layers" : problem_of(&e);
     if (problem) {
         PyErr_SetString(PyExc_ValueError, problem);
         return NULL;
@@ -257,16 +257,16 @@ static void encoder_dealloc(PyObject *object) {
     Py_DECREF(type);
 }
 
-/* Take a workspace that another call has left, or a new one; they are kept because new memory has to be mapped. */
+/* Reuse the workspace of an earlier call or allocate a new one; reuse avoids page faults. */
 static Workspace *workspace_of(Object *self, size_t size) {
-    Workspace *found = self->free;
-    if (found) self->free = found->next;
-    if (found && found->size >= size) return found;
-    free(found);
+    Workspace *workspace = self->free;
+    if (workspace) self->free = workspace->next;
+    if (workspace && workspace->size >= size) return workspace;
+    free(workspace);
     size_t all = (sizeof(Workspace) + 63) / 64 * 64 + size + size / 4;
-    found = aligned_alloc(64, (all + 63) / 64 * 64);
-    if (found) found->size = size + size / 4;
-    return found;
+    workspace = aligned_alloc(64, (all + 63) / 64 * 64);
+    if (workspace) workspace->size = size + size / 4;
+    return workspace;
 }
 
 static const char *check(const Encoder *e, Batch *batch, Py_buffer *ids, Py_buffer *lengths, Py_buffer *logits,
@@ -277,14 +277,14 @@ static const char *check(const Encoder *e, Batch *batch, Py_buffer *ids, Py_buff
     if (logits->len != 8 * (Py_ssize_t)batch->texts || exit_index->len != 4 * (Py_ssize_t)batch->texts)
         return "logits must be float32 [texts, 2] and exit_index int32 [texts]";
     if (exit_thresholds->len != 4 * (Py_ssize_t)(e->exits - 1))
-        return "there must be one exit threshold for each exit but the last";
+        return "supported must be one exit threshold for each exit except the last";
     batch->ids = ids->buf, batch->lengths = lengths->buf, batch->logits = logits->buf;
     batch->exit_index = exit_index->buf, batch->exit_thresholds = exit_thresholds->buf;
     int64_t total = 0;
     for (int i = 0; i < batch->texts; i++) {
         int length = batch->lengths[i];
         if (length < 1 || length > e->max_position_embeddings)
-            return "a text has no token or more than the model reads";
+            return "a text has no token or more than max_position_embeddings";
         if (length > batch->longest) batch->longest = length;
         total += length;
     }
@@ -325,7 +325,7 @@ static PyMethodDef encoder_methods[] = {
     {"run", encoder_run, METH_VARARGS,
      "run(ids, lengths, exit_thresholds, logits, exit_index): fill logits, float32 [texts, 2], and exit_index, int32 "
      "[texts].\n\n"
-     "ids, int32, has the tokens of all texts one after the other, lengths, int32, how many each has."},
+     "ids, int32, has the concatenated tokens of all texts; lengths, int32, has the number of tokens of each."},
     {NULL}};
 
 static PyType_Slot encoder_slots[] = {{Py_tp_new, encoder_new},
@@ -336,7 +336,7 @@ static PyType_Slot encoder_slots[] = {{Py_tp_new, encoder_new},
 static PyType_Spec encoder_spec = {"bert_textclassification.engines.native._native.Encoder", sizeof(Object), 0,
                                    Py_TPFLAGS_DEFAULT, encoder_slots};
 
-/* The names of the instruction sets that this processor has, fastest first. */
+/* The names of the instruction sets that this processor supports, fastest first. */
 static PyObject *instructions(PyObject *module, PyObject *none) {
     PyObject *names = PyList_New(0);
     for (const InstructionSet *const *set = instruction_sets; names && *set; set++) {
@@ -361,10 +361,9 @@ static PyObject *multiply(PyObject *module, PyObject *args) {
 }
 
 static PyMethodDef module_methods[] = {
-    {"instructions", instructions, METH_NOARGS, "Return the instruction sets to choose from, fastest first."},
+    {"instructions", instructions, METH_NOARGS, "Return the available instruction sets, fastest first."},
     {"multiply", multiply, METH_VARARGS,
-     "multiply(instructions, times): multiply bytes from the first-level cache and return how many products that "
-     "were."},
+     "multiply(instructions, times): multiply `times` tiles from the L1 cache and return the number of products."},
     {NULL}};
 
 static int execute(PyObject *module) {

@@ -1,7 +1,7 @@
-/* For every other processor: plain C that the compiler makes of what it can. */
+/* For all other processors: plain C, vectorized by the compiler where possible. */
 #define INSTRUCTION_SET portable
 #define LANES 4
-#define MOST_ROWS 4
+#define MAX_ROWS 4
 
 #include <stddef.h>
 #include <stdint.h>
