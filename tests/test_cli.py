@@ -1,4 +1,4 @@
-"""The command line: what people type, what comes out, and how it fails."""
+"""The command line: commands, their output, and their errors."""
 
 import json
 import signal
@@ -81,7 +81,9 @@ def test_standard_input_is_one_text_a_line(tiny_artifact):
     done = run("predict", "--model", str(tiny_artifact.folder), input=f"{LIFT}\nthank you\n".encode())
     lines = [line.split("\t") for line in done.stdout.decode().splitlines()]
     expected = Predictor.load(tiny_artifact.folder).predict([LIFT, "thank you"])
-    assert [(label, float(score)) for label, score in lines] == [(one.label, one.score) for one in expected]
+    assert [(label, float(score)) for label, score in lines] == [
+        (prediction.label, prediction.score) for prediction in expected
+    ]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_standard_input_is_one_text_a_line(tiny_artifact):
         ("messages", f"\ufeff{LIFT}\r\nthank you, all"),
     ],
 )
-def test_a_file_is_read_by_its_ending_and_answered_in_its_format(tiny_artifact, tmp_path, name, content):
+def test_a_file_is_read_by_its_suffix_and_answered_in_its_format(tiny_artifact, tmp_path, name, content):
     path = tmp_path / name
     path.write_text(content, encoding="utf-8", newline="")
     column = ["--column", "text"] if name.endswith(".csv") else []
@@ -104,18 +106,18 @@ def test_a_file_is_read_by_its_ending_and_answered_in_its_format(tiny_artifact, 
     replies = {
         ".csv": lambda text: [line.split(",")[0] for line in text.splitlines()],
         ".jsonl": lambda text: [json.loads(line)["label"] for line in text.splitlines()],
-        ".json": lambda text: [one["label"] for one in json.loads(text)["predictions"]],
+        ".json": lambda text: [prediction["label"] for prediction in json.loads(text)["predictions"]],
     }
     labels = replies.get(path.suffix, lambda text: [line.split("\t")[0] for line in text.splitlines()])
-    assert labels(done.stdout.decode()) == [one.label for one in expected]
+    assert labels(done.stdout.decode()) == [prediction.label for prediction in expected]
 
 
-def test_a_record_that_cannot_be_used_costs_its_own_line(tiny_artifact, tmp_path):
+def test_an_invalid_record_gets_an_error_line(tiny_artifact, tmp_path):
     path = tmp_path / "messages.jsonl"
     path.write_text('"one"\n17\n"three"\n')
     done = run("predict", "--model", str(tiny_artifact.folder), str(path))
     assert done.returncode == 1
-    assert done.stderr.decode() == "1 records were refused; each has an error line.\n"
+    assert done.stderr.decode() == "1 records were rejected; each has an error line.\n"
     assert ["error" in json.loads(line) for line in done.stdout.splitlines()] == [False, True, False]
 
 
@@ -171,7 +173,7 @@ def test_train_makes_an_artifact_that_predicts_and_export_makes_it_again(
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_checkpoint_and_the_printed_command_goes_on(settings, tiny_data, tmp_path):
+def test_ctrl_c_leaves_a_checkpoint_and_the_printed_command_resumes(settings, tiny_data, tmp_path):
     long = [*settings, "epochs=40", "early_stopping_patience=100", "exit_layers=none"]
     long.remove("epochs=2")
     command = [sys.executable, "-m", "bert_textclassification", "train", "--data", str(tiny_data), *long]

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bert_textclassification.serving.predictor import Predictor
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports to its maker otherwise
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime's telemetry is on by default
 
-PROGRAM = "bert-textclassification"  # the command, and the package
+PROGRAM = "bert-textclassification"  # name of the command and of the distribution
 try:
     __version__ = version(PROGRAM)
-except PackageNotFoundError:  # the source tree, not installed
+except PackageNotFoundError:  # run from the source tree without an installation
     __version__ = "0.dev0"
 __all__ = ["PROGRAM", "Predictor", "__version__"]
 

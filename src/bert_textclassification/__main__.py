@@ -1,4 +1,4 @@
-"""`python -m bert_textclassification`: the command line, where its script is not on the path."""
+"""`python -m bert_textclassification`: the command line without its console script."""
 
 import sys
 

@@ -1,10 +1,10 @@
 """The command line: `bert-textclassification COMMAND`.
 
-Settings of training are `name=value`, with the names that notebooks and hyperparameters have. A command that trains or
-measures ends with one line of JSON on stdout; progress goes to stderr. Errors are one sentence and exit status 1, a
-wrong option is exit status 2, Ctrl-C is 130.
+Training settings are `name=value`, with the same names as in notebooks and hyperparameters. A command that trains or
+measures prints one line of JSON to stdout at the end; progress goes to stderr. Errors are one sentence with exit
+status 1; an invalid option has exit status 2, Ctrl-C 130.
 
-What a command needs is imported when it runs: `predict` and `serve` work without the packages of training.
+Commands import their dependencies when they run: `predict` and `serve` work without the training packages.
 """
 
 import os
@@ -20,8 +20,9 @@ from bert_textclassification import PROGRAM, __version__
 from bert_textclassification.errors import UserError
 from bert_textclassification.serving.protocols.media_types import TEXT_FORMATS
 
-INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
-_EXTRAS = {"optuna": "search", "papermill": "notebooks", "ipykernel": "notebooks", "captum": "notebooks"}  # else train
+INTERRUPTED = 130  # 128 plus the number of SIGINT, the shells' convention
+# The extra of each package; the default is `train`.
+_EXTRAS = {"optuna": "search", "papermill": "notebooks", "ipykernel": "notebooks", "captum": "notebooks"}
 
 _model = click.option(
     "--model",
@@ -43,7 +44,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # a person needs no line of code
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without the line of code
     try:
         status = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as problem:
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(str(problem))
     except ModuleNotFoundError as problem:
         return _failed(_missing_package(problem))
-    except click.Abort as stopped:  # click's word for Ctrl-C
+    except click.Abort as stopped:  # click raises it for Ctrl-C
         print(f"\n{str(stopped.__cause__ or '') or 'Interrupted.'}", file=sys.stderr)
         return INTERRUPTED
     return status if isinstance(status, int) else 0
@@ -65,10 +66,10 @@ def _failed(sentence: str) -> int:
 
 
 def _missing_package(problem: ModuleNotFoundError) -> str:
-    """Return which extra has the package that is missing.
+    """Return a message that names the extra with the missing package.
 
     Raises:
-        ModuleNotFoundError: it is a module of this package.
+        ModuleNotFoundError: the missing module belongs to this package.
     """
     package = (problem.name or "").partition(".")[0]
     if package in ("", "bert_textclassification"):
@@ -77,12 +78,12 @@ def _missing_package(problem: ModuleNotFoundError) -> str:
     return f"This command needs the package {package}: pip install '{PROGRAM}[{extra}]'."
 
 
-def _goes_on(work: Callable[[], None], then: str) -> None:
-    """Do the work; Ctrl-C ends with the text `then`."""
+def _with_interrupt_message(work: Callable[[], None], message: str) -> None:
+    """Run the work; Ctrl-C ends the program with `message`."""
     try:
         work()
     except KeyboardInterrupt as stopped:
-        raise KeyboardInterrupt(str(stopped) or then) from None
+        raise KeyboardInterrupt(str(stopped) or message) from None
 
 
 @cli.command()
@@ -92,7 +93,7 @@ def _goes_on(work: Callable[[], None], then: str) -> None:
 def train(data: str, name: str, settings: tuple[str, ...]) -> None:
     """Fine-tune a model on labelled texts and write the artifact to runs/NAME/model.
 
-    The same command goes on after an interruption.
+    After an interruption, the same command resumes.
 
     \b
     Example:
@@ -106,12 +107,12 @@ def train(data: str, name: str, settings: tuple[str, ...]) -> None:
 @cli.command()
 @_model
 @_data
-@click.option("--variant", help="Variant of the model; the artifact's default when not given.")
+@click.option("--variant", help="Variant of the model; default: the artifact's.")
 @_settings
 def evaluate(model: Path, data: str, variant: str | None, settings: tuple[str, ...]) -> None:
-    """Measure a model on labelled texts: metrics with intervals, and the confusion matrix.
+    """Evaluate a model on labelled texts: metrics with intervals, and the confusion matrix.
 
-    Settings are those of reading: text_column, label_column.
+    Settings: text_column, label_column.
 
     \b
     Example:
@@ -129,14 +130,14 @@ def evaluate(model: Path, data: str, variant: str | None, settings: tuple[str, .
 @_model
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True), default="-")
 @click.option("--format", "format_name", type=click.Choice([text_format.name for text_format in TEXT_FORMATS.values()]),
-              help="Format of the file, and of the reply; by its ending, else text with one text a line.")  # fmt: skip
+              help="Format of input and output; default: by the file's suffix, else one text per line.")  # fmt: skip
 @click.option("--column", help="Column of the texts in CSV: its name, or its number from 1.")
-@click.option("--threshold", type=float, help="Score from which the positive label is given; the artifact's own.")
-@click.option("--truncation", type=click.Choice(["truncate", "windows", "error"]), help="What to do with long texts.")
+@click.option("--threshold", type=float, help="Minimum score for the positive label; default: the artifact's.")
+@click.option("--truncation", type=click.Choice(["truncate", "windows", "error"]), help="How to treat long texts.")
 def predict(model: Path, file: Path, format_name: str | None, **parameters: Any) -> int:
     """Classify the texts of a file, or of standard input.
 
-    A record that cannot be used gets an error line, and the exit status is 1.
+    An invalid record gets an error line, and the exit status is 1.
 
     \b
     Examples:
@@ -152,15 +153,15 @@ def predict(model: Path, file: Path, format_name: str | None, **parameters: Any)
     given = {name: value for name, value in parameters.items() if value is not None}
     predictions = predict_file(Predictor.load(model), body, format_name, **given)
     sys.stdout.buffer.write(predictions.body)
-    if predictions.refused:
-        click.echo(f"{predictions.refused} records were refused; each has an error line.", err=True)
-    return 1 if predictions.refused else 0
+    if predictions.rejected:
+        click.echo(f"{predictions.rejected} records were rejected; each has an error line.", err=True)
+    return 1 if predictions.rejected else 0
 
 
 @cli.command()
-@click.option("--model", help="Folder, archive or address of the model; else MODEL_DIR, as in a container.")
+@click.option("--model", help="Folder, archive or URI of the model; default: MODEL_DIR, as in a container.")
 @click.option(
-    "--port", type=click.IntRange(1, 65535), help="Port to listen on; else PORT, as in a container; else 8080."
+    "--port", type=click.IntRange(1, 65535), help="Port to listen on; default: PORT, as in a container, else 8080."
 )
 def serve(model: str | None, port: int | None) -> int:
     """Serve a model over HTTP, as the container does. Other settings come from the environment.
@@ -173,7 +174,7 @@ def serve(model: str | None, port: int | None) -> int:
 
     os.environ.update({} if model is None else {"MODEL_DIR": model})
     if port is not None:
-        for variable in ("SAGEMAKER_BIND_TO_PORT", "AIP_HTTP_PORT"):  # they would win over PORT
+        for variable in ("SAGEMAKER_BIND_TO_PORT", "AIP_HTTP_PORT"):  # they take precedence over PORT
             os.environ.pop(variable, None)
         os.environ["PORT"] = str(port)
     return supervisor.main()
@@ -181,9 +182,9 @@ def serve(model: str | None, port: int | None) -> int:
 
 @cli.command()
 @_name
-@click.option("--data", help="Labelled texts; those that the model was fine-tuned on when not given.")
+@click.option("--data", help="Labelled texts; default: the data of the fine-tuning.")
 def export(name: str, data: str | None) -> None:
-    """Make the artifact of a fine-tuned model again: quantize, measure, choose the default variant.
+    """Build the artifact of a fine-tuned model again: quantize, measure, choose the default variant.
 
     It reads runs/NAME/fine_tuned and writes runs/NAME/model.
 
@@ -198,7 +199,7 @@ def export(name: str, data: str | None) -> None:
 
 @cli.command()
 @click.option("--name", default="demo", show_default=True, help="Name of the run; its folder is runs/NAME.")
-@click.option("--data", help="Labelled texts: a file, a folder or a hub name; else the shipped messages.")
+@click.option("--data", help="Labelled texts: a file, a folder or a hub name; default: the shipped messages.")
 @click.option("--first", type=click.IntRange(1, 4), default=1, show_default=True, help="First notebook to run.")
 @click.option("--last", type=click.IntRange(1, 4), default=4, show_default=True, help="Last notebook to run.")
 @_settings
@@ -217,14 +218,16 @@ def notebooks(name: str, data: str | None, first: int, last: int, settings: tupl
 @cli.command()
 @_name
 @click.option("--data", help="Labelled texts: a file, a folder or the name of a hub data set.")
-@click.option("--trials", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Trials in all.")
-@click.option("--space", type=click.Path(path_type=Path), help="YAML file that says where to look.")
+@click.option("--trials", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Total number of trials.")
+@click.option("--space", type=click.Path(path_type=Path), help="YAML file with the search space.")
 @click.option("--sagemaker-ranges", is_flag=True, help="Print the space as SageMaker's parameter ranges, and stop.")
 @_settings
 def search(
     name: str, data: str | None, trials: int, space: Path | None, sagemaker_ranges: bool, settings: tuple[str, ...]
 ) -> None:
-    """Search for the settings of the most accurate and the fastest int8 model. The same command goes on.
+    """Search for the settings of the most accurate and the fastest int8 model.
+
+    After an interruption, the same command resumes.
 
     \b
     Example:
@@ -240,11 +243,11 @@ def search(
         raise click.MissingParameter(param_type="option", param_hint="'--data'")
     from bert_textclassification.training.tuning.study import run_search
 
-    where = [] if space is None else ["--space", str(space)]
-    again = command_line(["search", "--name", name, "--data", data, "--trials", str(trials), *where, *settings])
-    _goes_on(
+    space_option = [] if space is None else ["--space", str(space)]
+    again = command_line(["search", "--name", name, "--data", data, "--trials", str(trials), *space_option, *settings])
+    _with_interrupt_message(
         lambda: run_search(name, data, trials, space or DEFAULT_SPACE, settings),
-        f"The search was interrupted; go on with:\n{again}",
+        f"The search was interrupted; resume with:\n{again}",
     )
 
 
@@ -253,9 +256,11 @@ def search(
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, help="CSV file with a column text, or a folder."
 )
-@click.option("--requests-per-day", type=float, default=10_000, show_default=True, help="One text a request.")
-@click.option("--peak-over-mean", type=float, default=3, show_default=True, help="Busiest minutes over the daily mean.")
-@click.option("--utilisation", type=float, default=0.6, show_default=True, help="Share of its cores busy at the peak.")
+@click.option("--requests-per-day", type=float, default=10_000, show_default=True, help="Requests of one text each.")
+@click.option(
+    "--peak-over-mean", type=float, default=3, show_default=True, help="Ratio of peak load to the daily mean."
+)
+@click.option("--utilisation", type=float, default=0.6, show_default=True, help="CPU utilisation at the peak.")
 @click.option("--prices", type=click.Path(path_type=Path), help="YAML table of instances and prices.")
 @click.option("--seconds", type=float, default=2.0, show_default=True, help="Length of each of the four loads.")
 def capacity(
@@ -289,8 +294,8 @@ def benchmark() -> None:
 @benchmark.command("ladder")
 @_model
 @_data
-@click.option("--texts", type=click.IntRange(1), default=100, show_default=True, help="Texts answered in a round.")
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds of every stage.")
+@click.option("--texts", type=click.IntRange(1), default=100, show_default=True, help="Texts per round.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds per stage.")
 @click.option("--output", type=click.Path(path_type=Path), default="notebooks/results", show_default=True,
               help="Folder of the results.")  # fmt: skip
 def benchmark_ladder(model: Path, data: str, texts: int, rounds: int, output: Path) -> None:
@@ -310,16 +315,16 @@ def benchmark_ladder(model: Path, data: str, texts: int, rounds: int, output: Pa
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, help="CSV file with a column text, or a folder."
 )
-@click.option("--variant", help="Variant of the model; the artifact's default when not given.")
+@click.option("--variant", help="Variant of the model; default: the artifact's.")
 @click.option("--seconds", type=float, default=2.5, show_default=True, help="Length of each load.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Rounds of every load.")
-@click.option("--connections", type=click.IntRange(1), multiple=True, help="May be given several times.")
-@click.option("--output", type=click.Path(path_type=Path), help="JSON file for the figures of every round.")
-@click.option("--summary", type=click.Path(path_type=Path), help="JSON file for the summary alone.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Rounds per load.")
+@click.option("--connections", type=click.IntRange(1), multiple=True, help="Number of connections; repeatable.")
+@click.option("--output", type=click.Path(path_type=Path), help="JSON file for the results of every round.")
+@click.option("--summary", type=click.Path(path_type=Path), help="JSON file for the summary only.")
 def benchmark_load(
     model: Path, data: Path, connections: tuple[int, ...], output: Path | None, summary: Path | None, **given: Any
 ) -> None:
-    """Put the running server under load, beside the model in process.
+    """Load-test the server, and compare it with the model in process.
 
     \b
     Example:
@@ -333,10 +338,12 @@ def benchmark_load(
 @benchmark.command("training")
 @_data
 @_name
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How often both run.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs of each, with different seeds."
+)
 @_settings
 def benchmark_training(data: str, name: str, seeds: int, settings: tuple[str, ...]) -> None:
-    """Compare fine-tuning with the defaults of the Trainer: same data, steps and batch size.
+    """Compare fine-tuning with the Trainer's defaults: same data, steps and batch size.
 
     \b
     Example:

@@ -1,46 +1,46 @@
-"""Errors that are the user's to mend: each message is one sentence with what, where and how."""
+"""Errors that the user can fix. Each message is one sentence: what is wrong, where, and how to fix it."""
 
 
 class UserError(Exception):
-    """Base of every error whose message is meant for the person who runs the product."""
+    """Base of all errors with a message for the user."""
 
 
 class ConfigurationError(UserError):
-    """A setting has a wrong name or a value outside its bounds."""
+    """A setting has an unknown name or an invalid value."""
 
 
 class DataError(UserError):
-    """The labelled texts cannot be used as they are."""
+    """The labelled texts are not usable."""
 
 
 class ArtifactError(UserError):
-    """A model artifact is missing, damaged or from another schema version."""
+    """A model artifact is missing, damaged or of another schema version."""
 
 
 class EngineUnavailableError(UserError):
-    """This installation or this processor cannot run the engine that a model was made for."""
+    """This installation or this processor cannot run the model's engine."""
 
 
 class NonFiniteLogitsError(UserError):
-    """A model gives logits that are infinite or not a number, so its texts have no score."""
+    """A model returns logits that are infinite or not a number."""
 
 
 class HostError(UserError):
-    """The hosts of a job do not find each other, disagree, or one of them is lost."""
+    """The hosts of a job cannot connect, disagree, or one of them is lost."""
 
 
 class NoisyMachineError(UserError):
-    """Something else keeps this machine so busy that a comparison would say nothing."""
+    """Other processes keep this machine too busy for a meaningful comparison."""
 
 
 class RequestError(UserError):
-    """A prediction request cannot be answered as it is.
+    """A prediction request is invalid or cannot be answered now.
 
     Args:
         code: a stable, machine-readable name of the problem, such as `empty_text`.
-        message: one sentence for people.
-        field: where in the request, such as `instances[3]`.
-        status: the HTTP status the server answers with.
+        message: one sentence for the user.
+        field: the place in the request, such as `instances[3]`.
+        status: the HTTP status of the response.
     """
 
     def __init__(self, code: str, message: str, field: str | None = None, status: int = 400) -> None:
@@ -51,5 +51,5 @@ class RequestError(UserError):
         self.status = status
 
     def as_dict(self) -> dict[str, str | None]:
-        """Return code, message and field as they appear in a reply."""
+        """Return code, message and field, as in a response."""
         return {"code": self.code, "message": self.message, "field": self.field}

@@ -282,7 +282,7 @@ def _renew(path: Path) -> None:
     [
         ("int8.safetensors", _flip, "does not match the SHA-256", "copy the artifact again"),
         ("tokenizer.json", _flip, "does not match the SHA-256", "copy the artifact again"),
-        ("int8.safetensors", _cut, "where the manifest says", "copy the artifact again"),
+        ("int8.safetensors", _cut, "the manifest says", "copy the artifact again"),
         ("manifest.json", _cut, "is not valid JSON", "copy the artifact again"),
         ("int8.safetensors", Path.unlink, "lacks", "copy the whole folder again"),
         ("tokenizer.json", Path.unlink, "lacks", "copy the whole folder again"),

@@ -416,7 +416,9 @@ def test_a_text_that_is_too_long_costs_its_record_alone_in_batch_transform(batch
     reply = batch_client.post("/invocations?truncation=error", data=body, content_type=JSON_LINES)
     codes = [json.loads(line).get("error", {}).get("code") for line in reply.text.splitlines()]
     assert codes == [None, "text_too_long", None]
-    assert "1 of 3 records were rejected and have an error line; the first: text_too_long at instances[1]" in caplog.text
+    assert (
+        "1 of 3 records were rejected and have an error line; the first: text_too_long at instances[1]" in caplog.text
+    )
     assert "stuck" not in caplog.text
 
 

@@ -120,7 +120,7 @@ def test_the_longest_path_that_is_taken_has_room_for_the_socket_of_every_worker(
 def test_a_scratch_folder_that_is_none_is_refused_in_one_sentence(tmp_path, scratch):
     (tmp_path / "file").touch()
     with (
-        pytest.raises(ConfigurationError, match=r"set SCRATCH_DIR to a folder that can be written\.$"),
+        pytest.raises(ConfigurationError, match=r"set SCRATCH_DIR to a writable folder\.$"),
         private_folder(tmp_path / scratch),
     ):
         pass

@@ -237,7 +237,7 @@ def test_an_interruption_says_how_to_go_on(tiny_base, tiny_data, tmp_path, monke
     asked = ["--name", "x", *data, f"base_model={tiny_base}", "positive_label=very bad"]
     assert cli.main(["search", *asked]) == 130
     shown = capsys.readouterr()
-    assert "The search was interrupted; go on with:" in shown.err
+    assert "The search was interrupted; resume with:" in shown.err
     where = ["--data", str(tiny_data), "--trials", "20", "--space", "space.yaml"]
     again = ["search", "--name", "x", *where, f"base_model={tiny_base}", "positive_label=very bad"]
     assert shlex.split(shown.err.splitlines()[-1])[1:] == again
