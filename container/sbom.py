@@ -2,7 +2,7 @@
 
     python sbom.py bert-textclassification 1.2.3 > sbom.json
 
-The image build runs it. It names no time and no serial number, so that the same packages give the same file.
+The image build runs it. The document has no time and no serial number, so that the same packages give the same file.
 """
 
 import json
@@ -21,7 +21,7 @@ Component = dict[str, Any]
 
 
 def main(name: str, version: str) -> None:
-    """Print the document; `name` and `version` are those of the image's own software."""
+    """Print the document; `name` and `version` describe the image's own software."""
     components = [interpreter(), *python_packages(), *debian_packages()]
     subject = {"type": "container", "bom-ref": "image", "name": name, "version": version}
     document = {
@@ -35,20 +35,20 @@ def main(name: str, version: str) -> None:
 
 
 def component(kind: str, name: str, version: str, purl: str, licences: list[dict[str, Any]]) -> Component:
-    """Return one entry; a licence that is not known is left out."""
+    """Return one entry; unknown licences are omitted."""
     entry = {"type": kind, "bom-ref": purl, "name": name, "version": version, "purl": purl}
     return entry | ({"licenses": licences} if licences else {})
 
 
 def interpreter() -> Component:
-    """Return Python itself, which no package manager knows."""
+    """Return the entry of Python itself, which no package manager lists."""
     version = platform.python_version()
     purl = f"pkg:generic/python@{version}"
     return component("platform", "python", version, purl, [{"license": {"id": "PSF-2.0"}}])
 
 
 def python_packages() -> list[Component]:
-    """Return the packages of this environment and of the interpreter that it was made from."""
+    """Return the packages of this environment and of its base interpreter."""
     base = sysconfig.get_path("purelib", vars={"base": sys.base_prefix})
     packages = {}
     for package in distributions(path=[*sys.path, base]):
@@ -59,30 +59,30 @@ def python_packages() -> list[Component]:
 
 
 def python_licences(package: Distribution) -> list[dict[str, Any]]:
-    """Return the SPDX expression where the package states one, else the names in its older fields."""
+    """Return the package's SPDX expression, or the names in its older metadata fields."""
     expressions = package.metadata.get_all("License-Expression")
     if expressions:
         return [{"expression": expressions[0]}]
     classifiers = package.metadata.get_all("Classifier") or []
     names = [line.rpartition(" :: ")[2] for line in classifiers if line.startswith("License :: ")]
-    in_words = package.metadata.get_all("License") or []
-    return named(names or [words for words in in_words if 0 < len(words) < 80])  # some paste the whole text there
+    free_text = package.metadata.get_all("License") or []
+    return named(names or [text for text in free_text if 0 < len(text) < 80])  # some packages paste the whole licence
 
 
 def debian_packages() -> list[Component]:
-    """Return what dpkg has installed."""
+    """Return the installed Debian packages."""
     distro = f"debian-{platform.freedesktop_os_release()['VERSION_ID']}"
     query = ["dpkg-query", "--show", "--showformat", "${Package} ${Version} ${Architecture}\n"]
-    listed = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(query, capture_output=True, text=True, check=True).stdout
     components = []
-    for name, version, architecture in map(str.split, listed.splitlines()):
+    for name, version, architecture in map(str.split, output.splitlines()):
         purl = f"pkg:deb/debian/{quote(name)}@{quote(version, safe=':')}?arch={architecture}&distro={distro}"
         components.append(component("library", name, version, purl, debian_licences(name)))
     return components
 
 
 def debian_licences(package: str) -> list[dict[str, Any]]:
-    """Return the licences that Debian's copyright file names, where it has the machine-readable form (DEP 5)."""
+    """Return the licences in Debian's copyright file, if it has the machine-readable format (DEP 5)."""
     path = Path("/usr/share/doc", package, "copyright")
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     return named(sorted(set(re.findall(r"^License:[ \t]*(\S.*?)[ \t]*$", text, re.MULTILINE))))

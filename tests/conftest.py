@@ -1,4 +1,4 @@
-"""A tiny real BERT, trained once a session on a few of the shipped messages: no test needs a mock of the model."""
+"""Shared fixtures: a tiny real BERT, trained once per session on a few shipped messages, so that no test mocks it."""
 
 import copy
 import functools
@@ -14,20 +14,20 @@ from typing import Any
 
 import pytest
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never asks a hub
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never access a hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads of two workers on the same cores mostly wait
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads would compete for the same cores
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED_DATA = ROOT / "local_test/test_dir/input/data"
-PATIENCE_S = 600  # longest wait for an event: a slow machine takes its time, only a fault takes so long
-SLOW = {"container", "real_data", "aws"}  # markers and fixtures whose tests are slow ones
+PATIENCE_S = 600  # timeout of every wait; even a slow machine is faster
+SLOW = {"container", "real_data", "aws"}  # markers and fixtures of slow tests
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what `-m` does not ask for
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects tests by `-m`
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests, and let the notebooks come first: one worker runs them all, and takes longest."""
+    """Mark the slow tests, and run the notebooks first: one worker runs them all and takes longest."""
     for item in items:
         if SLOW & {*(mark.name for mark in item.iter_markers()), *item.fixturenames}:
             item.add_marker(pytest.mark.slow)
@@ -35,22 +35,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what needs a Docker engine where none answers."""
+    """Skip container tests without a Docker engine."""
     if item.get_closest_marker("container") and (reason := docker_problem()):
         pytest.skip(reason)
 
 
 @functools.cache
 def docker_problem() -> str | None:
-    """Return why no container can run here, None where one can: the command may be there without an engine."""
+    """Return why no container can run here, or None; the command may exist without an engine."""
     if shutil.which("docker") is None:
         return "the command docker is not installed"
-    asked = subprocess.run(["docker", "info"], capture_output=True, text=True)
-    return f"no Docker engine answers: {asked.stderr.strip().splitlines()[-1]}" if asked.returncode else None
+    info = subprocess.run(["docker", "info"], capture_output=True, text=True)
+    return f"no Docker engine answers: {info.stderr.strip().splitlines()[-1]}" if info.returncode else None
 
 
 def wait_until(done: Callable[[], object], process: "subprocess.Popen[str] | None" = None) -> None:
-    """Return as soon as `done` says so; fail when it never does, or when the process that should do it has ended."""
+    """Wait until `done` returns true; fail after PATIENCE_S, or if `process` has ended."""
     deadline = time.monotonic() + PATIENCE_S
     while not done():
         assert process is None or process.poll() is None, process.communicate()
@@ -60,7 +60,7 @@ def wait_until(done: Callable[[], object], process: "subprocess.Popen[str] | Non
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of this checkout, as git has it, with the environment that runs the tests as its `.venv`."""
+    """A copy of this checkout's tracked and new files, with the tests' environment as its `.venv`."""
     folder = tmp_path_factory.mktemp("checkout") / "a checkout"
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
@@ -73,7 +73,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in Path(sys.prefix).iterdir():
         if not path.name.startswith("installed"):
             (folder / ".venv" / path.name).symlink_to(path)
-    # newer than what make would install them for
+    # newer than their prerequisites, so that make installs nothing
     for name in ("installed", "installed-search", "installed-docs", "installed-test"):
         (folder / ".venv" / name).touch()
     return folder
@@ -103,7 +103,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the three splits: 160, 60 and 60 of the shipped messages, easy enough for a model of two layers.
 
-    19 of 20 messages begin with words that tell their label: what a model learns does not depend on luck.
+    19 of 20 messages begin with words that reveal their label, so that training succeeds with every seed.
     """
     import pandas as pd
 
@@ -153,7 +153,7 @@ def tiny_fine_tuned(tiny_config, tiny_splits, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="session")
 def tiny_artifact(tiny_fine_tuned, tiny_splits, tmp_path_factory: pytest.TempPathFactory):
-    """The artifact of the tiny model; read only. Tests that damage one take `copied_artifact`."""
+    """The artifact of the tiny model, read-only. Tests that modify it use `copied_artifact`."""
     from bert_textclassification.training.export.build import build_artifact
 
     return build_artifact(tiny_fine_tuned, tiny_splits, tmp_path_factory.mktemp("tiny-model"))
@@ -161,7 +161,7 @@ def tiny_artifact(tiny_fine_tuned, tiny_splits, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture
 def copied_artifact(tiny_artifact, tmp_path: Path) -> Path:
-    """A folder with a copy of the tiny artifact that a test may damage."""
+    """A folder with a copy of the tiny artifact that a test may modify."""
     return Path(shutil.copytree(tiny_artifact.folder, tmp_path / "model"))
 
 
@@ -178,13 +178,13 @@ def tiny_server(tiny_artifact) -> Iterator["LocalServer"]:  # noqa: F821
 
 @pytest.fixture(scope="session")
 def moto_address() -> Iterator[str]:
-    """The address of a server that speaks the AWS protocol and executes nothing."""
+    """The address of a mock AWS server."""
     from botocore.loaders import JSONFileLoader
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
-    with pytest.MonkeyPatch.context() as patch:  # every session reads megabytes of JSON: here, once for all
+    with pytest.MonkeyPatch.context() as patch:  # cache megabytes of JSON that every boto3 session reads
         patch.setattr(JSONFileLoader, "load_file", staticmethod(functools.cache(JSONFileLoader().load_file)))
         yield "http://{}:{}".format(*server.get_host_and_port())
     server.stop()
@@ -192,7 +192,7 @@ def moto_address() -> Iterator[str]:
 
 @pytest.fixture
 def aws(moto_address: str, monkeypatch: pytest.MonkeyPatch) -> "AwsCalls":
-    """An empty AWS account; what every client of boto3 asks of it is recorded."""
+    """An empty AWS account; all boto3 calls are recorded."""
     import botocore.handlers
 
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -212,7 +212,7 @@ def aws(moto_address: str, monkeypatch: pytest.MonkeyPatch) -> "AwsCalls":
 
 
 class AwsCalls(list[tuple[str, str, dict[str, Any]]]):
-    """Service, operation and request of every call, in order."""
+    """Service, operation and parameters of every call, in order."""
 
     def record(self, params: dict[str, Any], model: Any, **kwargs: Any) -> None:
         self.append((model.service_model.service_name, model.name, copy.deepcopy(params)))
@@ -221,8 +221,8 @@ class AwsCalls(list[tuple[str, str, dict[str, Any]]]):
         return [request for _, name, request in self if name == operation]
 
     def request(self, operation: str) -> dict[str, Any]:
-        (one,) = self.requests(operation)
-        return one
+        (request,) = self.requests(operation)
+        return request
 
     def operations(self) -> list[str]:
         return [name for _, name, _ in self]

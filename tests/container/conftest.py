@@ -1,4 +1,4 @@
-"""The image, built once, and containers of it that are as closed as those of a cluster."""
+"""The images, built once, and containers with the restrictions of a cluster."""
 
 import contextlib
 import fcntl
@@ -14,8 +14,8 @@ import pytest
 
 from tests.conftest import PATIENCE_S, ROOT, wait_until
 
-IMAGE = "bert-textclassification-test"  # never a tag that somebody uses
-SCRATCH = "/tmp"  # noqa: S108 - the one folder of the container that can be written
+IMAGE = "bert-textclassification-test"  # a tag for tests only
+SCRATCH = "/tmp"  # noqa: S108 - the only writable folder of the container
 JSON = {"Content-Type": "application/json"}
 
 
@@ -27,7 +27,7 @@ def docker(*arguments: str | Path, timeout: float = PATIENCE_S) -> subprocess.Co
 @functools.cache
 def build() -> str:
     command = ["make", "image", f"IMAGE={IMAGE}"]
-    with (ROOT / "Makefile").open() as one_at_a_time:  # another process of pytest may want the images too
+    with (ROOT / "Makefile").open() as one_at_a_time:  # another pytest process may build the images too
         fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
         built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=5 * PATIENCE_S)
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
@@ -54,7 +54,7 @@ def model(tiny_artifact, tmp_path_factory) -> Path:
 
 
 class Container:
-    """The serve image as a strict platform runs it: read-only, one scratch folder, the model mounted read-only."""
+    """A container of the serve image: read-only, with one scratch folder and the model mounted read-only."""
 
     def __init__(
         self, images: str, model: Path, *options: str | Path, at: str = "/opt/ml/model", port: int = 8080
@@ -65,7 +65,7 @@ class Container:
         run = docker("run", "--detach", *scratch, *mount, *options, f"{images}:serve")
         assert run.returncode == 0, run.stderr
         self.id = run.stdout.strip()
-        # Asked at its own address: Docker's proxy on the host would accept for a server that does not listen.
+        # Use the container's own address: Docker's proxy on the host accepts connections even if no server listens.
         self.host = self.inspect("{{.NetworkSettings.IPAddress}}")
 
     def __enter__(self) -> Self:
@@ -99,7 +99,7 @@ class Container:
     def is_ready(self) -> bool:
         try:
             return self.request("GET", "/ping")[0] == 200
-        except OSError:  # it does not listen yet
+        except OSError:  # the server does not listen yet
             return False
 
     def ready(self) -> Self:
@@ -107,24 +107,27 @@ class Container:
         return self
 
     def python(self, code: str) -> str:
-        """Run `code` inside and return what it prints."""
+        """Run `code` in the container and return its output."""
         done = docker("exec", self.id, "python", "-c", code)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def processes(self) -> list[dict[str, Any]]:
-        """Return what `_PROCESSES` tells of each process but the one that asks."""
+        """Return the description of each process in the container, by `_PROCESSES`."""
         return json.loads(self.python(_PROCESSES))
 
     def workers(self) -> list[dict[str, Any]]:
-        (main,) = [one["pid"] for one in self.processes() if one["parent"] == 1 and "gunicorn" in one["command"]]
-        return [one for one in self.processes() if one["parent"] == main]
+        processes = self.processes()
+        (main,) = [
+            process["pid"] for process in processes if process["parent"] == 1 and "gunicorn" in process["command"]
+        ]
+        return [process for process in self.processes() if process["parent"] == main]
 
     def kill(self, pid: int) -> None:
         self.python(f"import os; os.kill({pid}, 9)")
 
     def log(self) -> list[dict[str, Any]]:
-        """Return the lines of its standard output, each of them JSON."""
+        """Return the JSON lines of its standard output."""
         return [json.loads(line) for line in docker("logs", self.id).stdout.splitlines()]
 
     def errors(self) -> str:
@@ -136,7 +139,7 @@ class Container:
         return int(self.inspect("{{.State.ExitCode}}"))
 
 
-_WHAT_IS_THERE = """
+_CONTENTS = """
 import importlib.util, json, os
 has = lambda name: importlib.util.find_spec(name) is not None
 names = {name: has(name) for name in ("torch", "transformers", "pandas")}
@@ -159,13 +162,13 @@ def about(folder):
         "resident": int(memory["Rss:"]) * 1024,
         "proportional": int(memory["Pss:"]) * 1024,
     }
-found = []
+processes = []
 for folder in pathlib.Path("/proc").glob("[0-9]*"):
-    with contextlib.suppress(OSError):  # it has ended meanwhile
-        found.append(about(folder))
-print(json.dumps([one for one in found if one["pid"] != os.getpid()]))
+    with contextlib.suppress(OSError):  # the process has ended in the meantime
+        processes.append(about(folder))
+print(json.dumps([process for process in processes if process["pid"] != os.getpid()]))
 """
-BASE = "/tiny-base"  # where the tiny base model is mounted
+BASE = "/tiny-base"  # the mount point of the tiny base model
 TINY = {
     "base_model": BASE, "epochs": "3", "batch_size": "16", "max_length": "64", "precision": "fp32",
     "max_accuracy_loss": "100", "learning_rate": "0.001", "exit_layers": "none", "dropout": "0",
@@ -173,7 +176,7 @@ TINY = {
 
 
 def laid_out(base: Path, data: Path, hyperparameters: dict[str, str]) -> Path:
-    """Lay out `base` as SageMaker does `/opt/ml`, anybody may write to it."""
+    """Create SageMaker's layout of `/opt/ml` in `base`, writable for everybody."""
     for split in ("train", "validation", "test"):
         channel = base / "input/data" / split
         channel.mkdir(parents=True)

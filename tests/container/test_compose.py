@@ -1,4 +1,4 @@
-"""The compose file: as closed as the manifests of Kubernetes, and brought up by Docker's plugin where that is there."""
+"""The compose file has the restrictions of the Kubernetes manifests, and Docker's plugin starts it if installed."""
 
 import json
 import os
@@ -22,12 +22,12 @@ Compose = Callable[..., subprocess.CompletedProcess]
 
 @pytest.fixture
 def compose(monkeypatch) -> Compose:
-    """A function that runs a command of Docker's plugin on the file, in a project of its own."""
+    """A function that runs a command of Docker's plugin on the file, in a separate project."""
     try:
-        found = subprocess.run(["docker", "compose", "version"], capture_output=True)
+        version = subprocess.run(["docker", "compose", "version"], capture_output=True)
     except FileNotFoundError:
         pytest.skip("Docker is not installed")
-    if found.returncode != 0:
+    if version.returncode != 0:
         pytest.skip("the compose plugin of Docker is not installed")
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", f"bert-textclassification-test-{os.getpid()}")
 

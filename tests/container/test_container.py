@@ -1,6 +1,6 @@
-"""The images: both are built from this tree, and both commands run in them; what a platform is promised, it gets.
+"""The images, built from this tree: both commands run, and the serve image keeps its documented limits.
 
-What goes wrong in them, and what they do then, is in `test_container_faults.py`.
+`test_faults.py` tests their behaviour under faults.
 """
 
 import json
@@ -12,43 +12,43 @@ import pytest
 
 from bert_textclassification import Predictor
 from bert_textclassification.benchmarks.local_server import LocalContainer
-from tests.container.conftest import _WHAT_IS_THERE, _WRITABLE, SCRATCH, Container, docker
+from tests.container.conftest import _CONTENTS, _WRITABLE, SCRATCH, Container, docker
 
 pytestmark = pytest.mark.container
 
 
 @pytest.fixture(scope="module")
 def server(images, model) -> Iterator[Container]:
-    """A container with one core; no test harms it."""
+    """A shared container with one core."""
     with Container(images, model, "--cpus", "1") as container:
         yield container.ready()
 
 
 def test_the_serve_image_has_no_training_and_no_root(server):
-    there = json.loads(server.python(_WHAT_IS_THERE))
+    there = json.loads(server.python(_CONTENTS))
     assert there == {"torch": False, "transformers": False, "pandas": False, "training": False, "user": 10001}
 
 
 def test_the_serve_image_answers_as_the_predictor_does(server, model):
     text = "smoke is coming out of the dryer"
     status, answer = server.predict(text)
-    (found,) = json.loads(answer)["predictions"]
+    (prediction,) = json.loads(answer)["predictions"]
     (expected,) = Predictor.load(model).predict([text])
-    assert (status, found["label"], found["score"]) == (200, expected.label, expected.score)
+    assert (status, prediction["label"], prediction["score"]) == (200, expected.label, expected.score)
 
 
 def test_the_container_that_notebook_04_measures_answers_so_too_and_ends_with_0(images, model):
     text = "smoke is coming out of the dryer"
     with LocalContainer(f"{images}:serve", model, CACHE_SIZE="0") as local:
-        (found,) = local.predict([text])
+        (prediction,) = local.predict([text])
         assert local.stop() == 0
     (expected,) = Predictor.load(model).predict([text])
-    assert (found["label"], found["score"]) == (expected.label, expected.score)
+    assert (prediction["label"], prediction["score"]) == (expected.label, expected.score)
 
 
 def test_only_python_and_nginx_run_and_neither_a_shell_nor_root(server):
     _, *processes = docker("top", server.id, "-o", "pid,uid,comm").stdout.splitlines()
-    assert {tuple(one.split()[1:]) for one in processes} == {("10001", "python3"), ("10001", "nginx")}
+    assert {tuple(line.split()[1:]) for line in processes} == {("10001", "python3"), ("10001", "nginx")}
 
 
 def test_nothing_but_the_scratch_folder_can_be_written(server):
@@ -57,11 +57,11 @@ def test_nothing_but_the_scratch_folder_can_be_written(server):
 
 def test_one_worker_and_all_beside_it_take_less_than_250_megabytes(server):
     assert len(server.workers()) == 1
-    assert sum(one["resident"] for one in server.processes()) < 250e6
+    assert sum(process["resident"] for process in server.processes()) < 250e6
 
 
 def test_the_first_ping_is_answered_within_10_seconds(images, model):
-    assert any(_seconds_to_first_ping(images, model) < 10 for _ in range(3))  # about one on a usual, idle machine
+    assert any(_seconds_to_first_ping(images, model) < 10 for _ in range(3))  # about 1 s on an idle machine
 
 
 def _seconds_to_first_ping(images, model):
@@ -82,9 +82,9 @@ def _seconds_to_first_ping(images, model):
 )
 def test_workers_and_threads_follow_the_quota_and_the_memory(images, model, options, workers, threads):
     with Container(images, model, *options).ready() as container:
-        found = container.workers()
-        assert len(found) == workers
-        assert {one["environment"]["SERVING_THREADS"] for one in found} == {str(threads)}
+        processes = container.workers()
+        assert len(processes) == workers
+        assert {process["environment"]["SERVING_THREADS"] for process in processes} == {str(threads)}
         _, parameters = container.request("GET", "/execution-parameters")
         assert json.loads(parameters)["MaxConcurrentTransforms"] == workers * threads
 
@@ -92,7 +92,11 @@ def test_workers_and_threads_follow_the_quota_and_the_memory(images, model, opti
 @pytest.mark.parametrize("victim", ["gunicorn", "nginx"])
 def test_a_dead_half_ends_the_container_with_an_error(images, model, victim):
     with Container(images, model).ready() as container:
-        (pid,) = [one["pid"] for one in container.processes() if one["parent"] == 1 and victim in one["command"]]
+        (pid,) = [
+            process["pid"]
+            for process in container.processes()
+            if process["parent"] == 1 and victim in process["command"]
+        ]
         container.kill(pid)
         assert container.exit_status() == 1
         assert "ended with -9; stopping." in container.errors()

@@ -1,7 +1,7 @@
-"""What the built image does when something goes wrong: each fault is real.
+"""The behaviour of the built image under real faults.
 
 SOAK_SECONDS=1800 SOAK_MODEL=runs/sst2/model .venv/bin/python -m pytest tests/container/test_faults.py -k flat -s
-runs the mixed traffic for half an hour, with that model, and prints the memory every five minutes.
+runs the mixed traffic for half an hour with that model, and prints the memory every five minutes.
 """
 
 import contextlib
@@ -29,12 +29,12 @@ from tests.container.conftest import JSON, SCRATCH, Container, docker, readable
 
 pytestmark = pytest.mark.container
 
-ONE_WORKER = ("--env=SERVING_WORKERS=1", "--env=CACHE_SIZE=0")  # which computes every text
+ONE_WORKER = ("--env=SERVING_WORKERS=1", "--env=CACHE_SIZE=0")  # without a cache every text is computed
 SOME_MILLISECONDS = json.dumps(["the socket in the nursery has started to crackle " * 20] * 40).encode()
 
 
 class Clients:
-    """Threads that send requests until they are told to stop."""
+    """Threads that send requests during the context."""
 
     def __init__(self, container: Container, count: int) -> None:
         self.container = container
@@ -63,10 +63,10 @@ class Clients:
 
 
 class Load(Clients):
-    """Clients that keep their connections and send the same request again and again.
+    """Clients that keep their connections and repeat the same request.
 
     Attributes:
-        outcomes: by request id, the status, or the name of the exception when there was no whole answer.
+        outcomes: by request id, the status, or the name of the exception without a complete response.
     """
 
     def __init__(self, container: Container, clients: int = 8, body: bytes = SOME_MILLISECONDS) -> None:
@@ -75,7 +75,7 @@ class Load(Clients):
         self.outcomes: dict[str, int | str] = {}
 
     def wait_for(self, answers: int) -> None:
-        """Wait until so many more requests have had an outcome."""
+        """Wait until `answers` more requests have an outcome."""
         enough = len(self.outcomes) + answers
         wait_until(lambda: len(self.outcomes) >= enough)
 
@@ -98,7 +98,7 @@ class Load(Clients):
 
 
 def _is_connected(connection: http.client.HTTPConnection) -> bool:
-    """Connect, unless it is; a container that has ended may leave the attempt without any answer."""
+    """Connect if necessary; return whether it succeeded. A stopped container may not even refuse a connection."""
     if connection.sock is None:
         try:
             connection.sock = socket.create_connection((connection.host, connection.port), timeout=1)
@@ -110,10 +110,10 @@ def _is_connected(connection: http.client.HTTPConnection) -> bool:
 
 
 class MixedTraffic(Clients):
-    """Clients that send requests of every kind over new connections; one in ten goes away before its answer.
+    """Clients that send requests of every kind over new connections; one in ten disconnects before the response.
 
     Attributes:
-        answers: kind of each request, which begins with the status it should get, and the status it got.
+        answers: kind of each request, which begins with the expected status, and the actual status.
     """
 
     def __init__(self, container: Container) -> None:
@@ -135,7 +135,7 @@ class MixedTraffic(Clients):
 
 
 def requests_of_every_kind(texts: list[str]) -> dict[str, tuple[str, bytes | None, dict[str, str]]]:
-    """Return path, body and headers by a name that begins with the status they should get."""
+    """Return path, body and headers by a name that begins with the expected status."""
     instances = json.dumps({"instances": texts}).encode()
     everything = {"all_scores": True, "raw_logits": True, "truncation": "windows"}
     tensor = {"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": texts}
@@ -162,7 +162,7 @@ def requests_of_every_kind(texts: list[str]) -> dict[str, tuple[str, bytes | Non
 
 @pytest.fixture(scope="module")
 def server(images, model) -> Iterator[Container]:
-    """A container that survives what is done to it."""
+    """A shared container that survives the faults of its tests."""
     with Container(images, model, *ONE_WORKER) as container:
         yield container.ready()
 
@@ -196,7 +196,7 @@ def test_a_killed_worker_is_replaced_and_every_client_gets_an_answer(server):
     assert load.ids(200)
 
 
-# -- too little of something
+# -- exhausted resources
 
 
 def test_when_memory_runs_out_a_worker_is_ended_and_replaced_and_the_container_lives(images, model):
@@ -204,7 +204,7 @@ def test_when_memory_runs_out_a_worker_is_ended_and_replaced_and_the_container_l
         container.ready()
         with Load(container) as load:
             load.wait_for(10)
-            docker("exec", container.id, "python", "-c", _TAKE_MEMORY)  # which the kernel may end as well
+            docker("exec", container.id, "python", "-c", _TAKE_MEMORY)  # the kernel may kill this process too
         assert "out of memory?" in docker("logs", container.id).stdout
         wait_until(container.is_ready)
         assert container.predict("hello")[0] == 200
@@ -212,16 +212,16 @@ def test_when_memory_runs_out_a_worker_is_ended_and_replaced_and_the_container_l
 
 
 def test_a_container_with_too_little_memory_for_the_model_never_says_it_is_ready(images, model):
-    # Little enough for the kernel to end a process at once: somewhat more, and it reads pages from disk for minutes.
+    # Little enough for an immediate kill: with somewhat more, the kernel reads pages from disk for minutes.
     with Container(images, model, "--memory", "48m", "--memory-swap", "48m") as container:
-        # It ends a worker, which is replaced again and again, or gunicorn, and so the container, or all of it.
+        # The kernel kills a worker, which is replaced repeatedly, or gunicorn, which ends the container.
         wait_until(container.has_lost_a_process)
         assert not container.is_ready()
 
 
 @pytest.fixture
 def full_disk(server) -> Iterator[Container]:
-    """The container, with not a byte left in its scratch folder."""
+    """The container with a full scratch folder."""
     server.python(_FILL)
     yield server
     server.python(f"import os; os.remove('{SCRATCH}/filler')")
@@ -249,7 +249,7 @@ def test_on_a_full_disk_every_route_is_counted_and_no_worker_dies(full_disk):
         full_disk.request("POST", path, b'["hello"]', JSON)
     status, metrics = full_disk.request("GET", "/metrics")
     assert (status, b'route="/score"' in metrics) == (200, True)
-    assert [one["pid"] for one in full_disk.workers()] == [one["pid"] for one in before]
+    assert [process["pid"] for process in full_disk.workers()] == [process["pid"] for process in before]
 
 
 def test_a_worker_killed_on_a_full_disk_ends_the_container_with_the_reason(images, model):
@@ -302,7 +302,7 @@ def test_a_damaged_model_ends_the_container_with_the_file_and_the_remedy(
     assert all(part in sentence for part in (name, problem, remedy))
 
 
-# -- an odd world
+# -- unusual environments
 
 
 def test_without_a_network_it_serves(images, model):
@@ -321,14 +321,14 @@ def test_a_clock_that_jumps_harms_no_request_and_no_worker(images, model, tmp_pa
                 _set(clock, hours * 3600)
                 load.wait_for(60)
         assert set(load.outcomes.values()) == {200}
-        assert [one["pid"] for one in container.workers()] == [one["pid"] for one in before]
-        assert len({line["time"][:13] for line in container.log()}) >= 3  # it did jump: three different hours
+        assert [process["pid"] for process in container.workers()] == [process["pid"] for process in before]
+        assert len({line["time"][:13] for line in container.log()}) >= 3  # three different hours: the clock jumped
 
 
 def _clock(folder: Path) -> tuple[Path, tuple[str, ...]]:
-    """Return a file, and the options with which every process of a container adds its seconds to the wall clock.
+    """Return a file, and options that make every process of a container add the file's seconds to the wall clock.
 
-    libfaketime would do, but its release 0.9.10 breaks Python's `time.sleep` unless the monotonic clock jumps too.
+    libfaketime 0.9.10 does not work: it breaks Python's `time.sleep` unless the monotonic clock jumps too.
     """
     clock, library = folder / "clock", folder / "clock.so"
     clock.write_bytes(bytes(8))
@@ -340,11 +340,11 @@ def _clock(folder: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def _set(clock: Path, seconds: int) -> None:
-    with clock.open("r+b") as file:  # in place, because it is mapped
+    with clock.open("r+b") as file:  # in place, because the file is mapped
         file.write(struct.pack("q", seconds))
 
 
-# -- half an hour
+# -- memory over time
 
 
 def test_memory_is_flat_under_mixed_traffic(images, model):
@@ -357,12 +357,12 @@ def test_memory_is_flat_under_mixed_traffic(images, model):
 
 
 def _memory_of(traffic: MixedTraffic, seconds: float) -> Iterator[int]:
-    """Yield the bytes of all processes at the start, and after each of six intervals; the first two are to warm up."""
+    """Yield the bytes of all processes at the start and after each of six intervals; the first two are a warm-up."""
     for number in range(7):
-        found = [one["proportional"] for one in traffic.container.processes()]
-        memory = f"{sum(found) / 1e6:.1f} MB, {max(found) / 1e6:.1f} of it in the worker"
+        sizes = [process["proportional"] for process in traffic.container.processes()]
+        memory = f"{sum(sizes) / 1e6:.1f} MB, {max(sizes) / 1e6:.1f} of it in the worker"
         print(f"{seconds * number / 6:.0f} s: {memory}, {len(traffic.answers)} answers", flush=True)
-        yield sum(found)
+        yield sum(sizes)
         if number < 6:
             time.sleep(seconds / 6)
     for (kind, status), count in sorted(Counter(traffic.answers).items(), key=str):
@@ -371,11 +371,11 @@ def _memory_of(traffic: MixedTraffic, seconds: float) -> Iterator[int]:
 
 LINES = "application/jsonlines"
 WORDS = ("the", "boiler", "socket", "nursery", "rent", "card", "dryer", "smoke", "stolen", "leaking", "gas", "urgent")
-FLAT_BYTES = 20_000_000  # bodies of 3 MB that are there at the moment, and what the allocator keeps of them
+FLAT_BYTES = 20_000_000  # tolerance for current bodies of 3 MB and memory that the allocator keeps
 NOT_CONNECTED = "not connected"
-# A server may close an idle connection at the moment in which a request is sent on it: that one was not accepted.
+# A server may close an idle connection while a request is sent on it: that request was not accepted.
 CLOSED_WHILE_IDLE = ("ConnectionResetError", "RemoteDisconnected", "BrokenPipeError")
-# Another process of the container, which with an idle worker passes the limit, and which the worker outweighs.
+# A process that exceeds the memory limit together with the worker, but is smaller than the worker.
 _TAKE_MEMORY = """
 import time
 held = []

@@ -1,4 +1,4 @@
-"""The contract of each platform of `platforms.yaml`, asked of the built image in its environment, within its limits."""
+"""The built image fulfils the contract of each platform in `platforms.yaml`, in its environment and its limits."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ TEXTS = ["My boiler is leaking gas!", 'a, "b"\nand c', "the rent is due " * 60]
 
 @dataclass(frozen=True)
 class Platform:
-    """One entry of `platforms.yaml`, which says what each of these means."""
+    """One entry of `platforms.yaml`, which documents the fields."""
 
     environment: dict[str, str]
     port: int
@@ -47,7 +47,7 @@ def platform(request) -> Platform:
 
 @pytest.fixture(scope="module")
 def container(images, model, platform) -> Iterator[Container]:
-    """The image as the platform starts it; the last test of this file ends it."""
+    """The image as the platform starts it; the last test of this file stops it."""
     variables = [f"--env={name}={value}" for name, value in platform.environment.items()]
     with Container(images, model, *variables, *platform.options, at=platform.model, port=platform.port) as started:
         yield started.ready()
@@ -65,13 +65,13 @@ def written(kind: str, texts: list[str]) -> tuple[bytes, dict[str, str]]:
 
 
 def read(kind: str, reply: bytes) -> list[tuple[str, float]]:
-    """Return label and score of each text of a reply."""
+    """Return label and score of each text of a response."""
     if kind == "csv":
         return [(label, float(score)) for label, score in csv.reader(io.StringIO(reply.decode()))]
     if kind == "tensors":
         outputs = {output["name"]: output["data"] for output in json.loads(reply)["outputs"]}
         return list(zip(outputs["label"], outputs["score"], strict=True))
-    return [(one["label"], one["score"]) for one in json.loads(reply)["predictions"]]
+    return [(prediction["label"], prediction["score"]) for prediction in json.loads(reply)["predictions"]]
 
 
 def test_it_is_ready_in_time(container, platform):
@@ -89,7 +89,8 @@ def test_every_probe_is_answered_in_time(container, platform):
 def test_the_answers_are_the_predictors(container, platform, model):
     status, reply = container.request("POST", platform.route, *written(platform.format, TEXTS))
     assert status == 200, reply
-    assert read(platform.format, reply) == [(one.label, one.score) for one in Predictor.load(model).predict(TEXTS)]
+    expected = Predictor.load(model).predict(TEXTS)
+    assert read(platform.format, reply) == [(prediction.label, prediction.score) for prediction in expected]
 
 
 def test_the_largest_request_is_answered_in_time(container, platform):
@@ -100,7 +101,7 @@ def test_the_largest_request_is_answered_in_time(container, platform):
 
 
 def as_large_as_allowed(platform: Platform) -> tuple[bytes, dict[str, str]]:
-    """Return body and headers of a request: many records of CSV, and JSON filled up with blanks."""
+    """Return body and headers of a request of the largest size: many CSV records, or JSON padded with spaces."""
     if platform.format == "csv":
         body, headers = written("csv", ["hello".ljust(1000)])
         return body * (platform.request_bytes // len(body)), headers

@@ -1,4 +1,4 @@
-"""What goes into the images: tested versions, with hashes, and a bill of materials that says what is there."""
+"""The images have tested versions with hashes, and a complete bill of materials."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from tests.container.conftest import docker
 both_extras = pytest.mark.parametrize("extra", ["serve", "train"])
 both_images = pytest.mark.parametrize("tag", ["serve", "latest"])
 OWN = {"bert-textclassification": __version__}
-TORCH = ("torch", "triton", "cuda", "nvidia")  # installed after everything that has a hash
+TORCH = ("torch", "triton", "cuda", "nvidia")  # installed without hashes, after everything else
 
 
 def text_of(extra: str) -> str:
@@ -31,7 +31,7 @@ def pins(text: str) -> dict[str, str]:
 
 
 def names_in(extra: str) -> set[str]:
-    """Return what the package asks for with an extra, with the extras that this one takes in."""
+    """Return the names of the package's requirements with an extra, including nested extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {canonicalize_name(Requirement(requirement).name) for requirement in project["dependencies"]}
     for requirement in map(Requirement, project["optional-dependencies"][extra]):
@@ -85,14 +85,14 @@ def bill_of_materials(image: str) -> str:
 
 
 def installed(image: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the Python packages of the image and its Debian packages, as they say themselves."""
+    """Return the versions of the image's Python and Debian packages, from their own metadata."""
     there = json.loads(docker("run", "--rm", image, "python", "-c", _INSTALLED).stdout)
     return {canonicalize_name(name): version for name, version in there["python"].items()}, there["debian"]
 
 
 def versions(bill: str, kind: str) -> dict[str, str]:
-    found = [PackageURL.from_string(component["purl"]) for component in json.loads(bill)["components"]]
-    return {package.name: package.version for package in found if package.type == kind}
+    packages = [PackageURL.from_string(component["purl"]) for component in json.loads(bill)["components"]]
+    return {package.name: package.version for package in packages if package.type == kind}
 
 
 @pytest.mark.container
@@ -124,7 +124,7 @@ def test_the_serve_image_has_the_pinned_versions_and_nothing_else(images):
 @pytest.mark.parametrize(
     ("tag", "expected"),
     [
-        # Left out on purpose: tokenizers needs it only to download, and its HTTP client would come along.
+        # Omitted on purpose: tokenizers needs it only for downloads, and it would bring an HTTP client.
         ("serve", r"tokenizers \S+ requires huggingface-hub, which is not installed\.\n"),
         ("latest", r"No broken requirements found\.\n"),
     ],
@@ -143,7 +143,7 @@ def test_the_images_hold_no_tools_of_the_build(images, tag):
 
 @pytest.mark.container
 def test_importing_the_engine_says_nothing_and_calls_nobody(images):
-    """ONNX Runtime reports home from its official builds unless the environment forbids it."""
+    """ONNX Runtime's official builds send telemetry unless an environment variable disables it."""
     done = docker("run", "--rm", "--read-only", f"{images}:serve", "python", "-c", "import onnxruntime")
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -1,4 +1,4 @@
-"""`docker run IMAGE train` as SageMaker runs it: its folders, its signals, several hosts, and what may go wrong."""
+"""`docker run IMAGE train` as SageMaker runs it: folders, signals, several hosts, and failures."""
 
 import json
 import uuid
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.container
 
 
 def start(image: str, base: Path, tiny_base: Path, *options: str) -> str:
-    """Start a job in the background; its data are mounted read-only, as FastFile mode does."""
+    """Start a job in the background; its data are mounted read-only, as in FastFile mode."""
     mounts = (f"{base}:/opt/ml", f"{base / 'input'}:/opt/ml/input:ro", f"{tiny_base}:{BASE}:ro")
     volumes = [f"--volume={mount}" for mount in mounts]
     run = docker("run", "--detach", "--env=OMP_NUM_THREADS=1", *volumes, *options, f"{image}:latest", "train")
@@ -26,7 +26,7 @@ def start(image: str, base: Path, tiny_base: Path, *options: str) -> str:
 
 
 def ended(job: str) -> tuple[int, str, str]:
-    """Wait for a job; return its status and what it printed."""
+    """Wait for a job; return its status, stdout and stderr."""
     status = docker("wait", job).stdout.strip()
     logs = docker("logs", job)
     docker("rm", "--force", job)
@@ -63,7 +63,7 @@ def test_a_refused_job_ends_with_status_1_and_a_failure_file(images, tmp_path):
     assert "/opt/ml/input/data holds no training data" in (tmp_path / "output/failure").read_text()
 
 
-def test_docker_stop_leaves_a_checkpoint_and_the_next_start_goes_on(images, base, tiny_base):
+def test_docker_stop_leaves_a_checkpoint_and_the_next_start_resumes(images, base, tiny_base):
     long = TINY | {"epochs": "10", "early_stopping_patience": "100"}
     (base / "input/config/hyperparameters.json").write_text(json.dumps(long))
     job = start(images, base, tiny_base)
@@ -98,13 +98,13 @@ def network(images) -> Iterator[str]:
 @pytest.fixture
 def bases(tiny_data, tmp_path):
     """The folders of two hosts."""
-    found = []
+    folders = []
     for name in ("algo-1", "algo-2"):
-        one = laid_out(tmp_path / name, tiny_data, TINY)
+        folder = laid_out(tmp_path / name, tiny_data, TINY)
         config = {"current_host": name, "hosts": ["algo-1", "algo-2"], "network_interface_name": "eth0"}
-        (one / "input/config/resourceconfig.json").write_text(json.dumps(config))
-        found.append(one)
-    return found
+        (folder / "input/config/resourceconfig.json").write_text(json.dumps(config))
+        folders.append(folder)
+    return folders
 
 
 def on(network: str, name: str) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def losses(base: Path) -> list[float]:
 
 
 def test_two_containers_train_one_model(images, network, bases, base, tiny_base):
-    second = start(images, bases[1], tiny_base, *on(network, "algo-2"))  # the name of the first does not resolve yet
+    second = start(images, bases[1], tiny_base, *on(network, "algo-2"))  # the other host name does not resolve yet
     first = start(images, bases[0], tiny_base, *on(network, "algo-1"))
     results = [ended(job) for job in (first, second)]
     assert [status for status, _, _ in results] == [0, 0], results
@@ -129,10 +129,11 @@ def test_two_containers_train_one_model(images, network, bases, base, tiny_base)
 
 
 def test_a_container_that_is_lost_ends_the_job_of_the_other(images, network, bases, tiny_base):
-    for one in bases:
-        (one / "input/config/hyperparameters.json").write_text(json.dumps(TINY | {"epochs": "100"}))
+    for folder in bases:
+        (folder / "input/config/hyperparameters.json").write_text(json.dumps(TINY | {"epochs": "100"}))
     first, second = (
-        start(images, one, tiny_base, *on(network, name)) for one, name in zip(bases, ("algo-1", "algo-2"), strict=True)
+        start(images, folder, tiny_base, *on(network, name))
+        for folder, name in zip(bases, ("algo-1", "algo-2"), strict=True)
     )
     wait_until(lambda: has_checkpoint(bases[0]))
     docker("kill", second)

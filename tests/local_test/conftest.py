@@ -1,3 +1,3 @@
-"""The image and a model to serve, as the tests of containers have them."""
+"""The image and a model to serve, from the container tests."""
 
 from tests.container.conftest import images, model  # noqa: F401 - fixtures

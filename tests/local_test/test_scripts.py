@@ -1,4 +1,4 @@
-"""The scripts of local_test: checked by shellcheck, and run against the running stack and the images."""
+"""The scripts of local_test pass shellcheck, and work with the running stack and the images."""
 
 import os
 import shutil
@@ -26,10 +26,10 @@ def run(script: str, *words: str | Path, **environment: str) -> subprocess.Compl
 
 @pytest.fixture
 def requests(tiny_artifact, tmp_path) -> Path:
-    """The requests that ship, with the labels that the tiny model gives."""
+    """The shipped requests, with the tiny model's labels."""
     folder = Path(shutil.copytree(REQUESTS, tmp_path / "requests"))
     texts = (folder / "messages.txt").read_text().splitlines()
-    labels = [one.label for one in Predictor(tiny_artifact).predict(texts)]
+    labels = [prediction.label for prediction in Predictor(tiny_artifact).predict(texts)]
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
     return folder
 
@@ -50,7 +50,7 @@ def test_predict_checks_the_answers_in_every_content_type_and_protocol(tiny_serv
     assert len(checked) == 7 + 3 + 4 + 1
 
 
-def test_predict_asks_this_machine_directly_whatever_proxy_the_shell_has(tiny_server, requests):
+def test_predict_ignores_the_proxy_settings_of_the_shell(tiny_server, requests):
     elsewhere = {"http_proxy": "http://127.0.0.1:1", "all_proxy": "http://127.0.0.1:1", "no_proxy": "example.com"}
     done = run("predict.sh", tiny_server.url, requests, **elsewhere)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -92,7 +92,7 @@ def test_the_requests_that_ship_hold_the_same_messages():
     assert set(labels) == {"escalate", "routine"}
 
 
-def test_serving_without_a_model_is_told_in_one_sentence(tmp_path):
+def test_serving_without_a_model_fails_with_one_sentence(tmp_path):
     done = run("serve-local.sh", "no-image", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert f"there is no model in {tmp_path}; train one with" in done.stderr
@@ -112,7 +112,7 @@ def test_the_scripts_of_the_cloud_end_with_the_status_of_the_command(tmp_path):
 
 
 @pytest.mark.container
-def test_a_model_is_trained_served_and_asked_with_the_scripts(images, tiny_base, tiny_data, tmp_path):
+def test_a_model_is_trained_with_the_script(images, tiny_base, tiny_data, tmp_path):
     folder = laid_out(tmp_path / "ml", tiny_data, TINY | {"base_model": f"/opt/ml/input{BASE}"})
     shutil.copytree(tiny_base, folder / f"input{BASE}")
     trained = run("train-local.sh", f"{images}:latest", folder)
