@@ -69,7 +69,9 @@ def test_a_manifest_that_is_not_json_is_named(copied_artifact, content):
     assert "copy the artifact again" in message
 
 
-@pytest.mark.parametrize("content", ["[]", "null", "{}", *(f'{{"schema_version": {one}}}' for one in _NO_SCHEMAS)])
+@pytest.mark.parametrize(
+    "content", ["[]", "null", "{}", *(f'{{"schema_version": {version}}}' for version in _NO_SCHEMAS)]
+)
 def test_a_manifest_without_a_schema_version_is_named(copied_artifact, content):
     (copied_artifact / "manifest.json").write_text(content)
     message = _error(copied_artifact)

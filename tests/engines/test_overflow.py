@@ -25,8 +25,10 @@ def predictor(request, tiny_artifact, tmp_path_factory):
     """A predictor whose variant has an infinite embedding for the word that only OVERFLOWS has."""
     folder = shutil.copytree(tiny_artifact.folder, tmp_path_factory.mktemp("overflow") / "model")
     variant = tiny_artifact.manifest.variants[request.param]
-    normal = {one for text in Predictor(tiny_artifact).tokenise([WELL]) for one in text.ids}
-    token = next(one for one in Predictor(tiny_artifact).tokenise([OVERFLOWS])[0].ids if one not in normal)
+    normal = {token_id for text in Predictor(tiny_artifact).tokenise([WELL]) for token_id in text.ids}
+    token = next(
+        token_id for token_id in Predictor(tiny_artifact).tokenise([OVERFLOWS])[0].ids if token_id not in normal
+    )
     (_of_native if variant.engine == "native" else _of_onnx)(folder / variant.file, token)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["variants"][request.param] |= StoredFile.of(folder / variant.file).model_dump()

@@ -1,4 +1,4 @@
-"""The Flask application through its test client: each platform's routes, who may ask, load, metrics, every refusal."""
+"""The Flask application through its test client: each platform's routes, authentication, load, metrics, errors."""
 
 import csv
 import dataclasses
@@ -52,7 +52,7 @@ def guarded(predictor):
     return _client(predictor, api_token=SecretStr(TOKEN), health_route="/health")
 
 
-# -- health and facts
+# -- health and metadata
 
 
 @pytest.mark.parametrize("path", HEALTH_ROUTES)
@@ -110,7 +110,13 @@ def test_the_open_inference_protocol_describes_server_and_model(client, tiny_art
         described = client.get(path).json
         assert (described["name"], described["versions"]) == ("model", [tiny_artifact.version])
         assert described["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
-        assert [one["name"] for one in described["outputs"]] == ["label", "score", "decision", "tokens", "truncated"]
+        assert [output["name"] for output in described["outputs"]] == [
+            "label",
+            "score",
+            "decision",
+            "tokens",
+            "truncated",
+        ]
         assert client.get(f"{path}/ready").json == {"name": "model", "ready": True}
 
 
@@ -126,7 +132,7 @@ def test_another_model_or_version_is_not_found(client, path):
 @pytest.mark.parametrize("path", ["/invocations", "/score"])
 def test_json_gives_the_predictions_of_the_predictor(client, predictor, path):
     reply = client.post(path, json={"instances": TEXTS})
-    expected = [_as_json(one) for one in predictor.predict(TEXTS)]
+    expected = [_as_json(prediction) for prediction in predictor.predict(TEXTS)]
     model = model_facts(predictor.artifact)
     assert (reply.status_code, reply.mimetype) == (200, JSON)
     assert reply.json == {"predictions": expected, "model": model}
@@ -136,7 +142,7 @@ def test_json_gives_the_predictions_of_the_predictor(client, predictor, path):
 def test_vertex_ai_and_kserve_get_predictions_and_nothing_else(predictor, path):
     reply = _client(predictor, predict_route="/predict").post(path, json={"instances": TEXTS})
     assert (reply.status_code, reply.mimetype) == (200, JSON)
-    assert reply.json == {"predictions": [_as_json(one) for one in predictor.predict(TEXTS)]}
+    assert reply.json == {"predictions": [_as_json(prediction) for prediction in predictor.predict(TEXTS)]}
 
 
 def test_kserve_reads_json_whatever_the_content_type_says(client):
@@ -150,10 +156,10 @@ def test_the_open_inference_protocol_answers_with_tensors(client, predictor, ver
     reply = client.post(f"{path}/infer", json={"id": "7", "inputs": [TENSOR | {"shape": [2, 1]}]})
     expected = predictor.predict(TENSOR["data"])
     assert (reply.status_code, reply.json["id"], reply.json["model_name"]) == (200, "7", "model")
-    found = {one["name"]: one["data"] for one in reply.json["outputs"]}
-    assert {tuple(one["shape"]) for one in reply.json["outputs"]} == {(2, 1)}
-    assert found["score"] == [one.score for one in expected]
-    assert found["tokens"] == [one.tokens for one in expected]
+    outputs = {output["name"]: output["data"] for output in reply.json["outputs"]}
+    assert {tuple(output["shape"]) for output in reply.json["outputs"]} == {(2, 1)}
+    assert outputs["score"] == [prediction.score for prediction in expected]
+    assert outputs["tokens"] == [prediction.tokens for prediction in expected]
 
 
 def test_csv_gives_one_line_per_text(client, predictor):
@@ -166,7 +172,9 @@ def test_json_lines_give_one_line_per_text(client, predictor):
     body = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS)
     reply = client.post("/invocations", data=body, content_type="application/x-ndjson")
     assert (reply.status_code, reply.content_type) == (200, "application/jsonlines; charset=utf-8")
-    assert [json.loads(line) for line in reply.text.splitlines()] == [_as_json(one) for one in predictor.predict(TEXTS)]
+    assert [json.loads(line) for line in reply.text.splitlines()] == [
+        _as_json(prediction) for prediction in predictor.predict(TEXTS)
+    ]
 
 
 def test_plain_text_gives_one_line_per_line(client, predictor):
@@ -199,19 +207,19 @@ def test_a_gzipped_body_gets_the_same_answer_on_every_route(client, path):
 
 
 def test_parameters_of_the_body_reach_the_predictor_and_the_reply(client, predictor):
-    asked = {"threshold": 1e-6, "all_scores": True, "raw_logits": True}
-    (found,) = client.post("/invocations", json={"inputs": "hello", "parameters": asked}).json["predictions"]
+    parameters = {"threshold": 1e-6, "all_scores": True, "raw_logits": True}
+    (prediction,) = client.post("/invocations", json={"inputs": "hello", "parameters": parameters}).json["predictions"]
     (expected,) = predictor.predict(["hello"], threshold=1e-6)
-    assert found["label"] == predictor.artifact.manifest.labels[1]
-    assert (found["scores"], found["logits"]) == (expected.scores, list(expected.logits))
+    assert prediction["label"] == predictor.artifact.manifest.labels[1]
+    assert (prediction["scores"], prediction["logits"]) == (expected.scores, list(expected.logits))
 
 
 @pytest.mark.parametrize("path", PREDICTION_ROUTES)
 def test_parameters_of_the_address_hold_where_the_body_has_none(client, predictor, path):
     reply = client.post(f"{path}?threshold=0.000001&all_scores=true", json={"instances": ["hello"]})
-    (found,) = reply.json["predictions"]
-    assert found["label"] == predictor.artifact.manifest.labels[1]
-    assert set(found["scores"]) == set(predictor.artifact.manifest.labels)
+    (prediction,) = reply.json["predictions"]
+    assert prediction["label"] == predictor.artifact.manifest.labels[1]
+    assert set(prediction["scores"]) == set(predictor.artifact.manifest.labels)
 
 
 def test_sagemaker_forwards_parameters_in_its_one_header(client, predictor):
@@ -232,7 +240,7 @@ def test_a_long_text_is_cut_read_in_windows_or_refused_as_asked(client, predicto
     _error(refusal, 400, "text_too_long", "instances[1]")
 
 
-def test_a_refused_long_text_is_named_as_the_request_named_it(client):
+def test_the_error_of_a_long_text_uses_the_field_name_of_the_request(client):
     by_inputs = client.post("/invocations", json={"inputs": ["hi", LONG], "parameters": {"truncation": "error"}})
     _error(by_inputs, 400, "text_too_long", "inputs[1]")
     body = {"inputs": [TENSOR | {"data": ["hi", LONG]}], "parameters": {"truncation": "error"}}
@@ -243,15 +251,15 @@ def test_a_refused_long_text_is_named_as_the_request_named_it(client):
 def test_a_score_in_the_review_band_is_for_a_person_to_decide(copied_artifact):
     _change_decision(copied_artifact, review_band=[0.0, 1.0])
     careful = create_app(ServingConfig.of(model_source=str(copied_artifact))).test_client()
-    (found,) = careful.post("/invocations", json=["hello"]).json["predictions"]
-    assert found["decision"] == "review" != found["label"]
+    (prediction,) = careful.post("/invocations", json=["hello"]).json["predictions"]
+    assert prediction["decision"] == "review" != prediction["label"]
     tensors = careful.post("/v2/models/model/infer", json={"inputs": [TENSOR]}).json["outputs"]
-    assert next(one["data"] for one in tensors if one["name"] == "decision") == ["review", "review"]
+    assert next(output["data"] for output in tensors if output["name"] == "decision") == ["review", "review"]
 
 
 def test_without_a_review_band_the_decision_is_the_label(client):
-    found = client.post("/invocations", json=TEXTS).json["predictions"]
-    assert [one["decision"] for one in found] == [one["label"] for one in found]
+    predictions = client.post("/invocations", json=TEXTS).json["predictions"]
+    assert [prediction["decision"] for prediction in predictions] == [prediction["label"] for prediction in predictions]
 
 
 def test_the_chosen_variant_is_served(tiny_artifact):
@@ -342,9 +350,9 @@ def test_a_part_without_a_byte_is_refused(batch_client):
 def test_the_scores_of_a_part_without_a_header_are_those_of_the_texts(predictor):
     client = _client(predictor, batch=True, csv_column="review,2")
     reply = client.post("/invocations", data=PART_OF_A_FILE, content_type=CSV)
-    found = [row for row in _rows(reply) if row[0]]
-    assert [(label, float(score)) for label, score in found] == [
-        (one.label, one.score) for one in predictor.predict(["hello", "bye"])
+    rows = [row for row in _rows(reply) if row[0]]
+    assert [(label, float(score)) for label, score in rows] == [
+        (prediction.label, prediction.score) for prediction in predictor.predict(["hello", "bye"])
     ]
 
 
@@ -361,11 +369,11 @@ def test_the_column_of_the_request_wins_over_that_of_the_settings(predictor):
 
 def test_parameters_of_the_address_and_of_the_header_count_together(predictor):
     headers = {"X-Amzn-SageMaker-Custom-Attributes": "trace=7&threshold=0.0001"}
-    (found,) = (
+    (prediction,) = (
         _client(predictor).post("/invocations?all_scores=true", json=["hello"], headers=headers).json["predictions"]
     )
-    assert found["label"] == predictor.artifact.manifest.labels[1]
-    assert len(found["scores"]) == 2
+    assert prediction["label"] == predictor.artifact.manifest.labels[1]
+    assert len(prediction["scores"]) == 2
     twice = _client(predictor).post("/invocations?threshold=0.5", json=["hello"], headers=headers)
     _error(twice, 400, "invalid_parameter", "parameters")
 
@@ -552,7 +560,7 @@ def test_an_unknown_route_is_not_found(client, path):
         ("BREW", "/", "GET"),
     ],
 )
-def test_a_wrong_method_is_told_the_allowed_ones(client, method, path, allowed):
+def test_the_error_of_a_wrong_method_names_the_allowed_ones(client, method, path, allowed):
     reply = client.open(path, method=method)
     _error(reply, 405, "method_not_allowed", platform=path.startswith("/v2/"))
     assert allowed in reply.headers["Allow"].split(", ")
@@ -594,7 +602,7 @@ def test_a_number_that_json_does_not_have_is_never_in_a_reply(tiny_artifact, cap
     assert client.post("/invocations", json=["hello"]).status_code == 200
 
 
-# -- who may ask
+# -- authentication
 
 
 @pytest.mark.parametrize("path", [*HEALTH_ROUTES, "/health", "/v2/health/live", "/v2/health/ready"])
@@ -647,7 +655,7 @@ def test_the_token_is_compared_in_constant_time(guarded, monkeypatch):
 
 
 class Blocking(Predictor):
-    """A predictor that computes the text "wait" on its core until it is released."""
+    """A predictor that blocks its core on the text "wait" until it is released."""
 
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
@@ -665,7 +673,7 @@ class Blocking(Predictor):
 
 @contextmanager
 def _busy(artifact, **settings):
-    """Yield an application whose one core is busy, and the status of the request that keeps it so."""
+    """Yield a client of an application with a busy core, and the list for the blocking request's status."""
     predictor = Blocking.load(artifact.folder)
     app, status = create_app(ServingConfig.of(threads=1, **settings), predictor), []
     ask = threading.Thread(
@@ -720,8 +728,8 @@ def test_requests_are_counted_by_route_method_and_status(predictor):
     client.get("/ping")
     client.get("/nowhere")
     client.get("/nowhere/else")
-    asked = [("/invocations", "POST", "200"), ("/invocations", "POST", "400"), ("/ping", "GET", "200")]
-    for route, method, status in asked:
+    expected = [("/invocations", "POST", "200"), ("/invocations", "POST", "400"), ("/ping", "GET", "200")]
+    for route, method, status in expected:
         assert _metric(client, "textclassifier_requests_total", route=route, method=method, status=status) == 1
     unmatched = {"route": "unmatched", "method": "GET", "status": "404"}
     assert _metric(client, "textclassifier_requests_total", **unmatched) == 2
@@ -732,7 +740,7 @@ def test_any_number_of_made_up_methods_and_paths_adds_few_series(predictor):
     client = _client(predictor)
     for number in range(20):
         client.open(f"/nowhere/{number}", method=f"BREW{chr(65 + number)}")
-    counted = [one for one in _samples(client) if one.name == "textclassifier_requests_total"]
+    counted = [sample for sample in _samples(client) if sample.name == "textclassifier_requests_total"]
     assert len(counted) < 5
 
 
@@ -763,9 +771,9 @@ def test_a_text_is_never_logged(predictor, caplog, body):
 def test_a_text_is_logged_with_the_id_of_its_request_when_the_settings_want_it(predictor, caplog):
     caplog.set_level(logging.INFO)
     _client(predictor, log_texts=True).post("/invocations", json=["hello"], headers={"X-Request-Id": "7"})
-    (found,) = predictor.predict(["hello"])
+    (prediction,) = predictor.predict(["hello"])
     (logged,) = [record.fields for record in caplog.records if record.message == "prediction"]
-    assert logged == {"request_id": "7", "text": "hello", "label": found.label, "score": found.score}
+    assert logged == {"request_id": "7", "text": "hello", "label": prediction.label, "score": prediction.score}
 
 
 def _client(predictor, **settings):
@@ -773,7 +781,7 @@ def _client(predictor, **settings):
 
 
 def _error(reply, status, code, field=None, platform=False):
-    """Check that `reply` is that error, as JSON in the shape of its route, and return code, message and field."""
+    """Check that `reply` is this error in the format of its route; return code, message and field."""
     assert (reply.status_code, reply.mimetype) == (status, JSON)
     error = {**reply.json, "message": reply.json["error"]} if platform else reply.json["error"]
     assert set(reply.json) == ({"error", "code", "field"} if platform else {"error"})
@@ -782,18 +790,18 @@ def _error(reply, status, code, field=None, platform=False):
     return error
 
 
-def _as_json(found):
+def _as_json(prediction):
     return {
-        "label": found.label,
-        "score": found.score,
-        "decision": found.decision,
-        "tokens": found.tokens,
-        "truncated": found.truncated,
+        "label": prediction.label,
+        "score": prediction.score,
+        "decision": prediction.decision,
+        "tokens": prediction.tokens,
+        "truncated": prediction.truncated,
     }
 
 
 def _answers(predictor, texts):
-    return [(one.label, one.score) for one in predictor.predict(texts)]
+    return [(prediction.label, prediction.score) for prediction in predictor.predict(texts)]
 
 
 def _tokens(predictor, text):
@@ -823,15 +831,17 @@ def _change_decision(folder, **decision):
 
 
 def _samples(client):
-    return [one for family in text_string_to_metric_families(client.get("/metrics").text) for one in family.samples]
+    return [
+        sample for family in text_string_to_metric_families(client.get("/metrics").text) for sample in family.samples
+    ]
 
 
 def _metric(client, metric, /, **labels):
-    (value,) = [one.value for one in _samples(client) if one.name == metric and one.labels == labels]
+    (value,) = [sample.value for sample in _samples(client) if sample.name == metric and sample.labels == labels]
     return value
 
 
-def test_what_a_model_is_warned_of_is_logged_when_the_server_starts(copied_artifact, caplog):
+def test_the_warnings_of_a_model_are_logged_when_the_server_starts(copied_artifact, caplog):
     path = copied_artifact / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"warnings": ["Not shown to be better than a coin."]}))
     create_app(ServingConfig.of(model_source=str(copied_artifact)))
@@ -839,10 +849,12 @@ def test_what_a_model_is_warned_of_is_logged_when_the_server_starts(copied_artif
 
 
 def test_the_reply_names_the_threshold_that_was_used(client):
-    own = client.post("/invocations", json={"instances": ["hello"]}).get_json()["model"]["threshold"]
-    asked = client.post("/invocations?threshold=0.25", json={"instances": ["hello"]}).get_json()["model"]["threshold"]
+    default = client.post("/invocations", json={"instances": ["hello"]}).get_json()["model"]["threshold"]
+    overridden = client.post("/invocations?threshold=0.25", json={"instances": ["hello"]}).get_json()["model"][
+        "threshold"
+    ]
     again = client.post("/invocations", json={"instances": ["hello"]}).get_json()["model"]["threshold"]
-    assert (asked, again) == (0.25, own)
+    assert (overridden, again) == (0.25, default)
 
 
 @pytest.mark.parametrize("charset", ["latin-1", "latin1", "ISO-8859-1", "l1", "cp1252", "windows-1252"])

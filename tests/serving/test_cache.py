@@ -73,16 +73,16 @@ def test_it_is_a_dict_that_forgets_what_was_used_longest_ago(size, steps):
 
 
 @given(
-    one=st.tuples(st.text(), st.booleans(), st.text(max_size=3)),
-    other=st.tuples(st.text(), st.booleans(), st.text(max_size=3)),
+    first=st.tuples(st.text(), st.booleans(), st.text(max_size=3)),
+    second=st.tuples(st.text(), st.booleans(), st.text(max_size=3)),
 )
-def test_keys_are_equal_just_where_text_and_options_are(one, other):
-    assert (OutputCache.key(*one) == OutputCache.key(*other)) == (one == other)
-    assert OutputCache.key(*one) == OutputCache.key(*one)
+def test_keys_are_equal_just_where_text_and_options_are(first, second):
+    assert (OutputCache.key(*first) == OutputCache.key(*second)) == (first == second)
+    assert OutputCache.key(*first) == OutputCache.key(*first)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         (("hello", True), ("hello", False)),
         (("hello",), ("hello", None)),
@@ -92,8 +92,8 @@ def test_keys_are_equal_just_where_text_and_options_are(one, other):
         (("é",), ("e\u0301",)),
     ],
 )
-def test_texts_and_options_do_not_run_together_in_a_key(one, other):
-    assert OutputCache.key(*one) != OutputCache.key(*other)
+def test_texts_and_options_do_not_run_together_in_a_key(first, second):
+    assert OutputCache.key(*first) != OutputCache.key(*second)
 
 
 def test_a_key_is_a_digest_of_16_bytes_and_the_text_is_nowhere():

@@ -1,4 +1,4 @@
-"""What each platform holds the server to, asked of the running stack in the environment that the platform sets.
+"""The contract of each platform, tested on the running stack with the platform's environment.
 
 Every platform must get the scores that `Predictor` gives.
 """
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs ngi
 @pytest.fixture(scope="module")
 def expected(tiny_artifact) -> list[tuple[str, float]]:
     """Label and score of each of TEXTS, computed in this process."""
-    return [(one.label, one.score) for one in Predictor(tiny_artifact).predict(TEXTS)]
+    return [(prediction.label, prediction.score) for prediction in Predictor(tiny_artifact).predict(TEXTS)]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_sagemaker_ping_is_200_within_2_s_on_the_port_it_is_bound_to(sagemaker):
 def test_sagemaker_connections_are_accepted_within_250_ms(sagemaker):
     address = ("127.0.0.1", sagemaker.port)
     seconds = [_seconds(lambda: socket.create_connection(address).close()) for _ in range(21)]
-    assert statistics.median(seconds) < 0.25  # of many: on a busy machine one may have to wait
+    assert statistics.median(seconds) < 0.25  # the median, because a busy machine may delay single connections
 
 
 def test_sagemaker_invocations_give_the_predictors_scores_in_every_content_type_in_time(sagemaker, expected):
@@ -98,8 +98,8 @@ def test_sagemaker_invocations_give_the_predictors_scores_in_every_content_type_
 
 
 def test_sagemaker_custom_attributes_carry_parameters_for_bodies_without_room_for_them(sagemaker):
-    asked = TEXT | {"Accept": "application/jsonlines", "X-Amzn-SageMaker-Custom-Attributes": "all_scores=true"}
-    (answer,) = _ask(sagemaker, "hello", asked).splitlines()
+    headers = TEXT | {"Accept": "application/jsonlines", "X-Amzn-SageMaker-Custom-Attributes": "all_scores=true"}
+    (answer,) = _ask(sagemaker, "hello", headers).splitlines()
     assert set(json.loads(answer)["scores"]) == {"routine", "escalate"}
 
 
@@ -111,10 +111,10 @@ def test_sagemaker_reply_is_in_the_accepted_type_whatever_the_request_was_in(sag
 # -- SageMaker batch transform: exactly one output line for each input record, in order
 
 
-def test_batch_transform_is_told_what_suits_the_server(batch_transform):
-    told = _get(batch_transform, "/execution-parameters")
-    assert told.pop("MaxConcurrentTransforms") >= 1
-    assert told == {"BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": 2}
+def test_batch_transform_gets_the_execution_parameters(batch_transform):
+    parameters = _get(batch_transform, "/execution-parameters")
+    assert parameters.pop("MaxConcurrentTransforms") >= 1
+    assert parameters == {"BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": 2}
 
 
 def test_batch_transform_of_csv_gives_a_line_for_each_record_also_empty_and_broken_ones(batch_transform, expected):
@@ -197,7 +197,7 @@ def test_vertex_ai_gets_predictions_and_nothing_else_from_the_model_at_its_stora
     reply = _post(vertex, f"{VERTEX_ROUTE}:predict", body)
     assert list(reply) == ["predictions"]
     assert _scores(reply["predictions"]) == expected
-    assert all(set(one["scores"]) == {"routine", "escalate"} for one in reply["predictions"])
+    assert all(set(prediction["scores"]) == {"routine", "escalate"} for prediction in reply["predictions"])
 
 
 def test_vertex_ai_request_of_1_5_mb_is_answered_in_time(vertex):
@@ -263,8 +263,10 @@ def test_open_inference_v2_infer_keeps_id_and_shape(tiny_server, tiny_artifact, 
 def test_open_inference_v2_tensors_are_those_of_the_metadata(tiny_server):
     tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["hello"]}
     outputs = _post(tiny_server, "/v2/models/model/infer", {"inputs": [tensor]})["outputs"]
-    told = _get(tiny_server, "/v2/models/model")["outputs"]
-    assert [(one["name"], one["datatype"]) for one in outputs] == [(one["name"], one["datatype"]) for one in told]
+    described = _get(tiny_server, "/v2/models/model")["outputs"]
+    assert [(output["name"], output["datatype"]) for output in outputs] == [
+        (output["name"], output["datatype"]) for output in described
+    ]
 
 
 def test_open_inference_v2_errors_are_a_sentence(tiny_server):
@@ -285,7 +287,7 @@ def test_cloud_run_answers_on_port(tiny_server, expected):
 
 
 def _on_port_of(variable: str, model_dir: str | Path, **environment: str) -> LocalServer:
-    """Return the stack, not started yet, that learns its port from the variable of a platform."""
+    """Return the stack, not started yet, with its port in a platform's variable."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     server = LocalServer(SERVE, model_dir, **{"PORT": "", variable: str(port)} | environment)
@@ -354,17 +356,17 @@ def _environment(server):
 
 def _processes(server, name):
     """Return the ids of the stack's processes that have `name` in their command line."""
-    found, new = [], [server.process.pid]
+    pids, new = [], [server.process.pid]
     while new:
         pid = new.pop()
-        found.append(pid)
+        pids.append(pid)
         new += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-    return [pid for pid in found if name in Path(f"/proc/{pid}/cmdline").read_text()]
+    return [pid for pid in pids if name in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
 def _files_open_for_writing(pid):
     for handle in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+        with contextlib.suppress(FileNotFoundError):  # closed in the meantime
             flags = int(Path(f"/proc/{pid}/fdinfo/{handle.name}").read_text().split("flags:")[1].split()[0], 8)
-            if flags & 3 and handle.is_file():  # not for reading only, and no socket or device
+            if flags & 3 and handle.is_file():  # open for writing, and neither a socket nor a device
                 yield handle.readlink()

@@ -109,11 +109,13 @@ def test_a_reader_that_does_not_read_cannot_keep_the_server_from_ending(pipes):
 def test_a_reader_that_stops_reading_holds_nobody_up_and_tears_no_later_line(pipes, capfd, monkeypatch):
     monkeypatch.setattr(log_forwarder, "PATIENCE_S", 0.1)
     source, output = os.pipe()
-    received, told = [], []
+    received, errors = [], []
     reader = threading.Thread(target=lambda: received.extend(iter(lambda: os.read(source, 65536), b"")))
     with LogForwarder(pipes, output):
         write(pipes[0], b"".join(b"%d %s\n" % (number, b"x" * 3000) for number in range(2000)))  # more than pipes hold
-        wait_until(lambda: told.append(capfd.readouterr().err) or "nobody reads it): lines are lost" in "".join(told))
+        wait_until(
+            lambda: errors.append(capfd.readouterr().err) or "nobody reads it): lines are lost" in "".join(errors)
+        )
         monkeypatch.setattr(log_forwarder, "PATIENCE_S", PATIENCE_S)  # from here on the reader reads, however slowly
         reader.start()
         wait_until(lambda: received)

@@ -92,8 +92,8 @@ def test_a_message_with_bytes_of_a_file_name_does_not_lose_the_line(log):
 
 def test_the_server_logs_its_own_news_to_stdout_and_gunicorns_warnings_only():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(line["logger"].split(".")[0], line["message"]) for line in found] == [
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(line["logger"].split(".")[0], line["message"]) for line in records] == [
         ("bert_textclassification", "one"),
         ("gunicorn", "news"),
     ]

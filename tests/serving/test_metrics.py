@@ -53,11 +53,11 @@ def read(metrics):
 
 def answer(metrics, scores=SCORES, tokens=TOKENS, waited_s=0.0, truncated=False, cached=False):
     """Count predictions with these scores and lengths."""
-    found = [
+    predictions = [
         Prediction("yes", score, "yes", {"no": 1 - score, "yes": score}, (0.0, 0.0), count, truncated, cached=cached)
         for score, count in zip(scores, tokens, strict=True)
     ]
-    metrics.count_predictions(found, waited_s)
+    metrics.count_predictions(predictions, waited_s)
 
 
 def drift(metrics):
@@ -68,10 +68,10 @@ def drift(metrics):
 
 
 def test_before_any_request_there_is_the_model_and_nothing_was_counted(metrics, tiny_artifact):
-    found = read(metrics)
-    assert found["model_info", "model", "int8", tiny_artifact.version] == 1
-    assert (found["score_count",], found["text_tokens_count",], found["queue_seconds_count",]) == (0, 0, 0)
-    assert (found["truncated_total",], found["cache_hits_total",]) == (0, 0)
+    values = read(metrics)
+    assert values["model_info", "model", "int8", tiny_artifact.version] == 1
+    assert (values["score_count",], values["text_tokens_count",], values["queue_seconds_count",]) == (0, 0, 0)
+    assert (values["truncated_total",], values["cache_hits_total",]) == (0, 0)
 
 
 def test_every_metric_has_its_prefix_its_meaning_and_a_type(metrics):
@@ -84,31 +84,31 @@ def test_every_metric_has_its_prefix_its_meaning_and_a_type(metrics):
 def test_requests_are_counted_by_route_method_and_status(metrics):
     for route, method, status in [("/ping", "GET", 200)] * 2 + [("/invocations", "POST", 200), ("/ping", "GET", 503)]:
         metrics.count_request(route, method, status, 0.1)
-    found = {key: value for key, value in read(metrics).items() if key[0] == "requests_total"}
+    counts = {key: value for key, value in read(metrics).items() if key[0] == "requests_total"}
     labels = [("GET", "/ping", "200"), ("POST", "/invocations", "200"), ("GET", "/ping", "503")]
-    assert found == {("requests_total", *these): count for these, count in zip(labels, (2, 1, 1), strict=True)}
+    assert counts == {("requests_total", *these): count for these, count in zip(labels, (2, 1, 1), strict=True)}
 
 
 def test_the_seconds_of_a_request_are_a_histogram_for_each_route(metrics):
     for seconds in (0.003, 0.004, 700):
         metrics.count_request("/invocations", "POST", 200, seconds)
-    found = read(metrics)
+    values = read(metrics)
     upto = {
-        edge: found["request_seconds_bucket", edge, "/invocations"] for edge in ("0.0025", "0.005", "600.0", "+Inf")
+        edge: values["request_seconds_bucket", edge, "/invocations"] for edge in ("0.0025", "0.005", "600.0", "+Inf")
     }
     assert upto == {"0.0025": 0, "0.005": 2, "600.0": 2, "+Inf": 3}
-    assert found["request_seconds_count", "/invocations"] == 3
-    assert found["request_seconds_sum", "/invocations"] == pytest.approx(700.007)
+    assert values["request_seconds_count", "/invocations"] == 3
+    assert values["request_seconds_sum", "/invocations"] == pytest.approx(700.007)
 
 
 def test_answers_are_counted_with_their_tokens_truncations_and_cache_hits(metrics):
     answer(metrics, [0.25, 0.75], [4, 30], waited_s=0.5, cached=True)
     answer(metrics, [0.95], [64], waited_s=0.25, truncated=True)
-    found = read(metrics)
-    assert (found["text_tokens_count",], found["text_tokens_sum",]) == (3, 98)
-    assert (found["truncated_total",], found["cache_hits_total",]) == (1, 2)
-    assert (found["queue_seconds_count",], found["queue_seconds_sum",]) == (2, 0.75)
-    assert (found["score_sum",], found["score_bucket", "0.9"], found["score_bucket", "+Inf"]) == (1.95, 2, 3)
+    values = read(metrics)
+    assert (values["text_tokens_count",], values["text_tokens_sum",]) == (3, 98)
+    assert (values["truncated_total",], values["cache_hits_total",]) == (1, 2)
+    assert (values["queue_seconds_count",], values["queue_seconds_sum",]) == (2, 0.75)
+    assert (values["score_sum",], values["score_bucket", "0.9"], values["score_bucket", "+Inf"]) == (1.95, 2, 3)
 
 
 def test_an_invented_method_makes_no_series_of_its_own(tiny_artifact):
@@ -201,8 +201,8 @@ served = Artifact.load(sys.argv[1])
 metrics, labels = Metrics(served, "int8", "model"), served.manifest.labels
 
 def answer(texts):
-    one = Prediction(labels[1], 0.5, labels[1], dict.fromkeys(labels, 0.5), (0.0, 0.0), tokens=5, truncated=True)
-    metrics.count_predictions([one] * texts, waited_s=0.5)
+    prediction = Prediction(labels[1], 0.5, labels[1], dict.fromkeys(labels, 0.5), (0.0, 0.0), tokens=5, truncated=True)
+    metrics.count_predictions([prediction] * texts, waited_s=0.5)
 
 for line in sys.stdin:
     print(json.dumps(eval(line)), flush=True)
@@ -262,8 +262,8 @@ def start(tiny_artifact, tmp_path):
 
 def are_on_disk(folder):
     """Whether the disk space of all files is allocated, so that a write cannot fail on a full disk."""
-    found = [path.stat() for path in folder.glob("*.db")]
-    return bool(found) and all(file.st_blocks * 512 >= file.st_size for file in found)
+    statuses = [path.stat() for path in folder.glob("*.db")]
+    return bool(statuses) and all(file.st_blocks * 512 >= file.st_size for file in statuses)
 
 
 def test_any_worker_answers_for_all_and_for_one_that_died(start, tmp_path):

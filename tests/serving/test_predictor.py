@@ -1,4 +1,4 @@
-"""Texts in, predictions out: the fields, the order, the schedule, what is refused, and the ids of training."""
+"""The predictor: fields and order of predictions, scheduling, errors, and the same token ids as in training."""
 
 import dataclasses
 import json
@@ -41,13 +41,13 @@ def fp32(tiny_artifact):
 
 
 def test_a_prediction_says_what_the_model_found(predictor):
-    (found,) = predictor.predict(["hello there"])
+    (prediction,) = predictor.predict(["hello there"])
     labels = predictor.artifact.manifest.labels
-    assert set(found.scores) == set(labels)
-    assert sum(found.scores.values()) == pytest.approx(1)
-    assert found.label == max(found.scores, key=found.scores.get)
-    assert 0.5 <= found.score == found.scores[found.label] < 1
-    assert (found.tokens, found.truncated) == (len(predictor.tokenise(["hello there"])[0].ids), False)
+    assert set(prediction.scores) == set(labels)
+    assert sum(prediction.scores.values()) == pytest.approx(1)
+    assert prediction.label == max(prediction.scores, key=prediction.scores.get)
+    assert 0.5 <= prediction.score == prediction.scores[prediction.label] < 1
+    assert (prediction.tokens, prediction.truncated) == (len(predictor.tokenise(["hello there"])[0].ids), False)
 
 
 def test_a_variant_without_a_temperature_of_its_own_takes_the_decisions(copied_artifact):
@@ -61,10 +61,10 @@ def test_a_variant_without_a_temperature_of_its_own_takes_the_decisions(copied_a
 
 def test_the_scores_are_the_logistic_function_of_the_margin_over_the_temperature_plus_the_offset(predictor):
     (scale,) = predictor.artifact.manifest.exit_scales(predictor.variant_name)
-    for found in predictor.predict(TEXTS):
-        log_odds = (found.logits[1] - found.logits[0]) / scale.temperature + scale.offset
+    for prediction in predictor.predict(TEXTS):
+        log_odds = (prediction.logits[1] - prediction.logits[0]) / scale.temperature + scale.offset
         positive = 1 / (1 + np.exp(-log_odds))
-        np.testing.assert_allclose(list(found.scores.values()), [1 - positive, positive], atol=1e-6)
+        np.testing.assert_allclose(list(prediction.scores.values()), [1 - positive, positive], atol=1e-6)
 
 
 def test_the_temperature_softens_the_scores_and_keeps_the_logits(copied_artifact):
@@ -85,9 +85,11 @@ def test_extreme_logits_give_a_probability_without_overflow(logits):
 def test_the_answers_come_in_the_order_of_the_texts(tiny_artifact, variant):
     predictor = Predictor.load(tiny_artifact.folder, variant)
     forward, backward = predictor.predict(TEXTS), predictor.predict(TEXTS[::-1])
-    assert [one.tokens for one in forward] == [len(ids.ids) for ids in predictor.tokenise(TEXTS)]
-    np.testing.assert_allclose([one.score for one in forward], [one.score for one in backward[::-1]], atol=1e-6)
-    assert len({one.logits for one in forward}) == len(TEXTS)
+    assert [prediction.tokens for prediction in forward] == [len(ids.ids) for ids in predictor.tokenise(TEXTS)]
+    np.testing.assert_allclose(
+        [prediction.score for prediction in forward], [prediction.score for prediction in backward[::-1]], atol=1e-6
+    )
+    assert len({prediction.logits for prediction in forward}) == len(TEXTS)
 
 
 @settings(max_examples=30, deadline=None)
@@ -100,7 +102,7 @@ def test_an_int8_score_is_the_same_alone_and_in_any_batch(predictor, chosen):
 @given(chosen=st.lists(st.sampled_from([*TEXTS, LONG]), min_size=1, max_size=20))
 def test_an_fp32_score_is_the_same_alone_and_in_any_batch(fp32, chosen):
     alone = [fp32.predict([text])[0].score for text in chosen]
-    np.testing.assert_allclose([one.score for one in fp32.predict(chosen)], alone, atol=1e-6)
+    np.testing.assert_allclose([prediction.score for prediction in fp32.predict(chosen)], alone, atol=1e-6)
 
 
 def test_no_texts_give_no_predictions(predictor):
@@ -135,10 +137,10 @@ def test_truncation_error_answers_texts_that_fit(predictor):
 def test_a_threshold_decides_the_label_and_leaves_the_scores(predictor):
     negative, positive = predictor.artifact.manifest.labels
     low, high = predictor.predict(TEXTS, threshold=1e-6), predictor.predict(TEXTS, threshold=1 - 1e-6)
-    assert {one.label for one in low} == {positive}
-    assert {one.label for one in high} == {negative}
-    assert [one.scores for one in low] == [one.scores for one in high]
-    assert all(one.score == one.scores[one.label] for one in [*low, *high])
+    assert {prediction.label for prediction in low} == {positive}
+    assert {prediction.label for prediction in high} == {negative}
+    assert [prediction.scores for prediction in low] == [prediction.scores for prediction in high]
+    assert all(prediction.score == prediction.scores[prediction.label] for prediction in [*low, *high])
 
 
 def test_a_score_equal_to_the_threshold_is_positive(predictor):
@@ -151,7 +153,7 @@ def test_a_score_equal_to_the_threshold_is_positive(predictor):
 def test_the_threshold_of_the_artifact_holds_when_none_is_asked_for(copied_artifact):
     positive = Artifact.load(copied_artifact).manifest.labels[1]
     predictor = _with_decision(copied_artifact, threshold=1e-6)
-    assert {one.label for one in predictor.predict(TEXTS)} == {positive}
+    assert {prediction.label for prediction in predictor.predict(TEXTS)} == {positive}
     assert predictor.predict(TEXTS, threshold=1 - 1e-6)[0].label != positive
 
 
@@ -192,13 +194,13 @@ def test_the_tokenizer_never_pads_even_when_its_file_fixes_padding(tiny_artifact
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     padding = load_tokenizer(tmp_path / "tokenizer.json", 64).encode_batch_fast(TEXTS)
     plain = load_tokenizer(tiny_artifact.tokenizer_path(), 64).encode_batch_fast(TEXTS)
-    assert [one.ids for one in padding] == [one.ids for one in plain]
-    assert len({len(one.ids) for one in padding}) > 1
+    assert [encoding.ids for encoding in padding] == [encoding.ids for encoding in plain]
+    assert len({len(encoding.ids) for encoding in padding}) > 1
 
 
 def test_the_default_variant_is_the_artifacts_and_another_can_be_chosen(predictor, fp32):
     assert (predictor.variant_name, fp32.variant_name) == ("int8", "fp32")
-    int8_logits, fp32_logits = ([one.logits for one in it.predict(TEXTS)] for it in (predictor, fp32))
+    int8_logits, fp32_logits = ([prediction.logits for prediction in it.predict(TEXTS)] for it in (predictor, fp32))
     assert int8_logits != fp32_logits
     np.testing.assert_allclose(int8_logits, fp32_logits, atol=0.5)
 
@@ -228,19 +230,19 @@ def test_business_rules_override_decide(tiny_artifact):
 @pytest.mark.parametrize("variant", ["fp32", "int8", "int8_onnx"])
 def test_threads_that_share_a_predictor_get_the_same_scores(tiny_artifact, variant):
     predictor = Predictor.load(tiny_artifact.folder, variant)
-    expected, found = predictor.predict(TEXTS), []
+    expected, predictions = predictor.predict(TEXTS), []
     start = threading.Barrier(8)
 
     def ask():
         start.wait()
-        found.extend(predictor.predict(TEXTS) for _ in range(10))
+        predictions.extend(predictor.predict(TEXTS) for _ in range(10))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [expected] * 80
+    assert predictions == [expected] * 80
 
 
 @settings(max_examples=100, deadline=None)
@@ -280,17 +282,17 @@ def test_what_has_no_order_of_texts_is_refused(predictor, make):
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "parameters",
     [
         {"truncation": "window"},
         {"truncation": None},
         *({"threshold": value} for value in (0, 1, -1, 5, np.nan, "0.5", True)),
     ],
 )
-def test_a_wrong_parameter_is_refused_by_name(predictor, asked):
+def test_a_wrong_parameter_is_refused_by_name(predictor, parameters):
     with pytest.raises(RequestError) as problem:
-        predictor.predict(["the boiler is leaking"], **asked)
-    assert (problem.value.code, problem.value.field) == ("invalid_parameter", f"parameters.{next(iter(asked))}")
+        predictor.predict(["the boiler is leaking"], **parameters)
+    assert (problem.value.code, problem.value.field) == ("invalid_parameter", f"parameters.{next(iter(parameters))}")
 
 
 def _with_decision(folder, **decision):
@@ -308,7 +310,7 @@ def _with_decision(folder, **decision):
 
 
 def whole_ids(predictor, text):
-    """Return the ids of the whole text, however long."""
+    """Return the ids of the whole text, without truncation."""
     tokenizer = Tokenizer.from_file(str(predictor.artifact.tokenizer_path()))
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -345,24 +347,24 @@ def test_the_logits_of_windows_are_their_mean_weighted_by_tokens(tiny_artifact, 
     text = f"{LONG} help!"
     (tokenised,) = predictor.tokenise([text], windows=True)
     lengths = [len(ids) for ids in tokenised.windows]
-    own = np.concatenate([predictor._engine.logits([ids]) for ids in tokenised.windows])
-    (found,) = predictor.predict([text], truncation="windows")
-    np.testing.assert_allclose(found.logits, np.average(own, axis=0, weights=lengths), atol=1e-5)
-    assert (found.windows, found.tokens, found.truncated) == (len(lengths), sum(lengths), False)
+    window_logits = np.concatenate([predictor._engine.logits([ids]) for ids in tokenised.windows])
+    (prediction,) = predictor.predict([text], truncation="windows")
+    np.testing.assert_allclose(prediction.logits, np.average(window_logits, axis=0, weights=lengths), atol=1e-5)
+    assert (prediction.windows, prediction.tokens, prediction.truncated) == (len(lengths), sum(lengths), False)
     assert len(set(lengths)) > 1
 
 
 def test_a_text_of_one_window_is_answered_as_if_it_were_truncated(predictor):
     short = [text for text in TEXTS if len(predictor.tokenise([text], windows=True)[0].windows) == 1]
     assert predictor.predict(short, truncation="windows") == predictor.predict(short)
-    assert {one.windows for one in predictor.predict(short, truncation="windows")} == {1}
+    assert {prediction.windows for prediction in predictor.predict(short, truncation="windows")} == {1}
 
 
 def test_windows_read_what_truncation_leaves_out(predictor):
     end = ["", "my card was stolen", "thank you"]
-    texts = [LONG + one for one in end]
-    assert len({one.logits for one in predictor.predict(texts)}) == 1
-    assert len({one.logits for one in predictor.predict(texts, truncation="windows")}) == 3
+    texts = [LONG + suffix for suffix in end]
+    assert len({prediction.logits for prediction in predictor.predict(texts)}) == 1
+    assert len({prediction.logits for prediction in predictor.predict(texts, truncation="windows")}) == 3
 
 
 def test_long_and_short_texts_with_windows_keep_their_order(predictor):
@@ -389,28 +391,32 @@ def test_a_text_of_more_windows_than_are_read_is_refused(predictor):
 def test_scores_from_the_low_end_up_to_the_high_end_are_for_review(copied_artifact, low, high, is_for_review):
     score = _positive_score(Predictor.load(copied_artifact))
     near = {-1: score / 2, 0: score, 1: np.nextafter(score, 1), 2: (1 + score) / 2}
-    (found,) = _with_decision(copied_artifact, review_band=[near[low], near[high]]).predict(["hello"])
-    assert found.decision == ("review" if is_for_review else found.label)
+    (prediction,) = _with_decision(copied_artifact, review_band=[near[low], near[high]]).predict(["hello"])
+    assert prediction.decision == ("review" if is_for_review else prediction.label)
 
 
 def test_a_review_band_leaves_label_and_scores_as_they_are(copied_artifact):
     plain = Predictor.load(copied_artifact).predict(TEXTS)
     banded = _with_decision(copied_artifact, review_band=[0.0, 1.0]).predict(TEXTS)
-    assert [one.decision for one in banded] == ["review"] * len(TEXTS)
-    assert [dataclasses.replace(one, decision=one.label) for one in banded] == plain
+    assert [prediction.decision for prediction in banded] == ["review"] * len(TEXTS)
+    assert [dataclasses.replace(prediction, decision=prediction.label) for prediction in banded] == plain
 
 
 def test_a_threshold_that_is_asked_for_does_not_move_the_review_band(copied_artifact):
     score = _positive_score(Predictor.load(copied_artifact))
     predictor = _with_decision(copied_artifact, review_band=[score, 1.0])
     labels = predictor.artifact.manifest.labels
-    found = [predictor.predict(["hello"], threshold=asked)[0] for asked in (1 - 1e-6, 1e-6)]
-    assert [(one.label, one.decision) for one in found] == [(label, "review") for label in labels]
+    predictions = [predictor.predict(["hello"], threshold=threshold)[0] for threshold in (1 - 1e-6, 1e-6)]
+    assert [(prediction.label, prediction.decision) for prediction in predictions] == [
+        (label, "review") for label in labels
+    ]
 
 
 def test_without_a_review_band_the_decision_is_the_label(predictor):
     for threshold in (None, 1e-6, 1 - 1e-6):
-        assert all(one.decision == one.label for one in predictor.predict(TEXTS, threshold=threshold))
+        assert all(
+            prediction.decision == prediction.label for prediction in predictor.predict(TEXTS, threshold=threshold)
+        )
 
 
 def _positive_score(predictor):
@@ -469,7 +475,7 @@ def caching(tiny_artifact):
 
 @pytest.fixture
 def computed(caching, monkeypatch):
-    """The ids that the engine of `caching` was given, text by text and window by window."""
+    """The ids passed to the engine of `caching`, one list per window."""
     seen, run = [], caching._engine.run
 
     def spy(token_ids, scheduler):
@@ -482,7 +488,7 @@ def computed(caching, monkeypatch):
 
 @pytest.fixture(scope="module")
 def emptied(tiny_artifact):
-    """A predictor that is given a new cache for each example: loading one takes longer than the example."""
+    """A predictor whose tests replace its cache for each example, which is faster than loading a new predictor."""
     return Predictor.load(tiny_artifact.folder)
 
 
@@ -498,22 +504,22 @@ REQUESTS = st.tuples(
 def test_answers_with_a_cache_are_those_without(predictor, emptied, size, requests):
     emptied._cache = OutputCache(size)
     for texts, truncation, threshold in requests:
-        asked = {"truncation": truncation, "threshold": threshold}
-        assert emptied.predict(texts, **asked) == predictor.predict(texts, **asked)
+        parameters = {"truncation": truncation, "threshold": threshold}
+        assert emptied.predict(texts, **parameters) == predictor.predict(texts, **parameters)
         assert len(emptied._cache) <= size
 
 
 def test_a_remembered_answer_says_so_and_is_not_computed_again(caching, computed):
-    assert [one.cached for one in caching.predict(TEXTS[:2])] == [False, False]
-    assert [one.cached for one in caching.predict(TEXTS[:3])] == [True, True, False]
+    assert [prediction.cached for prediction in caching.predict(TEXTS[:2])] == [False, False]
+    assert [prediction.cached for prediction in caching.predict(TEXTS[:3])] == [True, True, False]
     assert len(computed) == 3
 
 
 def test_equal_texts_in_one_request_are_computed_once(caching, computed):
-    found = caching.predict(["hello", "?", "hello", "hello"])
+    predictions = caching.predict(["hello", "?", "hello", "hello"])
     assert len(computed) == 2
-    assert found[0] == found[2] == found[3] != found[1]
-    assert [one.cached for one in found] == [False] * 4
+    assert predictions[0] == predictions[2] == predictions[3] != predictions[1]
+    assert [prediction.cached for prediction in predictions] == [False] * 4
 
 
 def test_equal_texts_are_computed_once_without_a_cache_too(tiny_artifact):
@@ -523,7 +529,7 @@ def test_equal_texts_are_computed_once_without_a_cache_too(tiny_artifact):
 
 
 def test_without_a_cache_nothing_is_remembered(predictor):
-    assert [one.cached for _ in range(2) for one in predictor.predict(["hello"])] == [False, False]
+    assert [prediction.cached for _ in range(2) for prediction in predictor.predict(["hello"])] == [False, False]
 
 
 def test_a_remembered_answer_takes_no_turn(caching):
@@ -533,8 +539,11 @@ def test_a_remembered_answer_takes_no_turn(caching):
 
 def test_a_threshold_decides_anew_on_a_remembered_answer(caching):
     labels = caching.artifact.manifest.labels
-    found = [caching.predict(["hello"], threshold=threshold)[0] for threshold in (1 - 1e-6, 1e-6)]
-    assert [(one.label, one.cached) for one in found] == [(labels[0], False), (labels[1], True)]
+    predictions = [caching.predict(["hello"], threshold=threshold)[0] for threshold in (1 - 1e-6, 1e-6)]
+    assert [(prediction.label, prediction.cached) for prediction in predictions] == [
+        (labels[0], False),
+        (labels[1], True),
+    ]
 
 
 def test_a_remembered_truncated_text_is_still_refused_when_truncation_is_an_error(caching):
@@ -571,10 +580,12 @@ def test_a_request_that_fails_remembers_nothing(caching):
 
 
 def test_threads_that_share_a_cache_get_the_same_answers(predictor, tiny_artifact):
-    caching, expected, found = Predictor(tiny_artifact, cache_size=3), predictor.predict(TEXTS), []
-    threads = [threading.Thread(target=lambda: found.extend(caching.predict(TEXTS) for _ in range(20))) for _ in "1234"]
+    caching, expected, predictions = Predictor(tiny_artifact, cache_size=3), predictor.predict(TEXTS), []
+    threads = [
+        threading.Thread(target=lambda: predictions.extend(caching.predict(TEXTS) for _ in range(20))) for _ in "1234"
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [expected] * 80
+    assert predictions == [expected] * 80

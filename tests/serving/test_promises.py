@@ -1,4 +1,4 @@
-"""What the server promises under load, when it is stopped and when parts of it die, and what it tells of itself."""
+"""The server under load, on SIGTERM and after crashes of its processes; its token, log and metrics."""
 
 import collections
 import contextlib
@@ -35,7 +35,7 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 AUTHORIZED = JSON | {"Authorization": f"Bearer {TOKEN}"}
-IN_TIME_S = 15  # for a refusal after one second; a slow machine takes its time to read a body of megabytes
+IN_TIME_S = 15  # limit for a rejection after one second; a slow machine needs time to read megabytes
 NGINX_LIMITS = ("client_max_body_size", "proxy_read_timeout", "proxy_send_timeout")
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx: run `make system-packages`")
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs ngi
 
 @pytest.fixture(scope="module")
 def narrow_server(tiny_artifact) -> Iterator[LocalServer]:
-    """One core, and one request that may wait for it; no answer is remembered."""
+    """A server with one core, a queue of one request and no cache."""
     settings = {"SERVING_WORKERS": "1", "SERVING_THREADS": "1", "MAX_QUEUE": "1", "CACHE_SIZE": "0"}
     with LocalServer(SERVE, tiny_artifact.folder, **settings) as server:
         yield server
@@ -51,7 +51,7 @@ def narrow_server(tiny_artifact) -> Iterator[LocalServer]:
 
 @pytest.fixture(scope="module")
 def guarded_server(tiny_artifact) -> Iterator[LocalServer]:
-    """A server that wants a token, gives a request one second, logs texts and computes slowly."""
+    """A server with a token, a deadline of one second, logged texts and a slow variant."""
     settings = {"API_TOKEN": TOKEN, "REQUEST_TIMEOUT_S": "1", "LOG_TEXTS": "true", "SERVING_WORKERS": "1"}
     settings["MODEL_VARIANT"] = "fp32"
     with LocalServer(SERVE, tiny_artifact.folder, **settings) as server:
@@ -60,7 +60,7 @@ def guarded_server(tiny_artifact) -> Iterator[LocalServer]:
 
 @pytest.fixture(scope="module")
 def two_workers(tiny_artifact) -> Iterator[LocalServer]:
-    """Two worker processes; no answer is remembered, and bodies are small."""
+    """A server with two workers, no cache and a small body limit."""
     settings = {"SERVING_WORKERS": "2", "CACHE_SIZE": "0", "MAX_BODY_BYTES": "100000"}
     with LocalServer(SERVE, tiny_artifact.folder, **settings) as server:
         yield server
@@ -68,7 +68,7 @@ def two_workers(tiny_artifact) -> Iterator[LocalServer]:
 
 @pytest.fixture(scope="module")
 def watched_server(tiny_artifact) -> Iterator[tuple[LocalServer, list[int]]]:
-    """A server, and the status of every answer to /ping that it gave while it started."""
+    """A server, and the statuses of all requests to /ping during its start."""
     server, statuses = LocalServer(SERVE, tiny_artifact.folder), []
     with contextlib.ExitStack() as stack:
         with _threads(lambda: statuses.append(_status_or_closed(server)), count=1, pause_s=0.001):
@@ -118,12 +118,12 @@ def test_overload_is_refused_at_once_with_retry_after_and_ping_goes_on(narrow_se
 def test_a_request_whose_client_has_gone_is_not_computed(narrow_server):
     before = _metrics(narrow_server)
     with contextlib.ExitStack() as stack:
-        while _timed(narrow_server, HELLO)[0] == 200:  # until two of them, of several seconds each, are inside
+        while _timed(narrow_server, HELLO)[0] == 200:  # until two requests of several seconds each are admitted
             stack.enter_context(_sent_and_not_read(narrow_server, _texts(10_000, words=40)))
     wait_until(lambda: (_metrics(narrow_server) - before)[_requests_total(499)] == 2)
-    grown = _metrics(narrow_server) - before
+    increase = _metrics(narrow_server) - before
     assert (
-        grown[ANSWERED] == grown[_requests_total(200)]
+        increase[ANSWERED] == increase[_requests_total(200)]
     )  # of one text each: those that were sent before both were inside
     assert _timed(narrow_server, HELLO)[0] == 200
 
@@ -155,23 +155,25 @@ def test_scores_under_load_are_those_of_each_text_alone(tiny_artifact, two_worke
             server = stack.enter_context(
                 LocalServer(SERVE, tiny_artifact.folder, MODEL_VARIANT=variant, CACHE_SIZE="0")
             )
-        found: list[list[float]] = []
-        with _threads(lambda: found.append(_scores(server, texts)), count=8, once=True):
+        results: list[list[float]] = []
+        with _threads(lambda: results.append(_scores(server, texts)), count=8, once=True):
             pass
-    assert len(found) == 8
-    assert all(scores == pytest.approx(expected, rel=0, abs=tolerance) for scores in found)
+    assert len(results) == 8
+    assert all(scores == pytest.approx(expected, rel=0, abs=tolerance) for scores in results)
 
 
 def test_metrics_are_summed_over_workers_and_equal_what_was_sent(two_workers):
     before = _metrics(two_workers)
     tokens: list[int] = []
-    with _threads(lambda: tokens.extend(one["tokens"] for one in two_workers.predict(["a", "b c", "d"])), count=8):
+    with _threads(
+        lambda: tokens.extend(prediction["tokens"] for prediction in two_workers.predict(["a", "b c", "d"])), count=8
+    ):
         wait_until(lambda: len(tokens) > 300)
     assert _timed(two_workers, b"[]")[0] == 400
-    grown = _metrics(two_workers) - before
-    assert (grown[ANSWERED], grown["text_tokens_sum", ()]) == (len(tokens), sum(tokens))
-    assert (grown[_requests_total(200)], grown[_requests_total(400)]) == (len(tokens) / 3, 1)
-    assert grown["score_count", ()] == grown["text_tokens_bucket", (("le", "+Inf"),)] == len(tokens)
+    increase = _metrics(two_workers) - before
+    assert (increase[ANSWERED], increase["text_tokens_sum", ()]) == (len(tokens), sum(tokens))
+    assert (increase[_requests_total(200)], increase[_requests_total(400)]) == (len(tokens) / 3, 1)
+    assert increase["score_count", ()] == increase["text_tokens_bucket", (("le", "+Inf"),)] == len(tokens)
     assert all(_texts_answered_by(two_workers, pid) > 0 for pid in _worker_pids(two_workers))
 
 
@@ -191,7 +193,7 @@ def test_a_worker_killed_under_load_fails_no_request_and_is_replaced(two_workers
 
 
 def test_the_only_worker_killed_again_and_again_is_waited_for_by_the_next_request(narrow_server):
-    for _ in range(3):  # nginx keeps connections to each that died
+    for _ in range(3):  # nginx keeps connections to each dead worker
         assert _ask(narrow_server, "POST", "/invocations", HELLO, JSON).status == 200
         (killed,) = _worker_pids(narrow_server)
         os.kill(killed, signal.SIGKILL)
@@ -290,8 +292,8 @@ def test_a_gzip_request_is_answered_like_the_plain_one(tiny_server):
 def test_nginx_and_the_application_agree_on_limits_and_timeouts(two_workers):
     written = (_folder(two_workers) / "nginx.conf").read_text()
     assert not re.search(r"^[^#]*\$\{", written, re.MULTILINE)
-    found = [int(re.search(rf"\b{name} (\d+)s?;", written)[1]) for name in NGINX_LIMITS]
-    assert found == [100_000, 57, 57]  # nginx gives up 2 s after the application
+    limits = [int(re.search(rf"\b{name} (\d+)s?;", written)[1]) for name in NGINX_LIMITS]
+    assert limits == [100_000, 57, 57]  # nginx times out 2 s after the application
     zipped = gzip.compress(b" " * 100_001)
     assert _ask(two_workers, "POST", "/invocations", b" " * 100_001, JSON).status == 413
     assert _ask(two_workers, "POST", "/invocations", zipped, JSON | {"Content-Encoding": "gzip"}).status == 413
@@ -312,7 +314,7 @@ Reply = collections.namedtuple("Reply", "status headers body")
 
 
 class Samples(dict[tuple[str, tuple[tuple[str, str], ...]], float]):
-    """Values of metrics by name and labels; what was never counted is 0."""
+    """Values of metrics by name and labels; the default is 0."""
 
     def __missing__(self, key: object) -> float:
         return 0.0
@@ -325,7 +327,7 @@ class Samples(dict[tuple[str, tuple[tuple[str, str], ...]], float]):
 def _threads(
     work: Callable[[], object], count: int, *, once: bool = False, pause_s: float = 0
 ) -> Iterator[list[threading.Thread]]:
-    """Do the work in `count` threads, again and again until the block ends, or once each."""
+    """Run the work in `count` threads, repeatedly during the context, or once each."""
     stop, problems = threading.Event(), []
 
     def repeat() -> None:
@@ -360,14 +362,14 @@ def _ask(server, method, path, body=None, headers=None):
 
 
 def _timed(server, body, headers=JSON):
-    """Ask, and return the status, the seconds it took and the header Retry-After."""
+    """Send a request; return its status, its seconds and the header Retry-After."""
     started = time.monotonic()
     reply = _ask(server, "POST", "/invocations", body, headers)
     return reply.status, time.monotonic() - started, reply.headers.get("Retry-After")
 
 
 def _status_or_closed(server):
-    """Return the status of /ping, None while nothing listens."""
+    """Return the status of /ping; None while nothing listens."""
     try:
         return _ask(server, "GET", "/ping").status
     except ConnectionRefusedError:
@@ -375,7 +377,7 @@ def _status_or_closed(server):
 
 
 def _ask_on_one_connection(server, received):
-    """Send requests on one connection, a new one when nginx closed it; note by id the status of those answered."""
+    """Send requests on one connection, reopened when nginx closes it; record the statuses by request id."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
     with contextlib.closing(connection), contextlib.suppress(ConnectionRefusedError):
         for _ in range(100):
@@ -385,7 +387,7 @@ def _ask_on_one_connection(server, received):
                 reply = connection.getresponse()
                 reply.read()
             except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
-                connection.close()  # it was idle when nginx closed it: the request was never accepted
+                connection.close()  # nginx closed the idle connection: the request was not accepted
                 continue
             received[request_id] = reply.status
 
@@ -397,13 +399,13 @@ def _sent_and_not_read(server, body):
 
 
 def _texts(count, words=60):
-    """Return a JSON body of texts that nobody has asked for before."""
+    """Return a JSON body of texts that were not sent before."""
     marker = uuid.uuid4().hex[:8]
     return json.dumps([f"{marker} {number} " + "boiler " * words for number in range(count)]).encode()
 
 
 def _scores(server, texts):
-    """Ask half of the texts one by one and half together; return the score of the positive label of each."""
+    """Send half of the texts one by one and half together; return the positive score of each."""
     half = len(texts) // 2
     answers = [server.predict([text], all_scores=True)[0] for text in texts[:half]]
     return [answer["scores"]["escalate"] for answer in answers + server.predict(texts[half:], all_scores=True)]
@@ -413,7 +415,10 @@ def _metrics(server):
     families = text_string_to_metric_families(_ask(server, "GET", "/metrics").body.decode())
     samples = [sample for family in families for sample in family.samples]
     return Samples(
-        {(one.name.removeprefix("textclassifier_"), tuple(sorted(one.labels.items()))): one.value for one in samples}
+        {
+            (sample.name.removeprefix("textclassifier_"), tuple(sorted(sample.labels.items()))): sample.value
+            for sample in samples
+        }
     )
 
 
@@ -422,14 +427,14 @@ def _requests_total(status):
 
 
 def _log(server):
-    """Return the lines of the log that are JSON: all but nginx's own words on errors."""
+    """Return the JSON lines of the log: all except nginx's error messages."""
     return [
         {"path": None, "request_id": None} | json.loads(line) for line in server.log().splitlines() if line[0] == "{"
     ]
 
 
 def _logged(server, **fields):
-    """Return the lines of the log with these fields, once there are any: nginx logs when the reply has gone."""
+    """Wait for and return the lines of the log with these fields: nginx logs after the response."""
 
     def lines():
         return [line for line in _log(server) if fields.items() <= line.items()]
@@ -441,7 +446,7 @@ def _logged(server, **fields):
 def _folder(server):
     """Return the private folder of the server."""
     variables = Path(f"/proc/{server.process.pid}/environ").read_text().split("\0")
-    scratch = Path(next(one for one in variables if one.startswith("SCRATCH_DIR=")).partition("=")[2])
+    scratch = Path(next(variable for variable in variables if variable.startswith("SCRATCH_DIR=")).partition("=")[2])
     (folder,) = scratch.glob("server-*")
     return folder
 
@@ -451,12 +456,12 @@ def _children(pid):
 
 
 def _worker_pids(server):
-    """Return the ids of the gunicorn workers: the children of its master."""
+    """Return the ids of the gunicorn workers: the children of its main process."""
     masters = [pid for pid in _children(server.process.pid) if "gunicorn" in Path(f"/proc/{pid}/cmdline").read_text()]
     return {worker for master in masters for worker in _children(master)}
 
 
 def _texts_answered_by(server, pid):
-    """Return how many texts a worker has counted in its own file of metrics."""
+    """Return the number of texts in a worker's own metrics file."""
     values = MmapedDict.read_all_values_from_file(_folder(server) / f"metrics/histogram_{pid}.db")
     return sum(value for key, value, *_ in values if "textclassifier_text_tokens_bucket" in key)

@@ -1,4 +1,4 @@
-"""The private folder of a server: one for each, kept while it runs, removed by the next one at the latest."""
+"""The private folder of a server: unique, kept while it runs, removed by the next server at the latest."""
 
 import os
 import subprocess
@@ -26,17 +26,17 @@ def folders(scratch):
 
 
 def leave_a_folder(scratch):
-    """Let a process die that has a folder in `scratch`, and return the folder."""
+    """Start a process that creates a folder in `scratch` and dies; return the folder."""
     subprocess.run([sys.executable, "-c", LEAVE_A_FOLDER, scratch])
     (folder,) = folders(scratch)
     return folder
 
 
 def test_each_server_has_a_folder_that_nobody_else_may_enter_and_that_goes_with_it(tmp_path):
-    with private_folder(tmp_path) as (one, _), private_folder(tmp_path) as (other, _):
-        assert folders(tmp_path) == {one, other}
-        assert [path.stat().st_mode & 0o777 for path in (one, other)] == [0o700] * 2
-        (one / "full").mkdir()
+    with private_folder(tmp_path) as (first, _), private_folder(tmp_path) as (second, _):
+        assert folders(tmp_path) == {first, second}
+        assert [path.stat().st_mode & 0o777 for path in (first, second)] == [0o700] * 2
+        (first / "full").mkdir()
     assert folders(tmp_path) == set()
 
 
@@ -56,7 +56,7 @@ def test_the_folder_of_a_killed_server_is_removed_by_the_next(tmp_path):
 def test_the_folder_of_a_killed_server_stays_while_one_of_its_processes_lives(tmp_path):
     with private_folder(tmp_path) as (folder, lock):
         child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[lock])
-        os.rename(folder, kept := tmp_path / f"{PREFIX}kept")  # so that it outlives this block, as after SIGKILL
+        os.rename(folder, kept := tmp_path / f"{PREFIX}kept")  # survives this block, as after SIGKILL
     with private_folder(tmp_path):
         assert kept.exists()
     child.communicate()

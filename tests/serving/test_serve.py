@@ -1,4 +1,4 @@
-"""The running stack, nginx, gunicorn and Flask, as the container starts it: answers, limits, and how it ends."""
+"""The running stack (nginx, gunicorn, Flask), started as in the container: responses, limits and shutdown."""
 
 import csv
 import io
@@ -34,8 +34,8 @@ def test_ping_answers_which_model_is_served(tiny_server, tiny_artifact):
 
 
 def test_json_over_http_gives_exactly_what_the_predictor_gives(tiny_server, tiny_artifact):
-    found = tiny_server.predict(TEXTS, all_scores=True, raw_logits=True)
-    for over_http, direct in zip(found, Predictor(tiny_artifact).predict(TEXTS), strict=True):
+    predictions = tiny_server.predict(TEXTS, all_scores=True, raw_logits=True)
+    for over_http, direct in zip(predictions, Predictor(tiny_artifact).predict(TEXTS), strict=True):
         assert (over_http["label"], over_http["score"]) == (direct.label, direct.score)
         assert (over_http["scores"], tuple(over_http["logits"])) == (direct.scores, direct.logits)
         assert (over_http["tokens"], over_http["truncated"]) == (direct.tokens, direct.truncated)
@@ -47,7 +47,7 @@ def test_csv_over_http_gives_exactly_what_the_predictor_gives(tiny_server, tiny_
     status, reply = tiny_server.request("POST", "/invocations", written.getvalue().encode(), CSV)
     answers = [(label, float(score)) for label, score in csv.reader(io.StringIO(reply.decode()))]
     assert status == 200
-    assert answers == [(one.label, one.score) for one in Predictor(tiny_artifact).predict(TEXTS)]
+    assert answers == [(prediction.label, prediction.score) for prediction in Predictor(tiny_artifact).predict(TEXTS)]
 
 
 def test_a_refused_request_is_a_user_error_with_the_reason(tiny_server):
@@ -87,7 +87,7 @@ def test_the_log_has_one_whole_json_line_per_request_and_none_for_a_ping_that_wa
     path = f"/asked-{time.monotonic_ns()}"
     tiny_server.request("GET", "/ping")
     tiny_server.request("GET", path)
-    wait_until(lambda: path in tiny_server.log())  # nginx logs when the reply has gone
+    wait_until(lambda: path in tiny_server.log())  # nginx logs after the response
     requests = [json.loads(line) for line in tiny_server.log().splitlines() if line[0] == "{"]  # not nginx's errors
     assert [line["status"] for line in requests if line.get("path") == path] == [404]
     assert ("/ping", 200) not in {(line.get("path"), line.get("status")) for line in requests}
@@ -99,7 +99,7 @@ def test_a_request_in_flight_at_sigterm_is_answered_and_the_stack_ends_with_0(ti
     with LocalServer(SERVE, tiny_artifact.folder) as server:
         with _connection(server) as client:
             client.sendall(head.encode())
-            assert client.recv(100).startswith(b"HTTP/1.1 100")  # nginx has taken the request
+            assert client.recv(100).startswith(b"HTTP/1.1 100")  # nginx has accepted the request
             server.process.send_signal(signal.SIGTERM)
             wait_until(lambda: not _listens(server))
             client.sendall(body)
@@ -142,7 +142,7 @@ def test_a_wrong_setting_ends_with_2_and_one_sentence(tiny_artifact, tmp_path, n
     assert done.stderr.count("\n") == 1
 
 
-def test_a_variable_that_is_nearly_a_setting_is_told_at_the_start(tmp_path):
+def test_a_misspelt_variable_gives_a_warning_at_the_start(tmp_path):
     done = _serve(tmp_path / "nowhere", tmp_path, CSV_COLUM="2")
     assert done.stderr.splitlines()[0] == "warning: there is no setting CSV_COLUM; did you mean CSV_COLUMN?"
 
@@ -222,7 +222,7 @@ def _listens(server):
 
 def _child(server, name):
     """Return the process id of the child of `container/serve` with `name` in its command line."""
-    own = server.process.pid
-    children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+    parent = server.process.pid
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     (pid,) = [int(child) for child in children if name in Path(f"/proc/{child}/cmdline").read_text()]
     return pid

@@ -1,4 +1,4 @@
-"""Servers beside others, in any shell and under any service manager: each is itself, and says what it lacks."""
+"""Several servers on one machine, in any shell and environment, do not interfere and report errors clearly."""
 
 import contextlib
 import http.client
@@ -22,19 +22,19 @@ from tests.conftest import ROOT
 SERVE = ROOT / "container/serve"
 JSON = {"Content-Type": "application/json"}
 AT_ONCE = 8
-LIMIT_S = 300  # for what takes a second or two
+LIMIT_S = 300  # a timeout; the usual time is 1 to 2 s
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx: run `make system-packages`")
 
 
 def names(server):
-    """Return the model's name as several requests are told it, at once and so over several connections."""
+    """Return the model names in the responses to concurrent requests, which use several connections."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         replies = list(pool.map(lambda _: server.request("GET", "/v1/models"), range(5 * AT_ONCE)))
     return {reply if status != 200 else json.loads(reply)["models"][0] for status, reply in replies}
 
 
-# -- two servers of one machine
+# -- two servers on one machine
 
 
 def test_two_servers_with_one_scratch_folder_answer_each_for_itself_also_when_the_other_ends(tiny_artifact, tmp_path):
@@ -48,11 +48,13 @@ def test_two_servers_with_one_scratch_folder_answer_each_for_itself_also_when_th
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_server_on_the_port_is_refused_in_one_sentence_and_the_first_goes_on(tiny_artifact, tmp_path):
+def test_a_second_server_on_the_port_is_refused_in_one_sentence_and_the_first_continues(tiny_artifact, tmp_path):
     with LocalServer(SERVE, tiny_artifact.folder, SCRATCH_DIR=str(tmp_path)) as first:
         done = serve(tiny_artifact.folder, PORT=str(first.port), SCRATCH_DIR=str(tmp_path))
-        told = f"error: Port {first.port} is in use by another program; stop that one, or set PORT to a free port.\n"
-        assert (done.returncode, done.stdout, done.stderr) == (2, "", told)
+        expected = (
+            f"error: Port {first.port} is in use by another program; stop that one, or set PORT to a free port.\n"
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
         assert names(first) == {"model"}
         assert len(list(tmp_path.iterdir())) == 1
 
@@ -97,10 +99,12 @@ def test_each_signal_that_ends_it_leaves_nothing_behind(tiny_artifact, tmp_path,
 def test_any_name_of_a_scratch_folder_will_do(tiny_artifact, tmp_path, folder):
     (tmp_path / folder).mkdir()
     with LocalServer(SERVE, tiny_artifact.folder, SCRATCH_DIR=str(tmp_path / folder)) as server:
-        assert server.request("POST", "/invocations", b'["hello"]'.ljust(2_000_000), JSON)[0] == 200  # by way of a file
+        assert (
+            server.request("POST", "/invocations", b'["hello"]'.ljust(2_000_000), JSON)[0] == 200
+        )  # buffered in a file
 
 
-def test_a_long_temporary_folder_is_told_in_one_sentence(tiny_artifact, tmp_path):
+def test_a_long_temporary_folder_is_refused_in_one_sentence(tiny_artifact, tmp_path):
     folder = tmp_path / ("x" * 120)
     folder.mkdir()
     done = serve(tiny_artifact.folder, SCRATCH_DIR="", TMPDIR=str(folder))
@@ -119,7 +123,7 @@ def test_it_answers_over_ipv6_as_over_ipv4(tiny_server):
 
 
 def test_a_machine_without_ipv6_is_served_over_ipv4_alone(serve_module, monkeypatch):
-    unknown = 44  # the number of no protocol: the kernel refuses it as it refuses AF_INET6 where IPv6 is off
+    unknown = 44  # an unassigned address family: the kernel rejects it like AF_INET6 without IPv6
     monkeypatch.setattr(socket, "AF_INET6", unknown)
     port = free_port()
     assert serve_module.listening_addresses(port) == [str(port)]
@@ -134,7 +138,7 @@ def test_every_line_of_the_log_comes_out_whole_whatever_the_output_is(tiny_artif
     if kind == "file":
         ours = theirs = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
     else:
-        ours, theirs = [one.detach() for one in socket.socketpair()] if kind == "socket" else os.pipe()
+        ours, theirs = [end.detach() for end in socket.socketpair()] if kind == "socket" else os.pipe()
     received = []
     reader = threading.Thread(target=lambda: received.append(read_all(ours)))
     with running(tiny_artifact.folder, theirs, LOG_TEXTS="true", SERVING_WORKERS="2", CACHE_SIZE="0") as port:
@@ -169,7 +173,7 @@ def test_an_output_that_nobody_reads_any_more_or_that_is_closed_costs_no_answer(
 # -- the shell of the caller
 
 
-def test_a_local_server_is_asked_directly_and_has_no_settings_of_the_shell(tiny_artifact, monkeypatch):
+def test_a_local_server_ignores_the_proxy_and_the_settings_of_the_shell(tiny_artifact, monkeypatch):
     elsewhere = {
         "http_proxy": "http://127.0.0.1:1",
         "all_proxy": "http://127.0.0.1:1",
@@ -195,7 +199,7 @@ def test_a_local_server_is_asked_directly_and_has_no_settings_of_the_shell(tiny_
 # -- a model that cannot be read
 
 
-def test_a_model_that_is_a_file_is_told_in_one_sentence(tmp_path):
+def test_a_model_that_is_a_file_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "model").write_text("not a folder")
     done = serve(tmp_path / "model")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -235,7 +239,7 @@ def serve(model_dir, **settings):
 
 @contextlib.contextmanager
 def running(model_dir, output, closed=False, **settings):
-    """Run the stack with a descriptor as its standard output, or without one, and yield its port."""
+    """Run the stack with `output` as its standard output, or with a closed one; yield its port."""
     variables = environment(model_dir, **settings)
     close = (lambda: os.close(1)) if closed else None
     server = subprocess.Popen(
@@ -277,4 +281,4 @@ def processes(pid):
     """Return the ids of all processes below `pid`."""
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         children = [int(child) for child in file.read().split()]
-    return [found for child in children for found in (child, *processes(child))]
+    return [pid for child in children for pid in (child, *processes(child))]

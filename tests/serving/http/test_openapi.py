@@ -92,8 +92,8 @@ def test_the_schemas_are_those_of_the_models_that_validate(description):
     for name, schema in description["components"]["schemas"].items():
         model = getattr(schemas, name)
         assert issubclass(model, BaseModel)
-        own = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        assert schema == {key: value for key, value in own.items() if key != "$defs"}
+        expected = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        assert schema == {key: value for key, value in expected.items() if key != "$defs"}
 
 
 @pytest.mark.parametrize(
