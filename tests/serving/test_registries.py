@@ -28,7 +28,7 @@ def test_a_registered_format_is_read_written_negotiated_and_described(media_type
     assert media_type == JSON or media_type in formats.FORMATS
     for name in (media_type, *registered.aliases):
         assert negotiation.content_type(name).name == media_type
-        assert negotiation.best_offer(negotiation.accepted(name), first=JSON) == media_type
+        assert negotiation.best_offer(negotiation.accepted(name), default=JSON) == media_type
     invocations = DESCRIPTION["paths"]["/invocations"]["post"]
     assert media_type in invocations["requestBody"]["content"]
     assert media_type in invocations["responses"]["200"]["content"]
