@@ -415,7 +415,7 @@ def test_a_header_that_is_no_utf_8_is_named_in_the_error_lines_of_json(batch_cli
     body = "id,café\n1,hello\n".encode("latin-1")
     reply = batch_client.post("/invocations", data=body, content_type=CSV, headers={"Accept": JSON_LINES})
     assert reply.status_code == 200
-    assert "there are id, caf?;" in json.loads(reply.text.splitlines()[0])["error"]["message"]
+    assert "only id, caf?;" in json.loads(reply.text.splitlines()[0])["error"]["message"]
 
 
 def test_a_text_that_is_too_long_costs_its_record_alone_in_batch_transform(batch_client, caplog):
