@@ -125,7 +125,7 @@ def test_a_text_of_just_the_limit_is_not_truncated(predictor):
 
 
 def test_truncation_error_refuses_the_first_long_text_by_its_place(predictor):
-    with pytest.raises(RequestError, match="longer than the model.s 64 tokens") as problem:
+    with pytest.raises(RequestError, match="longer than the model's 64 tokens") as problem:
         predictor.predict(["hello", LONG, LONG], truncation="error")
     assert (problem.value.code, problem.value.field, problem.value.status) == ("text_too_long", "instances[1]", 400)
 
@@ -548,7 +548,7 @@ def test_a_threshold_decides_anew_on_a_remembered_answer(caching):
 
 def test_a_remembered_truncated_text_is_still_refused_when_truncation_is_an_error(caching):
     caching.predict([LONG, "hello"])
-    with pytest.raises(RequestError, match="longer than the model.s 64 tokens") as problem:
+    with pytest.raises(RequestError, match="longer than the model's 64 tokens") as problem:
         caching.predict(["hello", "?", LONG], truncation="error")
     assert problem.value.field == "instances[2]"
     assert caching.predict(["hello"], truncation="error")[0].cached
