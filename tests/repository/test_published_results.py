@@ -86,8 +86,8 @@ def test_an_older_run_without_the_figures_has_a_summary(results):
 def test_the_sentence_about_the_served_variant_has_the_speeds_of_the_table(results):
     benchmark = results["quantization_benchmark"]
     benchmark["table"]["int8_early"] |= {"speedup": 21.04, "speedup_low": 18.4, "speedup_high": 21.7}
-    sentence = summary.served_in_words(benchmark)
-    assert "int8_early is served: 21.0 times torch fp32's speed in these rounds (18.4–21.7)" in sentence
+    sentence = summary.served_summary(benchmark)
+    assert "int8_early is served: 21.0 times as fast as torch fp32 in these rounds (18.4–21.7)" in sentence
     assert "accuracy +0.13 points on test" in sentence
     assert "faster here" not in sentence
     assert sentence in summary.summary_table(results)
@@ -97,11 +97,11 @@ def test_a_variant_that_was_faster_in_the_same_rounds_is_named_unless_it_did_not
     benchmark = results["quantization_benchmark"]
     benchmark["table"]["int8"] |= {"mean_ms": 0.8}
     assert (
-        "int8 was faster here, 0.80 ms a text against 0.90; when the artifact was made, it was not"
-        in summary.served_in_words(benchmark)
+        "int8 was faster here, 0.80 ms a text against 0.90; when the artifact was made, it was slower"
+        in summary.served_summary(benchmark)
     )
     benchmark["variants"]["int8"]["verdict"] = "loses 2.00 points of accuracy, where 0.5 are allowed"
-    sentence = summary.served_in_words(benchmark)
+    sentence = summary.served_summary(benchmark)
     assert "faster here" not in sentence
     assert sentence.endswith("int8 loses 2.00 points of accuracy, where 0.5 are allowed.")
     assert benchmark["variants"]["int8_onnx"]["verdict"] == PASSED

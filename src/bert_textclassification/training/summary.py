@@ -1,4 +1,4 @@
-"""What came of a run, for a terminal and for programs: of the stages that have run."""
+"""Summarise the completed stages of a run: as text for a terminal and as JSON for programs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,25 +11,23 @@ _HEADER = (
     "", "accuracy", "av. precision", "log loss", "cal. error", "agreement", "p50 ms", "p95 ms", "texts/s", "speed-up",
     "MB",
 )  # fmt: skip
-
-
-_NOT_WHEN_CHOSEN = "when the artifact was made, it was not, or not beyond the measured spread"
+_NOT_WHEN_CHOSEN = "when the artifact was made, it was slower or the difference was within the measured spread"
 
 
 def summary_table(results: dict[str, Any]) -> str:
-    """Return the outcome of the stages that ran, for a terminal: quality on test, and one measurement of the speed."""
-    rows, words = [], ""
+    """Return a table for a terminal: the test metrics and the speed measured by the completed stages."""
+    rows, sentence = [], ""
     if "exploration" in results:
         rows.append(["TF-IDF + logistic regression", *_shares(results["exploration"]["baseline_test"])])
     if "quantization_benchmark" in results:
         rows += _benchmark_rows(results["quantization_benchmark"])
-        words = f"\n{served_in_words(results['quantization_benchmark'])}\n"
+        sentence = f"\n{served_summary(results['quantization_benchmark'])}\n"
     elif "fine_tuning" in results:
         rows.append(["fine-tuned, FP32", *_shares(results["fine_tuning"]["test"])])
     if "deployment" in results:
         http = results["deployment"]["latency_ms"]
         rows.append(["over HTTP, default variant", *[""] * 5, f"{http['p50']:.2f}", f"{http['p95']:.2f}"])
-    return f"\n{_aligned(_HEADER, [row + [''] * (len(_HEADER) - len(row)) for row in rows])}\n{words}"
+    return f"\n{_aligned(_HEADER, [row + [''] * (len(_HEADER) - len(row)) for row in rows])}\n{sentence}"
 
 
 def _shares(metrics: dict[str, Any]) -> list[str]:
@@ -41,7 +39,7 @@ def _benchmark_rows(benchmark: dict[str, Any]) -> list[list[str]]:
     return [
         [
             name,
-            *(figure(variants.get(name, variants["fp32"]), one) for one in FIGURES),
+            *(figure(variants.get(name, variants["fp32"]), metric) for metric in FIGURES),
             percent(row["agreement"]),
             f"{row['p50_ms']:.2f}",
             f"{row['p95_ms']:.2f}",
@@ -53,8 +51,8 @@ def _benchmark_rows(benchmark: dict[str, Any]) -> list[list[str]]:
     ]
 
 
-def served_in_words(benchmark: dict[str, Any]) -> str:
-    """Return a sentence on the served variant from a benchmark's table, so that both have the same speeds."""
+def served_summary(benchmark: dict[str, Any]) -> str:
+    """Describe the served variant with the accuracies and speeds of the benchmark's table."""
     table, variants, served = benchmark["table"], benchmark["variants"], benchmark["default_variant"]
     row = table[served]
     points = 100 * (row["accuracy"] - table["fp32"]["accuracy"])
@@ -62,8 +60,8 @@ def served_in_words(benchmark: dict[str, Any]) -> str:
     fastest = min([served, *passed], key=lambda name: table[name]["mean_ms"])
     milliseconds = f"{table[fastest]['mean_ms']:.2f} ms a text against {row['mean_ms']:.2f}"
     sentences = [
-        f"{served} is served: {row['speedup']:.1f} times torch fp32's speed in these rounds ({row['speedup_low']:.1f}–"
-        f"{row['speedup_high']:.1f}), accuracy {0 + points:+.2f} points on test.",
+        f"{served} is served: {row['speedup']:.1f} times as fast as torch fp32 in these rounds "
+        f"({row['speedup_low']:.1f}–{row['speedup_high']:.1f}), accuracy {0 + points:+.2f} points on test.",
         *([] if fastest == served else [f"{fastest} was faster here, {milliseconds}; {_NOT_WHEN_CHOSEN}."]),
         *(f"On validation, {name} {variant['verdict']}." for name, variant in variants.items() if name not in passed),
     ]
@@ -71,17 +69,17 @@ def served_in_words(benchmark: dict[str, Any]) -> str:
 
 
 def warning_lines(results: dict[str, Any]) -> list[str]:
-    """Return what a user must know before trusting the model, a line each; nothing before the artifact is made."""
+    """Return the warnings of the artifact, one line each; none before notebook 03 has made it."""
     quality = results.get("quantization_benchmark", {}).get("quality", {})
     return [f"warning: {warning}" for warning in quality.get("warnings", [])]
 
 
 def summary_line(results: dict[str, Any], model: Path) -> dict[str, Any]:
-    """Return the outcome of the stages that ran, for programs; `model` is the folder of the artifact.
+    """Return the results of the completed stages, for programs; `model` is the folder of the artifact.
 
-    `fp32` is the fine-tuned torch model at each text's own length; `speedup_int8` is its time for the benchmark's
-    texts over int8's, in the same rounds. What ends in `_served` is of `served_variant`; `accuracy_served` is on test,
-    at the threshold that is served.
+    `fp32` is the fine-tuned torch model without padding. `speedup_int8` is its time for the benchmark's texts divided
+    by the time of int8 in the same rounds. Names that end in `_served` describe `served_variant`; `accuracy_served` is
+    on test, at the served threshold.
     """
     line: dict[str, Any] = {}
     if "exploration" in results:

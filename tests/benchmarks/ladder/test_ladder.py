@@ -15,7 +15,7 @@ from bert_textclassification.benchmarks.ladder import run as ladder
 from bert_textclassification.benchmarks.ladder import serving_gains
 from bert_textclassification.benchmarks.ladder import stages as stages
 from bert_textclassification.benchmarks.ladder.stages import ALL_CORES, CACHED, PADDED_BASE, REFERENCE, TORCH
-from bert_textclassification.benchmarks.ladder.tables import ladder_section, rungs_frame
+from bert_textclassification.benchmarks.ladder.tables import ladder_section, stages_frame
 from bert_textclassification.engines.native import engine as native_engine
 from bert_textclassification.engines.native.engine import measure_peak, read_architecture
 from bert_textclassification.errors import ArtifactError
@@ -181,7 +181,7 @@ def test_a_notebook_shows_the_rungs_with_their_spread_where_it_is_too_large(tiny
     monkeypatch.setattr(ladder, "resident_megabytes", lambda *_: 0.0)
     found = ladder.climb(tiny_artifact, TEXTS, sample=2, rounds=2)
     assert "too noisy to compare" in found["noise"]
-    frame = rungs_frame(found)
+    frame = stages_frame(found)
     assert frame.index.to_list() == [row["note"] for row in found["stages"]]
     assert frame.columns[:4].to_list() == ["speedup", "speedup_low", "speedup_high", "spread"]
     assert (frame["spread"] >= 0).all()

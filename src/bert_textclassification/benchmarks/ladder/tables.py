@@ -24,7 +24,7 @@ def rungs_table(ladder: dict[str, Any]) -> str:
     return markdown_table(header, [_cells(row) for row in ladder["stages"]])
 
 
-def rungs_frame(ladder: dict[str, Any]) -> pd.DataFrame:
+def stages_frame(ladder: dict[str, Any]) -> pd.DataFrame:
     """Return the stages as a table for a notebook; the speed-up comes first, with its range and spread over rounds."""
     rows = pd.DataFrame(ladder["stages"]).set_index("note")
     speedup = pd.DataFrame(rows["speedup"].tolist(), rows.index)
