@@ -1,4 +1,4 @@
-"""Export and int8: the same answers as torch, and a gate that refuses an int8 model that lost its accuracy."""
+"""Export and int8: the same scores as torch, and a gate that rejects an int8 model that lost its accuracy."""
 
 import dataclasses
 import re
@@ -22,7 +22,7 @@ from bert_textclassification.training.evaluation.inference import evaluate_split
 from bert_textclassification.training.export import build as quantization
 from bert_textclassification.training.export import variants
 from bert_textclassification.training.export.build import build_artifact, measure_variant
-from bert_textclassification.training.export.gate import ReferenceDecision, judges
+from bert_textclassification.training.export.gate import ReferenceDecision, selection_set_of
 from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.modeling.onnx import export_onnx
@@ -77,14 +77,14 @@ def test_the_reference_counts_every_row_of_the_validation_split(tiny_artifact):
     assert sum(reference.scores.counts) == sum(reference.tokens.counts) == rows == 60
 
 
-def test_rows_that_the_model_may_have_learnt_do_not_judge_it(tiny_fine_tuned, tiny_splits, tmp_path):
+def test_rows_of_the_training_data_are_not_used_for_selection(tiny_fine_tuned, tiny_splits, tmp_path):
     moved = dataclasses.replace(tiny_splits, test=tiny_splits.train.head(60))
     with pytest.raises(DataError, match=r"The data have changed since the model was fine-tuned \(test\).*notebook 02"):
         build_artifact(tiny_fine_tuned, moved, tmp_path)
 
 
 @pytest.mark.slow
-def test_gate_refuses_a_broken_int8_model(tiny_config, tiny_splits, tmp_path, monkeypatch):
+def test_gate_rejects_a_broken_int8_model(tiny_config, tiny_splits, tmp_path, monkeypatch):
     config = tiny_config.model_copy(update={"max_accuracy_loss": 1.0})
     fine_tuned = fine_tune(config, tiny_splits, tmp_path / "fine_tuned")
     whole = variants.write
@@ -103,10 +103,10 @@ def test_gate_refuses_a_broken_int8_model(tiny_config, tiny_splits, tmp_path, mo
     assert artifact.manifest.default_reason in (tmp_path / "model/model_card.md").read_text()
 
 
-def test_rows_held_back_from_train_judge_too(tiny_fine_tuned, tiny_splits):
+def test_rows_held_back_from_train_belong_to_the_selection_set(tiny_fine_tuned, tiny_splits):
     held_back = dataclasses.replace(tiny_splits, held_back=tiny_splits.train.head(40))
     evaluated = evaluate_splits(tiny_fine_tuned, tiny_fine_tuned.model(), held_back)
-    selection_set = judges(evaluated)
+    selection_set = selection_set_of(evaluated)
     assert len(selection_set.targets) == len(selection_set.token_ids) == len(selection_set.reference) == 60 + 40
     assert selection_set.targets[60:] == tiny_splits.targets(held_back.held_back)
 
@@ -117,7 +117,7 @@ def test_gate_accepts_int8_within_the_allowance(tiny_artifact):
 
 
 class Interrupted:
-    """Stands before `measure_variant`: counts, and is interrupted at one of the calls."""
+    """Wraps `measure_variant`: counts the calls, and raises KeyboardInterrupt at one of them."""
 
     def __init__(self, at=None):
         self.calls, self.at = 0, at
@@ -181,7 +181,7 @@ def test_another_architecture_goes_the_whole_way(tiny_base, tiny_config, tiny_sp
     assert artifact.manifest.variants["int8"].largest_score_change["test"] < 0.05
 
 
-# -- the model given stays as it is
+# -- the given model is not changed
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -215,7 +215,7 @@ def test_a_variant_that_overflows_is_not_built_and_says_why(tiny_fine_tuned, tin
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, 3e38])
-def test_a_model_that_gives_no_numbers_is_refused(tiny_fine_tuned, tiny_splits, tmp_path, number):
+def test_a_model_with_logits_that_are_not_finite_is_rejected(tiny_fine_tuned, tiny_splits, tmp_path, number):
     folder = shutil.copytree(tiny_fine_tuned.folder, tmp_path / "fine_tuned")
     path = folder / "model.safetensors"
     weights = load(path.read_bytes())
@@ -228,7 +228,7 @@ def test_a_model_that_gives_no_numbers_is_refused(tiny_fine_tuned, tiny_splits, 
 
 
 def _scale_the_last_layer(path):
-    """Let the logits of an ONNX file overflow: the scale of its last weight is the largest number."""
+    """Make the logits of an ONNX file overflow: set the scale of its last weight to the largest number."""
     model = onnx.load(path)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     node = next(one for one in reversed(model.graph.node) if one.op_type == "Add" and set(one.input) & set(weights))
@@ -269,7 +269,7 @@ def integer_products(path):
 
 
 def product(node, texts, point, weight, zero):
-    """Return what ONNX Runtime makes of one such product with constant weights."""
+    """Return the result of ONNX Runtime for one such product with constant weights."""
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("MatMulInteger", ["texts", "weight", "point", "zero"], ["sums"])],
         "product",

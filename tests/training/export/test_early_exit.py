@@ -1,4 +1,4 @@
-"""The early exit: how sure it must be, what it changes and what it does not, from training to the reply."""
+"""The early exit, from training to the reply: its thresholds, what it changes and what it does not change."""
 
 import json
 import math
@@ -47,13 +47,13 @@ def logits(margins):
 
 
 def margins_of(targets, early, last, max_loss):
-    """Return the margins of exits whose logits are calibrated already."""
+    """Return the thresholds of exits whose logits are already calibrated."""
     labels = [one[:, 1] >= 0 for one in (*early, last)]
     return smallest_thresholds(targets, [np.abs(one[:, 1]) for one in early], labels, max_loss)
 
 
-def smallest_margin(targets, early, last, max_loss):
-    """Return the margin of a single exit."""
+def smallest_threshold(targets, early, last, max_loss):
+    """Return the threshold of a single exit."""
     return margins_of(targets, [early], last, max_loss)[0]
 
 
@@ -62,24 +62,24 @@ ROWS = st.lists(st.tuples(st.booleans(), st.integers(-8, 8), st.integers(-8, 8))
 
 def test_an_exit_that_is_never_wrong_answers_everything():
     early = logits([3, -2, 0.5])
-    assert smallest_margin([1, 0, 1], early, early, max_loss=0) < 0.5
+    assert smallest_threshold([1, 0, 1], early, early, max_loss=0) < 0.5
 
 
 def test_an_exit_answers_only_what_is_clearer_than_its_mistakes():
     early, last = logits([3, 2, -1, 0.5]), logits([1, 1, 1, 1])
-    assert smallest_margin([1, 1, 1, 1], early, last, max_loss=0) == 1.5
-    assert smallest_margin([1, 1, 1, 1], early, last, max_loss=25) < 0.5
+    assert smallest_threshold([1, 1, 1, 1], early, last, max_loss=0) == 1.5
+    assert smallest_threshold([1, 1, 1, 1], early, last, max_loss=25) < 0.5
 
 
-def test_an_exit_that_is_surest_where_it_is_wrong_answers_nothing():
-    assert smallest_margin([1, 1], logits([-3, 1]), logits([1, 1]), max_loss=0) == math.inf
+def test_an_exit_that_is_most_confident_where_it_is_wrong_answers_nothing():
+    assert smallest_threshold([1, 1], logits([-3, 1]), logits([1, 1]), max_loss=0) == math.inf
 
 
 @given(rows=ROWS, max_loss=st.sampled_from([0, 5, 20, 100]))
 def test_the_margin_keeps_the_budget_and_a_smaller_one_would_not(rows, max_loss):
     targets = [int(row[0]) for row in rows]
     early, last = logits([row[1] for row in rows]), logits([row[2] for row in rows])
-    margin = smallest_margin(targets, early, last, max_loss)
+    margin = smallest_threshold(targets, early, last, max_loss)
     sizes = np.abs(early[:, 1])
 
     def lost(least):
@@ -94,7 +94,7 @@ def test_the_margin_keeps_the_budget_and_a_smaller_one_would_not(rows, max_loss)
 def test_each_exit_answers_what_those_before_it_leave():
     first, second, last = logits([5, 1, 1, 1]), logits([-9, 5, -0.5, 1]), logits([1, 1, 1, 1])
     margins = margins_of([1, 1, 1, 1], [first, second], last, max_loss=0)
-    assert margins[0] < 1  # never wrong: it answers everything, and nothing is left to the second
+    assert margins[0] < 1  # never wrong: all texts exit here, and none reach the second exit
     wrong = logits([5, -1, 1, 0.5])
     margins = margins_of([1, 1, 1, 1], [wrong, second], last, max_loss=0)
     assert margins[0] == 3
@@ -132,7 +132,7 @@ def test_exits_are_layers_or_chosen_by_depth(setting, layers, expected):
 
 
 @pytest.mark.parametrize("setting", ["6", "3,2", "2,2", "0"])
-def test_exits_that_are_not_in_order_before_the_last_layer_are_refused(setting):
+def test_exits_that_are_not_in_order_before_the_last_layer_are_rejected(setting):
     with pytest.raises(
         ConfigurationError, match=f"exit_layers '{setting}' must be layers in ascending order, before the last of the 6"
     ):
@@ -140,7 +140,7 @@ def test_exits_that_are_not_in_order_before_the_last_layer_are_refused(setting):
 
 
 @pytest.mark.parametrize("setting", ["some", "1,2,3,4", "-1", ""])
-def test_what_names_no_layers_is_refused(tiny_config, setting):
+def test_a_value_without_layers_is_rejected(tiny_config, setting):
     with pytest.raises(ConfigurationError, match="exit_layers="):
         TrainingConfig.of(tiny_config.model_dump() | {"exit_layers": setting})
 
@@ -168,7 +168,7 @@ def test_the_exit_is_trained_together_with_the_last_layer(early_fine_tuned, tiny
     assert model.early_heads[0].weight.abs().max() > 0.05  # it started from a normal distribution of 0.02
 
 
-def test_an_exit_behind_the_last_layer_is_refused(tiny_base):
+def test_an_exit_after_the_last_layer_is_rejected(tiny_base):
     with pytest.raises(
         ConfigurationError, match="exit_layers '2' must be layers in ascending order, before the last of the 2"
     ):
@@ -212,7 +212,7 @@ def test_on_all_cores_texts_leave_where_they_do_one_after_another(early_artifact
 @needs_kernels
 def test_the_manifest_says_how_deep_texts_went_and_keeps_the_budget(early_artifact, early_fine_tuned, tiny_splits):
     whole, early = (early_artifact.manifest.variants[name] for name in ("int8", "int8_early"))
-    # Whether any of so few texts may leave early depends on luck; what is said of them does not.
+    # Whether any of so few texts exit early depends on chance; the reported fields do not.
     texts = tiny_splits.validation["text"].tolist()
     token_ids = encode(early_fine_tuned.tokenizer(), texts, early_fine_tuned.config.max_length)
     layers = (
@@ -241,7 +241,7 @@ def test_without_an_exit_there_is_no_such_variant_and_the_manifest_says_why(tiny
 
 
 def two_exits(rows=3000, seed=0):
-    """Return targets and logits of an early exit that is too sure and ranks worse, and of a last layer."""
+    """Return targets and the logits of an early exit that is overconfident and ranks worse, and of a last layer."""
     rng = np.random.default_rng(seed)
     log_odds = rng.normal(0, 3, rows)
     targets = (rng.random(rows) < 1 / (1 + np.exp(-log_odds))).astype(int)
@@ -274,10 +274,10 @@ def test_the_last_layer_has_the_scale_that_it_has_without_early_exits():
 
 def test_more_texts_leave_as_long_as_what_must_be_kept_is_kept():
     targets, found = two_exits()
-    sureness, asked = np.abs(found[0][:, 1]), []
+    confidences, asked = np.abs(found[0][:, 1]), []
 
     def share(exits):
-        return np.mean(sureness >= exits.exit_thresholds[0])
+        return np.mean(confidences >= exits.exit_thresholds[0])
 
     def fails_once(log_odds):
         asked.append(log_odds)
@@ -303,26 +303,26 @@ def test_an_exit_that_ranks_its_clear_texts_wrongly_may_not_answer_as_many():
 
 
 @pytest.mark.parametrize("leaving", [0, 1, 3])
-def test_an_exit_where_few_texts_leave_is_not_surer_than_they_allow(leaving):
-    sure = np.append(np.full(leaving, 9.0), np.full(40, 0.1))
+def test_an_exit_that_few_texts_take_is_not_overconfident(leaving):
+    confidence = np.append(np.full(leaving, 9.0), np.full(40, 0.1))
     targets = np.append(np.ones(leaving), np.arange(40) % 2).astype(int)
     index = np.append(np.zeros(leaving), np.ones(40)).astype(int)
-    early, _ = fit_scales(targets, [sure, sure], index, with_offset=True)
+    early, _ = fit_scales(targets, [confidence, confidence], index, with_offset=True)
     assert probabilities(early.log_odds(np.array([9.0])))[0] < 0.99
 
 
 def test_several_exits_share_the_rows():
-    sureness = [np.array([5.0, 1, 1, 1]), np.array([9.0, 5, 0.5, 1])]
-    assert exits_taken(sureness, (2, 1)).tolist() == [0, 1, 2, 1]
-    assert exits_taken(sureness, (math.inf, math.inf)).tolist() == [2, 2, 2, 2]
-    assert raised_thresholds(sureness, (2, 1), 1.0) == (2, 1)
-    assert raised_thresholds(sureness, (2, 1), 0) == (math.inf, math.inf)
-    assert raised_thresholds(sureness, (math.inf, 1), 0.5)[0] == math.inf
+    confidences = [np.array([5.0, 1, 1, 1]), np.array([9.0, 5, 0.5, 1])]
+    assert exits_taken(confidences, (2, 1)).tolist() == [0, 1, 2, 1]
+    assert exits_taken(confidences, (math.inf, math.inf)).tolist() == [2, 2, 2, 2]
+    assert raised_thresholds(confidences, (2, 1), 1.0) == (2, 1)
+    assert raised_thresholds(confidences, (2, 1), 0) == (math.inf, math.inf)
+    assert raised_thresholds(confidences, (math.inf, 1), 0.5)[0] == math.inf
 
 
 @pytest.fixture(scope="module")
 def scaled_artifact(early_artifact, tmp_path_factory):
-    """An artifact where half of the texts leave early and each exit has a scale of its own."""
+    """An artifact where half of the texts exit early and each exit has its own scale."""
     folder = tmp_path_factory.mktemp("scaled") / "model"
     shutil.copytree(early_artifact.folder, folder)
     predictor = Predictor(early_artifact, "int8_early")
@@ -395,7 +395,7 @@ def test_an_older_artifact_has_one_temperature_for_all_exits(scaled_artifact, tm
 
 
 @pytest.mark.parametrize("scales", [[{"temperature": 1.0}], [{"temperature": 1.0}] * 3])
-def test_a_manifest_with_more_or_fewer_scales_than_exits_is_refused(scaled_artifact, tmp_path, scales):
+def test_a_manifest_with_more_or_fewer_scales_than_exits_is_rejected(scaled_artifact, tmp_path, scales):
     folder = shutil.copytree(scaled_artifact.folder, tmp_path / "model")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["variants"]["int8_early"]["exit_scales"] = scales

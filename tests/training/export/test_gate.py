@@ -1,4 +1,4 @@
-"""The gate: what is a loss of ranking and of calibration, who is refused for it, and which variant is the default."""
+"""The gate: losses of ranking and calibration, the rejection of variants for them, and the choice of the default."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_what_ranks_worse_is_seen_to_lose_and_what_is_only_rounded_is_not():
     assert loss.low <= 0 or loss.value < 0.1
 
 
-def test_scores_that_are_too_sure_keep_the_ranking_and_lose_log_loss():
+def test_overconfident_scores_keep_the_ranking_and_lose_log_loss():
     targets, theirs, _ = scored()
     assert average_precision_loss(targets, theirs, 3 * theirs).value == 0
     increase = log_loss_increase(targets, theirs, 3 * theirs)
@@ -78,7 +78,7 @@ def test_rows_of_one_label_can_be_judged(targets):
     [
         (0.5, 0.3, PASSED),
         (0.51, 0.3, "loses 0.51 points of accuracy, where 0.5 are allowed"),
-        (0.4, 0.049, "loses 0.40 points of accuracy, and not by chance (p = 0.049)"),
+        (0.4, 0.049, "loses 0.40 points of accuracy, a significant loss (p = 0.049)"),
         (-0.4, 0.01, PASSED),
     ],
 )
@@ -94,7 +94,7 @@ def test_of_a_student_it_must_be_shown_that_it_loses_no_more(at_most, passes):
 
 
 @pytest.mark.parametrize("name", ["int8", "int8_onnx", "int8_early", "int8_student"])
-def test_a_variant_that_is_seen_to_lose_ranking_or_log_loss_is_refused_with_the_figures(name):
+def test_a_variant_with_a_significant_loss_of_ranking_or_log_loss_is_rejected_with_the_figures(name):
     assert verdict(variant(average_precision_loss=SEEN), CONFIG, VARIANTS[name]) == (
         "loses 4.00 points of average precision (+0.50 to +9.00), where 0.5 are allowed"
     )
@@ -138,20 +138,22 @@ def test_the_fastest_that_passed_becomes_the_default():
     }
     name, reason = choose_default(found, times(fp32=4.0, int8=2.0, int8_early=1.0), rows=2000)
     assert name == "int8"
-    assert "int8 is the fastest that keeps accuracy, average precision and log loss: 2.0 times fp32's speed" in reason
-    assert "(2.0 to 2.0 in 5 rounds of 40 texts when the artifact was made)" in reason
+    assert (
+        "int8 is the fastest that keeps accuracy, average precision and log loss: 2.0 times as fast as fp32" in reason
+    )
+    assert "(2.0 to 2.0 in 5 rounds of 40 texts, measured when the artifact was made)" in reason
     assert "accuracy -0.20 points on the 2000 rows" in reason
     assert "int8_early loses 3.00 points" in reason
-    assert "cannot show a loss of accuracy under 0.25 points" in reason
+    assert "Losses of accuracy under 0.25 points cannot be detected on 2000 rows." in reason
 
 
-def test_what_is_not_faster_beyond_the_spread_does_not_displace_a_more_exact_variant():
+def test_a_variant_that_is_not_clearly_faster_does_not_replace_a_more_exact_one():
     passed = dict.fromkeys(("fp32", "int8", "int8_onnx", "int8_early"), variant())
     noisy = times(spread=0.3, fp32=4.0, int8=2.0, int8_onnx=1.9, int8_early=1.8)
     name, reason = choose_default(passed, noisy, rows=500)
     assert name == "int8"
     assert "int8 is more exact than" in reason
-    assert "not faster beyond the measured spread" in reason
+    assert "which is not clearly faster" in reason
     assert choose_default(passed, times(fp32=4.0, int8=2.0, int8_onnx=1.9, int8_early=1.2), rows=500)[0] == "int8_early"
 
 

@@ -1,1 +1,1 @@
-"""Make the variants of a fine-tuned model, measure them, choose the default, and write the artifact."""
+"""Export the variants of a fine-tuned model, measure them, choose the default, and write the artifact."""

@@ -1,10 +1,10 @@
-"""Make the servable variants of a fine-tuned model and let measurements choose the default.
+"""Export the variants of a fine-tuned model, measure them, choose the default and write the artifact.
 
     artifact = build_artifact(fine_tuned, splits, Path("runs/demo/model"))
 
-Every variant is measured with the engine that will serve it: its labels, ranking and log loss against the torch
-model's, on validation and test, and its speed on this processor. Of those that lose no more than is allowed on
-validation the fastest becomes the default; test only reports. See `gate`.
+Every variant is measured with the engine that will serve it: its labels, ranking and log loss against the torch model
+on validation and test, and its speed on this processor. The default is the fastest variant whose losses on validation
+are allowed; test is only reported. See `gate`.
 """
 
 import shutil
@@ -48,10 +48,10 @@ from bert_textclassification.training.export.gate import (
     ReferenceDecision,
     Times,
     choose_default,
-    judges,
-    judges_of,
     keeps_within,
-    of_judges,
+    selection_rows,
+    selection_set_of,
+    selection_splits,
     verdict,
 )
 from bert_textclassification.training.export.manifest import Chosen, describe, versions
@@ -67,14 +67,14 @@ TIMED_TEXTS, TIMED_ROUNDS = 100, 5
 
 
 def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artifact:
-    """Write the artifact of `fine_tuned` to `folder` and return it, verified; after an interruption, go on with it.
+    """Write the artifact of `fine_tuned` to `folder` and return it, verified; resume an interrupted export.
 
     Raises:
-        DataError: these are not the splits that it was fine-tuned on.
+        DataError: the model was fine-tuned on other splits.
     """
     require_same_data(fine_tuned, splits)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)  # until the new one is written, this is no artifact
+    (folder / MANIFEST).unlink(missing_ok=True)  # without it, the folder does not count as an artifact
     models = Models.of(fine_tuned)
     evaluated = evaluate_splits(fine_tuned, models.model, splits)
     unfinished = Unfinished(folder, _made_from(fine_tuned, splits), {spec.file for spec in VARIANTS.values()})
@@ -83,7 +83,7 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
     variants, not_built = measure_variants(folder, models, evaluated, unfinished, fine_tuned.config, reference_decision)
     times = time_variants(folder, variants, evaluated["validation"])
     variants = judged(variants, times, fine_tuned.config)
-    default, reason = choose_default(variants, times, len(judges(evaluated).targets))
+    default, reason = choose_default(variants, times, len(selection_set_of(evaluated).targets))
     chosen = Chosen(variants, default, reason, not_built)
     served = _log_odds(folder / variants[default].file, variants[default], variants[default].exit_scales, evaluated)
     temperature = variants[default].exit_scales[-1].temperature
@@ -100,10 +100,10 @@ def build_artifact(fine_tuned: FineTuned, splits: Splits, folder: Path) -> Artif
 def served_decision(
     config: TrainingConfig, evaluated: dict[str, Evaluated], served: Served, temperature: float
 ) -> Decision:
-    """Choose the decision anew on the scores that are served: a bound that FP32 keeps, int8 may miss by a text."""
-    scores = of_judges({split: found.scores for split, found in served.items()})
-    rows = " and ".join(judges_of(evaluated))
-    return choose_decision(config, judges(evaluated).targets, scores, rows, temperature)
+    """Choose the threshold on the served scores: int8 may miss a bound by one text that FP32 meets."""
+    scores = selection_rows({split: log_odds.scores for split, log_odds in served.items()})
+    rows = " and ".join(selection_splits(evaluated))
+    return choose_decision(config, selection_set_of(evaluated).targets, scores, rows, temperature)
 
 
 def measure_variants(
@@ -114,7 +114,7 @@ def measure_variants(
     config: TrainingConfig,
     reference_decision: ReferenceDecision,
 ) -> tuple[dict[str, Variant], dict[str, str]]:
-    """Make and measure every variant that can be made; return them, and why the others cannot."""
+    """Export and measure every variant that can be built; return them, and why the others cannot be built."""
     reasons = {name: unavailable_reason(spec, models) for name, spec in VARIANTS.items()}
     not_built = {name: reason for name, reason in reasons.items() if reason}
     variants = {}
@@ -144,10 +144,10 @@ def measure_variant(
     """Run the variant `name` at `path` with the engine that serves it and compare it with the torch model.
 
     Raises:
-        NonFiniteLogitsError: it gives no numbers for some texts.
+        NonFiniteLogitsError: its logits for some texts are not finite.
     """
     spec = VARIANTS[name]
-    exits = exits_of(name, path, judges(evaluated), reference_decision, config) if spec.exits_early else None
+    exits = exits_of(name, path, selection_set_of(evaluated), reference_decision, config) if spec.exits_early else None
     variant = Variant(
         **StoredFile.of(path).model_dump(),
         precision=spec.precision,
@@ -159,7 +159,7 @@ def measure_variant(
         largest_score_change={},
     )
     engine = load_engine(path, variant)
-    outputs = {split: run_on_all_cores(engine, found.token_ids) for split, found in evaluated.items()}
+    outputs = {split: run_on_all_cores(engine, rows.token_ids) for split, rows in evaluated.items()}
     _require_finite(name, *(output.logits for output in outputs.values()))
     scales = exits.scales if exits else (fitted_scale(outputs, evaluated, reference_decision.with_offset),)
     return variant.model_copy(update=measurements(name, outputs, scales, evaluated, reference_decision))
@@ -168,20 +168,20 @@ def measure_variant(
 def exits_of(
     name: str, path: Path, selection_set: Evaluated, reference_decision: ReferenceDecision, config: TrainingConfig
 ) -> Exits:
-    """Return where texts leave the native model at `path`, and the scale of each exit; see `choose_exits`.
+    """Return the threshold and the scale of each exit of the native model at `path`; see `choose_exits`.
 
     Raises:
-        NonFiniteLogitsError: an exit gives no numbers for some texts.
+        NonFiniteLogitsError: the logits of an exit are not finite for some texts.
     """
     early = len(read_architecture(path).exit_layers) - 1
-    only = [*np.where(np.eye(early, dtype=bool), 0, np.inf).tolist(), []]
+    one_exit_each = [*np.where(np.eye(early, dtype=bool), 0, np.inf).tolist(), []]
     logits = [
-        run_on_all_cores(NativeEngine(path, exit_thresholds=margins), selection_set.token_ids).logits
-        for margins in only
+        run_on_all_cores(NativeEngine(path, exit_thresholds=thresholds), selection_set.token_ids).logits
+        for thresholds in one_exit_each
     ]
     _require_finite(name, *logits)
-    keeps = partial(keeps_within, selection_set.targets, of_judges(reference_decision.log_odds), config=config)
-    found = choose_exits(
+    keeps = partial(keeps_within, selection_set.targets, selection_rows(reference_decision.log_odds), config=config)
+    exits = choose_exits(
         selection_set.targets,
         logits,
         reference_decision.threshold,
@@ -190,18 +190,18 @@ def exits_of(
         reference_decision.with_offset,
     )
     largest = float(np.finfo(np.float32).max)  # JSON has no infinity
-    return found._replace(exit_thresholds=tuple(min(one, largest) for one in found.exit_thresholds))
+    return exits._replace(exit_thresholds=tuple(min(threshold, largest) for threshold in exits.exit_thresholds))
 
 
 def _require_finite(name: str, *logits: NDArray[np.float32]) -> None:
-    if not all(np.isfinite(found).all() for found in logits):
+    if not all(np.isfinite(values).all() for values in logits):
         raise NonFiniteLogitsError(f"The arithmetic of {name} overflows: some texts have no score.")
 
 
 def fitted_scale(outputs: dict[str, Outputs], evaluated: dict[str, Evaluated], with_offset: bool) -> ExitScale:
-    """Return the scale that suits what a variant without early exits says of the rows that judge."""
-    logits = of_judges({split: found.logits for split, found in outputs.items()})
-    return fit_scale(judges(evaluated).targets, margins(logits), with_offset)
+    """Return the calibration of a variant without early exits, fitted on the selection set."""
+    logits = selection_rows({split: output.logits for split, output in outputs.items()})
+    return fit_scale(selection_set_of(evaluated).targets, margins(logits), with_offset)
 
 
 def measurements(
@@ -211,20 +211,20 @@ def measurements(
     evaluated: dict[str, Evaluated],
     reference_decision: ReferenceDecision,
 ) -> dict[str, Any]:
-    """Return what a variant's outputs are worth beside the torch model's, by the names of Variant's fields.
+    """Return the quality of a variant's outputs and their comparison with torch, by the names of Variant's fields.
 
-    Each exit of a variant has a scale of its own: the threshold means the same only on calibrated scores.
+    Each exit has its own scale, so that one threshold fits the calibrated scores of all exits.
     """
-    log_odds = {split: calibrated_log_odds(found, scales) for split, found in outputs.items()}
+    log_odds = {split: calibrated_log_odds(output, scales) for split, output in outputs.items()}
     return {
         "exit_scales": tuple(scales),
         "largest_score_change": {
-            split: largest_score_change(found.reference, outputs[split].logits) for split, found in evaluated.items()
+            split: largest_score_change(rows.reference, outputs[split].logits) for split, rows in evaluated.items()
         },
         "mean_layers": {
             split: float(np.mean(output.layers)) for split, output in outputs.items() if output.layers is not None
         },
-        **quality_by_split({split: found.targets for split, found in evaluated.items()}, log_odds),
+        **quality_by_split({split: rows.targets for split, rows in evaluated.items()}, log_odds),
         **reference_decision.compare(name, evaluated, log_odds),
     }
 
@@ -232,16 +232,16 @@ def measurements(
 def quality_by_split(targets: dict[str, list[int]], log_odds: LogOddsBySplit) -> dict[str, Any]:
     """Return average precision, log loss and calibration error of each split from calibrated log-odds."""
     return {
-        "average_precision": {split: average_precision(targets[split], found) for split, found in log_odds.items()},
-        "log_loss": {split: log_loss(targets[split], found) for split, found in log_odds.items()},
+        "average_precision": {split: average_precision(targets[split], values) for split, values in log_odds.items()},
+        "log_loss": {split: log_loss(targets[split], values) for split, values in log_odds.items()},
         "calibration_error": {
-            split: calibration_error(targets[split], probabilities(found)) for split, found in log_odds.items()
+            split: calibration_error(targets[split], probabilities(values)) for split, values in log_odds.items()
         },
     }
 
 
 def time_variants(folder: Path, variants: dict[str, Variant], validation: Evaluated) -> Times:
-    """Return the milliseconds that each variant takes for validation texts on this machine, [rounds, texts]."""
+    """Return the milliseconds of each variant for each of the sampled validation texts, [rounds, texts]."""
     stream = sample_stream(validation.token_ids, TIMED_TEXTS, seed=0)
     engines = {name: load_engine(folder / variant.file, variant) for name, variant in variants.items()}
     return time_interleaved({name: single(engine) for name, engine in engines.items()}, stream, TIMED_ROUNDS)
@@ -258,12 +258,16 @@ def judged(variants: dict[str, Variant], times: Times, config: TrainingConfig) -
 
 
 def milliseconds(times: NDArray[np.float64]) -> dict[str, float]:
-    """Return a variant's time for a text by the names of Variant's fields: median, fastest and slowest round's mean."""
+    """Return median, minimum and maximum over the rounds of the mean time of a text, by the names of Variant's fields.
+
+    Args:
+        times: milliseconds, [rounds, texts].
+    """
     means = times.mean(axis=1)
-    found = {
+    values = {
         "milliseconds": np.median(means), "milliseconds_low": means.min(), "milliseconds_high": means.max(),
     }  # fmt: skip
-    return {name: round(float(value), 3) for name, value in found.items()}
+    return {name: round(float(value), 3) for name, value in values.items()}
 
 
 def variants_table(artifact: Artifact) -> pd.DataFrame:
@@ -287,7 +291,7 @@ def variants_table(artifact: Artifact) -> pd.DataFrame:
 
 
 def served_log_odds(artifact: Artifact, evaluated: dict[str, Evaluated]) -> Served:
-    """Return the log-odds that the default variant of `artifact` gives to each split, raw and as they are served."""
+    """Return the log-odds of the default variant of `artifact` for each split, raw and calibrated."""
     name, variant = artifact.variant()
     return _log_odds(artifact.model_path(name), variant, artifact.manifest.exit_scales(name), evaluated)
 
@@ -300,7 +304,7 @@ def _log_odds(
 
 
 def _made_from(fine_tuned: FineTuned, splits: Splits) -> list[str]:
-    """Return what determines the measurements of the variants."""
+    """Return everything that determines the measurements of the variants."""
     student = fine_tuned.student()
     weights = [fine_tuned.folder / WEIGHTS] + ([] if student is None else [student.folder / WEIGHTS])
     return [

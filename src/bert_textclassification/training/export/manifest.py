@@ -1,4 +1,4 @@
-"""The manifest of an artifact, put together from what was trained, measured and chosen."""
+"""Build the manifest of an artifact from the trained model, the measurements and the choices."""
 
 import datetime
 from dataclasses import asdict, dataclass
@@ -31,7 +31,14 @@ _RECORDED_VERSIONS = (
 
 @dataclass(frozen=True)
 class Chosen:
-    """The variants, which of them is the default, and why; those that could not be made."""
+    """The choice of the default variant.
+
+    Attributes:
+        variants: the measured variants, by name.
+        default: name of the default variant.
+        reason: why it is the default, in a sentence.
+        not_built: why the other variants could not be exported, by name.
+    """
 
     variants: dict[str, Variant]
     default: str
@@ -54,7 +61,7 @@ def describe(
     decision: Decision,
     quality: Quality,
 ) -> Manifest:
-    """Return the manifest; `served` is what the default variant says."""
+    """Return the manifest; `served` has the log-odds of the default variant for each split."""
     config, validation = fine_tuned.config, evaluated["validation"]
     return Manifest(
         schema_version=SCHEMA_VERSION,

@@ -1,6 +1,6 @@
-"""How fast, honestly: the same items for every contender, warmed up, interleaved, several rounds; and on what machine.
+"""Compare speeds fairly: the same items for all engines, a warm-up, interleaved rounds; and describe the machine.
 
-Nothing here needs torch, so that what only asks a server need not wait for it.
+This module does not import torch, so that benchmarks of a server start fast.
 """
 
 import os
@@ -25,7 +25,7 @@ WARM_UP = 20
 
 
 def sample_stream(items: Sequence[Item], texts: int, seed: int) -> list[Item]:
-    """Return at most `texts` of the items, drawn by `seed`, in an order that mixes lengths as traffic does."""
+    """Return a random sample of at most `texts` items; the random order mixes the lengths, as traffic does."""
     chosen = list(items)
     random.Random(seed).shuffle(chosen)  # noqa: S311 - a sample, not a secret
     return chosen[:texts]
@@ -34,10 +34,10 @@ def sample_stream(items: Sequence[Item], texts: int, seed: int) -> list[Item]:
 def time_interleaved(
     contenders: Mapping[str, Callable[[Item], Any]], stream: Sequence[Item], rounds: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Return milliseconds, shape [rounds, texts], of each contender on each text of `stream`, one at a time.
+    """Return the milliseconds of each contender for each text of `stream`, at batch size 1, [rounds, texts].
 
-    Each round runs every contender over the whole stream, starting with another one each time, so that a slow spell
-    of the machine does not fall on one of them.
+    Each round runs every contender over the whole stream and starts with another one, so that a slow phase of the
+    machine does not affect only one of them.
     """
     times = {name: np.empty((rounds, len(stream))) for name in contenders}
     for run in contenders.values():
@@ -53,12 +53,12 @@ def time_interleaved(
 
 
 def median_with_range(values: Sequence[float] | Any) -> dict[str, float]:
-    """Return the median of some rounds, and the smallest and largest."""
+    """Return the median of the rounds as `value`, and the smallest and largest as `low` and `high`."""
     return {"value": float(np.median(values)), "low": float(np.min(values)), "high": float(np.max(values))}
 
 
 def machine() -> dict[str, Any]:
-    """Return what the numbers were measured on: processor, the instructions that matter, cores, memory, versions."""
+    """Return the machine of the measurement: processor, relevant instruction sets, cores, versions."""
     info = _processor()
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "asimddp", "i8mm")
     flags = set((info.get("flags") or info.get("Features") or "").split())
@@ -89,5 +89,5 @@ def _processor() -> dict[str, str]:
 
 
 def single(engine: Engine) -> Contender:
-    """Return `engine` as a contender."""
+    """Return a function that runs `engine` at batch size 1."""
     return lambda ids: engine.logits([ids])

@@ -60,7 +60,7 @@ class Models:
 
     @classmethod
     def of(cls, fine_tuned: FineTuned) -> "Models":
-        """Load them."""
+        """Load the fine-tuned model and, if there is one, its student."""
         student = fine_tuned.student()
         return cls(fine_tuned.model(), None if student is None else student.model())
 
