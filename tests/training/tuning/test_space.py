@@ -1,4 +1,4 @@
-"""The search space: one file for Optuna and for SageMaker; what is wrong in it is said in one sentence."""
+"""The search space: one file for Optuna and for SageMaker; a mistake in it is explained in one sentence."""
 
 import json
 
@@ -18,7 +18,7 @@ def written(tmp_path, content):
     return path
 
 
-def test_the_packaged_space_has_what_a_search_is_for():
+def test_the_packaged_space_searches_accuracy_and_speed():
     assert set(read_space(DEFAULT_SPACE).names()) == {
         "learning_rate",
         "epochs",
@@ -28,7 +28,7 @@ def test_the_packaged_space_has_what_a_search_is_for():
     }
 
 
-def test_every_setting_of_training_is_searched_or_there_is_a_reason():
+def test_every_setting_of_training_can_be_searched_or_is_excluded_with_a_reason():
     kinds = (search_space.SEARCHABLE, search_space.SAME_FOR_ALL, search_space.WITHOUT_EFFECT)
     assert sorted(name for kind in kinds for name in kind) == sorted(TrainingConfig.model_fields)
 
@@ -80,9 +80,9 @@ def test_every_end_of_the_ranges_is_a_hyperparameter_of_the_training_job(tmp_pat
         ("continuous: {batch_size: {low: 8, high: 16}}", "batch_size takes whole numbers; put it under integer"),
         (
             "integer: {num_layers: {low: 6, high: 2}}",
-            "integer.num_layers={'low': 6, 'high': 2}: low must lie below high",
+            "integer.num_layers={'low': 6, 'high': 2}: low must be below high",
         ),
-        ("integer: {num_layers: {low: 0, high: 2, log: true}}", "low must be above 0 with log"),
+        ("integer: {num_layers: {low: 0, high: 2, log: true}}", "low must be above 0 if log is true"),
         ("integer: {num_layers: {low: 1, high: 2, step: 2}}", "there is no 'integer.num_layers.step'"),
         ("integer: {seed: {low: 1, high: 9}}", "seed must be the same in all trials"),
         ("categorical: {drop_issues: [html, repeat]}", "drop_issues must be the same in all trials"),
@@ -92,17 +92,17 @@ def test_every_end_of_the_ranges_is_a_hyperparameter_of_the_training_job(tmp_pat
         ("continuous: {early_exit_budget: {low: 0, high: 1}}", "early_exit_budget changes neither"),
         ("categorical: {duplicates: [keep, drop]}", "there is no 'duplicates'"),
         ("categorical: {batch_size: []}", "at least 1 item"),
-        ("categorical: {batch_size: [8]}\ninteger: {batch_size: {low: 1, high: 2}}", "batch_size is there twice"),
-        ("{}", "it names no setting"),
-        ("", "it names no setting"),
+        ("categorical: {batch_size: [8]}\ninteger: {batch_size: {low: 1, high: 2}}", "batch_size is given twice"),
+        ("{}", "it has no settings"),
+        ("", "it has no settings"),
         ("- layers", "valid dictionary"),
         ("a: [", "cannot be read"),
-        ("integer: {num_layers: {low: 1, high: 2}}\ninteger: {epochs: {low: 1, high: 2}}", "'integer' is there twice"),
+        ("integer: {num_layers: {low: 1, high: 2}}\ninteger: {epochs: {low: 1, high: 2}}", "'integer' is given twice"),
         ("integer: {max_length: {low: 0, high: 12}}", "max_length must be a number of tokens, from 8 on"),
         ("categorical: {max_length: [auto, 32]}", "max_length must be a number of tokens"),
     ],
 )
-def test_what_is_wrong_is_said_with_the_file_and_the_setting(tmp_path, content, says):
+def test_a_mistake_is_reported_with_the_file_and_the_setting(tmp_path, content, says):
     path = written(tmp_path, content)
     with pytest.raises(ConfigurationError) as caught:
         read_space(path)

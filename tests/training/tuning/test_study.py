@@ -1,4 +1,4 @@
-"""The search: its two objectives, what it stops early, how it goes on, what it writes."""
+"""The search: its two objectives, pruning, resuming, and the files it writes."""
 
 import fcntl
 import json
@@ -13,7 +13,7 @@ from bert_textclassification import cli
 from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.data_quality.max_length import with_max_length
 from bert_textclassification.training.tuning import study as command
-from bert_textclassification.training.tuning.objective import CURVE, REFUSED, is_hopeless, score
+from bert_textclassification.training.tuning.objective import CURVE, REJECTED, score, should_prune
 from bert_textclassification.training.tuning.report import best_trial, importances, training_command, trials_table
 from bert_textclassification.training.tuning.space import SearchSpace
 from bert_textclassification.training.tuning.study import FINISHED, search, settings_of
@@ -58,7 +58,7 @@ def test_a_search_runs_as_many_trials_as_asked_and_none_when_asked_again(study, 
     assert len(search(config, tiny_splits, SPACE, 4, folder).get_trials(states=FINISHED)) == 4
 
 
-def test_the_first_trial_has_the_settings_without_a_search(study, config):
+def test_the_first_trial_has_the_base_settings(study, config):
     assert study.trials[0].params == {"learning_rate": config.learning_rate, "num_layers": 2, "max_length": 64}
 
 
@@ -76,28 +76,28 @@ def test_every_trial_writes_its_learning_curve(study):
 
 
 @pytest.mark.parametrize(
-    ("curve", "hopeless"),
+    ("curve", "pruned"),
     [
         ([(0.5, 0.79)], True),
-        ([(0.49, 0.79)], True),  # looks are at whole steps
+        ([(0.49, 0.79)], True),  # evaluations are at whole steps
         ([(0.5, 0.8)], False),
-        ([(0.25, 0.85), (0.5, 0.7)], False),  # it was good once, and that checkpoint is kept
-        ([(0.2, 0.1)], False),  # too early: no rival was looked at before
+        ([(0.25, 0.85), (0.5, 0.7)], False),  # its best checkpoint, which is kept, is good
+        ([(0.2, 0.1)], False),  # too early: no rival has been evaluated
     ],
 )
-def test_a_trial_below_the_median_of_its_rivals_so_far_is_hopeless(curve, hopeless):
+def test_a_trial_below_the_median_of_its_rivals_is_pruned(curve, pruned):
     rivals = [[(0.25, 0.7), (1.0, 0.99)], [(0.5, 0.8)], [(0.25, 0.9), (0.5, 0.6)]]
-    assert is_hopeless(curve, rivals, higher_is_better=True) == hopeless
-    assert not is_hopeless(curve, rivals[:2], higher_is_better=True)
+    assert should_prune(curve, rivals, higher_is_better=True) == pruned
+    assert not should_prune(curve, rivals[:2], higher_is_better=True)
 
 
 def test_with_the_loss_lower_is_better():
     rivals = [[(0.5, loss)] for loss in (0.1, 0.2, 0.3)]
-    assert is_hopeless([(0.5, 0.21)], rivals, higher_is_better=False)
-    assert not is_hopeless([(0.5, 0.19)], rivals, higher_is_better=False)
+    assert should_prune([(0.5, 0.21)], rivals, higher_is_better=False)
+    assert not should_prune([(0.5, 0.19)], rivals, higher_is_better=False)
 
 
-def test_a_hopeless_trial_is_stopped_before_its_end(config, tiny_splits, tmp_path):
+def test_a_pruned_trial_stops_before_its_end(config, tiny_splits, tmp_path):
     study = search(config, tiny_splits, SPACE, 0, tmp_path)
     for _ in range(3):  # as fast, and better than any model can be
         study.add_trial(optuna.create_trial(values=(1.1, 0.0), user_attrs={CURVE: [(0.5, 1.1), (1.0, 1.1)]}))
@@ -126,7 +126,7 @@ def test_best_is_the_fastest_within_the_allowed_loss(config):
     assert best_trial(finished([(0.2, 2.0), (0.21, 1.0)], ("minimize", "minimize")), by_loss).number == 0
 
 
-def test_importances_leave_out_an_objective_that_never_changed():
+def test_importances_leave_out_an_objective_without_variance():
     study = optuna.create_study(directions=["maximize", "minimize"])
     for rate in (0.1, 0.2, 0.3, 0.4):
         trial = study.ask()
@@ -135,7 +135,7 @@ def test_importances_leave_out_an_objective_that_never_changed():
     assert importances(study).columns.tolist() == ["score"]
 
 
-def test_what_a_killed_process_left_running_is_tried_again(config, tiny_splits, tmp_path):
+def test_a_trial_of_a_killed_process_is_repeated(config, tiny_splits, tmp_path):
     study = search(config, tiny_splits, SPACE, 1, tmp_path)
     left = study.ask()
     params = SPACE.suggest(left)
@@ -144,7 +144,7 @@ def test_what_a_killed_process_left_running_is_tried_again(config, tiny_splits, 
     assert study.trials[2].params == params
 
 
-def test_what_was_interrupted_by_hand_is_tried_again(config, tiny_splits, tmp_path, monkeypatch):
+def test_a_trial_that_was_interrupted_is_repeated(config, tiny_splits, tmp_path, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
@@ -157,7 +157,7 @@ def test_what_was_interrupted_by_hand_is_tried_again(config, tiny_splits, tmp_pa
     assert study.trials[1].params == study.trials[0].params
 
 
-def test_trials_that_cannot_be_compared_are_refused(study, config, tiny_splits, folder):
+def test_trials_that_cannot_be_compared_are_rejected(study, config, tiny_splits, folder):
     narrower = SPACE.model_copy(update={"integer": {}})
     with pytest.raises(ConfigurationError, match="made with another search space, so"):
         search(config, tiny_splits, narrower, 9, folder)
@@ -165,22 +165,22 @@ def test_trials_that_cannot_be_compared_are_refused(study, config, tiny_splits, 
         search(config.model_copy(update={"dropout": 0.2}), tiny_splits, SPACE, 9, folder)
 
 
-def test_a_second_process_is_refused(config, tiny_splits, tmp_path):
+def test_a_second_process_is_rejected(config, tiny_splits, tmp_path):
     with (tmp_path / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ConfigurationError, match="Another process searches in"):
+        with pytest.raises(ConfigurationError, match="Another process is searching in"):
             search(config, tiny_splits, SPACE, 1, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"num_layers": 1}, "layers cannot be given and be searched"),
+        ({"num_layers": 1}, "layers is both given and in the search space"),
         ({"exit_layers": "1"}, "exit_layers '1' must be layers in ascending order, before the last of the 1"),
         ({"epoch": 1}, "did you mean 'epochs'"),
     ],
 )
-def test_settings_that_do_not_go_with_the_space_are_refused_at_once(tiny_base, given, says):
+def test_settings_that_contradict_the_space_are_rejected_at_once(tiny_base, given, says):
     with pytest.raises(ConfigurationError, match=says):
         settings_of("", {"base_model": str(tiny_base)} | given, SPACE)
 
@@ -195,28 +195,28 @@ def test_settings_that_do_not_go_with_the_space_are_refused_at_once(tiny_base, g
         ),
     ],
 )
-def test_a_space_with_settings_that_no_trial_can_have_is_refused_at_once(tiny_base, space, says):
+def test_a_space_with_settings_that_no_trial_can_have_is_rejected_at_once(tiny_base, space, says):
     with pytest.raises(ConfigurationError, match=says):
         settings_of("", {"base_model": str(tiny_base)}, SearchSpace.model_validate(space))
 
 
-def test_a_trial_whose_settings_were_refused_is_not_queued_again():
+def test_a_trial_whose_settings_were_rejected_is_not_queued_again():
     study = optuna.create_study(directions=("maximize", "minimize"))
-    for attributes in ({REFUSED: "max_length is too long"}, {}):
+    for attributes in ({REJECTED: "max_length is too long"}, {}):
         study.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs=attributes))
-    command.take_up(study)
+    command.requeue_unfinished(study)
     assert [trial.user_attrs for trial in study.get_trials(states=(TrialState.WAITING,))] == [{"again": 1}]
 
 
-def test_a_refusal_is_noted_in_the_trial(config, tiny_splits, tmp_path):
+def test_a_rejection_is_recorded_in_the_trial(config, tiny_splits, tmp_path):
     space = SearchSpace.model_validate({"integer": {"num_layers": {"low": 3, "high": 4}}})
-    for _ in range(2):  # the second start is not stuck with the trial of the first
+    for _ in range(2):  # the second start does not repeat the trial of the first
         with pytest.raises(ConfigurationError, match="num_layers"):
             search(config, tiny_splits, space, 1, tmp_path)
     trials = command.open_study(
         with_max_length(command.with_chosen_metric(config, tiny_splits), tiny_splits), tiny_splits, space, tmp_path
     ).trials
-    assert [REFUSED in trial.user_attrs for trial in trials] == [True, True]
+    assert [REJECTED in trial.user_attrs for trial in trials] == [True, True]
     assert not any("again" in trial.user_attrs for trial in trials)
 
 
@@ -226,7 +226,7 @@ def test_class_weights_are_not_searched_where_there_are_none(config, tiny_splits
         search(config, tiny_splits, space, 1, tmp_path)
 
 
-def test_an_interruption_says_how_to_go_on(tiny_base, tiny_data, tmp_path, monkeypatch, capsys):
+def test_an_interruption_prints_the_command_that_resumes(tiny_base, tiny_data, tmp_path, monkeypatch, capsys):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
@@ -244,7 +244,7 @@ def test_an_interruption_says_how_to_go_on(tiny_base, tiny_data, tmp_path, monke
     assert not shown.out
 
 
-def test_more_layers_than_there_are_is_refused_at_once(tiny_base):
+def test_more_layers_than_the_base_model_has_are_rejected_at_once(tiny_base):
     space = SearchSpace.model_validate({"integer": {"num_layers": {"low": 1, "high": 3}}})
     with pytest.raises(ConfigurationError, match=r"has num_layers 3, but .* has only 2"):
         settings_of("", {"base_model": str(tiny_base)}, space)

@@ -1,7 +1,7 @@
-"""How fast the int8 model of a trial will be, known before it is trained: its speed depends on its shape alone.
+"""The speed of a trial's int8 model, measured before the training: it depends only on the model's shape.
 
-Each shape is measured once, in turns with the shape that the settings have without a search, so that a slow spell of
-the machine on one day does not make a shape look slow. Trials of one shape have exactly the same milliseconds.
+Each shape is measured once, in rounds interleaved with the shape of the base settings, so that load on the machine
+affects both. Trials of one shape have exactly the same milliseconds.
 """
 
 import tempfile
@@ -24,19 +24,19 @@ from bert_textclassification.training.modeling.base_models import find_base_mode
 from bert_textclassification.training.modeling.classifier import TextClassifier
 
 TIMED_TEXTS, TIMED_ROUNDS = 100, 5
-_KNOWN = "milliseconds by shape"  # in the study
+_KNOWN = "milliseconds by shape"  # attribute of the study
 
 
 class Stopwatch:
-    """Milliseconds a text of int8 models; the study remembers them."""
+    """Measures the milliseconds per text of int8 models and stores them in the study."""
 
     def __init__(self, config: TrainingConfig, splits: Splits, study: optuna.Study) -> None:
-        """Make ready to time validation texts.
+        """Draw and encode the validation texts to time.
 
         Args:
-            config: the settings without a search, whose shape is the reference.
-            splits: whose validation texts are timed.
-            study: keeps what was measured.
+            config: the base settings, whose shape is the reference.
+            splits: the labelled texts.
+            study: stores the measurements.
         """
         self._texts = sample_stream(splits.validation["text"].tolist(), TIMED_TEXTS, seed=0)
         self._ids = encode(find_base_model(config.base_model).tokenizer(), self._texts, MAX_LENGTH)
@@ -44,13 +44,13 @@ class Stopwatch:
         self._study = study
 
     def milliseconds(self, config: TrainingConfig) -> float:
-        """Return the time for a text, one at a time on one core: mean over texts, median over rounds."""
+        """Return the milliseconds per text at batch size 1 on one core: mean over texts, median over rounds."""
         known = dict(self._study.user_attrs.get(_KNOWN, {}))
         shape, usual = self._shape(config), self._shape(self._config)
         if shape not in known:
-            reference, own = self._mean_times([self._config, config])
+            reference, measured = self._mean_times([self._config, config])
             known.setdefault(usual, float(np.median(reference)))
-            known.setdefault(shape, known[usual] * float(np.median(own / reference)))
+            known.setdefault(shape, known[usual] * float(np.median(measured / reference)))
             self._study.set_user_attr(_KNOWN, known)
         return float(known[shape])
 
@@ -59,13 +59,13 @@ class Stopwatch:
         return f"{config.num_layers} layers, {tokens} tokens in {len(self._ids)} texts"
 
     def _mean_times(self, configs: list[TrainingConfig]) -> list[NDArray[np.float64]]:
-        """Return the mean milliseconds a text in each round, for each of `configs`."""
+        """Return the mean milliseconds per text of each round, [rounds], for each of `configs`."""
         runs = {str(number): _untrained(config, self._texts) for number, config in enumerate(configs)}
         return [times.mean(axis=1) for times in time_interleaved(runs, self._ids, TIMED_ROUNDS).values()]
 
 
 def int8_engine(model: TextClassifier) -> Engine:
-    """Return the int8 variant of `model`: in the native engine, or in ONNX Runtime where that cannot run."""
+    """Return `model` in int8: in the native engine or, if that cannot run it, in ONNX Runtime."""
     models = Models(model, student=None)
     with tempfile.TemporaryDirectory(prefix="int8-") as folder:
         if unavailable_reason(VARIANTS["int8"], models) is None:

@@ -1,9 +1,9 @@
-"""One trial of a search: fine-tune, stop where it is hopeless, and score the int8 model that would be served.
+"""One trial of a search: fine-tune, prune if the score is poor, and score the int8 model.
 
-Optuna's own pruners know one objective. Here a model may be less accurate because it is faster, so the median rule
-(Golovin et al. 2017; Optuna's MedianPruner) is applied among rivals that are no slower: a trial stops when its best
-score so far is worse than the median of theirs at the same share of the training, that is at the same stage of the
-learning rate's schedule.
+Optuna's pruners support one objective only. Here a faster model may be less accurate, so the median rule (Golovin et
+al. 2017; Optuna's MedianPruner) compares a trial with equally fast or faster trials only: it is pruned when its best
+score so far is below the median of theirs at the same share of the training, where the learning rate's schedule is at
+the same point.
 """
 
 import statistics
@@ -31,24 +31,24 @@ from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.tuning.latency import Stopwatch, int8_engine
 from bert_textclassification.training.tuning.space import SearchSpace
 
-CURVE = "curve"  # of a trial: (share of the training, validation score) of every evaluation
-REFUSED = "refused"  # of a trial: why its settings cannot be used
-MILLISECONDS = "milliseconds"  # of a trial, known before it is finished
+CURVE = "curve"  # attribute of a trial: (share of the training, validation score) of every evaluation
+REJECTED = "refused"  # attribute of a trial: why its settings cannot be used
+MILLISECONDS = "milliseconds"  # attribute of a trial, set before the training
 FEWEST_RIVALS = 3
-_AS_FAST = 1.05  # a rival may take so many times the time
-_SAME_SHARE = 0.02  # looks are at whole steps: half of 57 steps is 0.49 of them
-_LAST_LOOK = 0.95  # share of the training behind which there is too little left to spare
+_AS_FAST = 1.05  # a trial counts as equally fast up to this many times the milliseconds
+_SAME_SHARE = 0.02  # tolerance: evaluations are at whole steps, and half of 57 steps is 0.49 of them
+_LAST_PRUNING = 0.95  # share of the training after which pruning no longer saves time
 
 Curve = Sequence[tuple[float, float]]
 
 
 def higher_is_better(config: TrainingConfig) -> bool:
-    """Whether the metric of the search is a share to maximise, and not the loss."""
+    """Whether the metric of the search is to be maximised (all but the loss)."""
     return selection_metric.higher_is_better(config.selection_metric)
 
 
 class Objective:
-    """What Optuna optimises: settings to the validation score of their int8 model and its milliseconds a text."""
+    """The objective of Optuna: the validation score of a trial's int8 model and its milliseconds per text."""
 
     def __init__(self, config: TrainingConfig, splits: Splits, space: SearchSpace, stopwatch: Stopwatch) -> None:
         self._config = config
@@ -60,17 +60,17 @@ class Objective:
         """Run a trial.
 
         Raises:
-            optuna.TrialPruned: it was hopeless.
-            UserError: its settings cannot be used, which is noted in the trial.
+            optuna.TrialPruned: the median rule pruned it.
+            UserError: its settings cannot be used; the trial's attribute REJECTED has the reason.
         """
         try:
             return self._measured(trial)
         except UserError as problem:
-            trial.set_user_attr(REFUSED, str(problem))
+            trial.set_user_attr(REJECTED, str(problem))
             raise
 
     def _measured(self, trial: optuna.Trial) -> tuple[float, float]:
-        # A trial trains no student, which would have to be smaller than the trial's model.
+        # A trial trains no student: the student would have to be smaller than the trial's model.
         config = TrainingConfig.of(self._config.model_dump() | self._space.suggest(trial) | {"student_layers": 0})
         milliseconds = self._stopwatch.milliseconds(config)
         trial.set_user_attr(MILLISECONDS, milliseconds)
@@ -78,40 +78,40 @@ class Objective:
         pruning = Pruning(trial, config, rivals)
         with tempfile.TemporaryDirectory(prefix="trial-") as folder:
             fine_tuned = fine_tune(config, self._splits, Path(folder), callbacks=[pruning])
-            if pruning.is_hopeless:
+            if pruning.is_pruned:
                 raise optuna.TrialPruned
             return int8_score(fine_tuned, self._splits), milliseconds
 
 
 class Pruning(TrainerCallback):
-    """Writes down a trial's learning curve, and stops its training where `is_hopeless`."""
+    """Records a trial's learning curve and stops its training when `should_prune`."""
 
     def __init__(self, trial: optuna.Trial, config: TrainingConfig, rivals: Sequence[Curve]) -> None:
-        self.is_hopeless = False
+        self.is_pruned = False
         self._trial = trial
         self._config = config
         self._rivals = rivals
         self._curve: list[tuple[float, float]] = []
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
-        """Look at the new score."""
+        """Record the new score and decide whether to stop."""
         share = round(state.global_step / state.max_steps, 2)
         self._curve.append((share, metrics[f"eval_{self._config.selection_metric}"]))
         self._trial.set_user_attr(CURVE, self._curve)
-        if share < _LAST_LOOK and is_hopeless(self._curve, self._rivals, higher_is_better(self._config)):
-            self.is_hopeless = control.should_training_stop = True
+        if share < _LAST_PRUNING and should_prune(self._curve, self._rivals, higher_is_better(self._config)):
+            self.is_pruned = control.should_training_stop = True
 
 
 def curves_of_rivals(study: optuna.Study, milliseconds: float) -> list[Curve]:
-    """Return the learning curves of the finished trials that are no slower."""
+    """Return the learning curves of the finished trials that are equally fast or faster."""
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [trial.user_attrs[CURVE] for trial in finished if trial.values[1] <= _AS_FAST * milliseconds]
 
 
-def is_hopeless(curve: Curve, rivals: Sequence[Curve], higher_is_better: bool) -> bool:
-    """Whether the best score of `curve` is worse than the median of what the rivals had so early.
+def should_prune(curve: Curve, rivals: Sequence[Curve], higher_is_better: bool) -> bool:
+    """Whether the best score of `curve` is worse than the median of the rivals' best scores at the same point.
 
-    Fewer than FEWEST_RIVALS that were evaluated by then decide nothing.
+    False if fewer than FEWEST_RIVALS have been evaluated at that point.
     """
     share = curve[-1][0]
     sign = 1 if higher_is_better else -1
@@ -121,7 +121,7 @@ def is_hopeless(curve: Curve, rivals: Sequence[Curve], higher_is_better: bool) -
 
 
 def int8_score(fine_tuned: FineTuned, splits: Splits) -> float:
-    """Return the metric of the search for the int8 form of `fine_tuned` on validation."""
+    """Return the metric of the search for `fine_tuned` in int8, on validation."""
     tokenizer = find_base_model(str(fine_tuned.folder)).tokenizer()
     token_ids = encode(tokenizer, splits.validation["text"].tolist(), fine_tuned.config.max_length)
     logits = int8_engine(fine_tuned.model()).logits(token_ids)

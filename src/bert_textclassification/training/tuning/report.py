@@ -1,4 +1,4 @@
-"""What a search found: a table of its trials, three pictures, and the best trial's settings."""
+"""Report a search: a table of its trials, three figures, and the settings of the best trial."""
 
 import json
 import shlex
@@ -18,9 +18,9 @@ OBJECTIVES = ("score", MILLISECONDS)
 
 
 def best_trial(study: optuna.Study, config: TrainingConfig) -> FrozenTrial:
-    """Return the fastest trial that is within `max_accuracy_loss` points of the best score.
+    """Return the fastest trial whose score is within `max_accuracy_loss` points of the best score.
 
-    Where the metric is the loss, points mean nothing, and the best score decides alone.
+    If the metric is the loss, which has no points, return the trial with the best score.
     """
     sign = 1 if higher_is_better(config) else -1
     allowed = config.max_accuracy_loss / 100 if higher_is_better(config) else 0
@@ -30,10 +30,10 @@ def best_trial(study: optuna.Study, config: TrainingConfig) -> FrozenTrial:
 
 
 def trials_table(study: optuna.Study, config: TrainingConfig) -> pd.DataFrame:
-    """Return trials, the most accurate first: score, int8 milliseconds a text, settings, state, seconds.
+    """Return the trials, most accurate first: score, int8 milliseconds per text, settings, state, seconds.
 
-    The state is `best`, `front` (no other is better in both), `finished`, or `stopped` early; the score of the latter
-    is the best before, in training's precision.
+    The state is `best`, `front` (on the Pareto front), `finished` or `stopped` (pruned). The score of a pruned trial is
+    its best so far, in the precision of the training.
     """
     best = best_trial(study, config).number
     front = {trial.number for trial in study.best_trials}
@@ -52,7 +52,7 @@ def trials_table(study: optuna.Study, config: TrainingConfig) -> pd.DataFrame:
 def importances(study: optuna.Study) -> pd.DataFrame:
     """Return the share of each objective's variance that each setting explains (fANOVA, Hutter et al. 2014).
 
-    Settings are rows and objectives columns; an objective that was the same in all trials has no column.
+    Settings are rows and objectives columns. An objective without variance has no column.
     """
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     columns = {}
@@ -66,28 +66,28 @@ def importances(study: optuna.Study) -> pd.DataFrame:
 
 
 def write_report(study: optuna.Study, config: TrainingConfig, folder: Path) -> pd.DataFrame:
-    """Write trials.csv and the pictures to `folder`; return the table of the trials."""
+    """Write trials.csv and the figures to `folder`; return the table of the trials."""
     table, metric = trials_table(study, config), config.selection_metric
     table.to_csv(folder / "trials.csv", index=False)
     figures = {
         "history": plot_search_history(table, metric, higher_is_better(config)),
         "front": plot_pareto_front(table, metric),
     }
-    if len(matters := importances(study)):
-        figures["importances"] = plot_importances(matters.rename(columns={"score": metric}))
+    if len(table_of_importances := importances(study)):
+        figures["importances"] = plot_importances(table_of_importances.rename(columns={"score": metric}))
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
     return table
 
 
-def write_best(study: optuna.Study, config: TrainingConfig, asked: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Write best.json to `folder` and return what is in it.
+def write_best(study: optuna.Study, config: TrainingConfig, given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write best.json to `folder` and return its content.
 
     Args:
-        study: of the search.
-        config: the settings without the search.
-        asked: those of them that were given, beside the data.
-        folder: where to.
+        study: the search.
+        config: the base settings.
+        given: the base settings that the user gave, without the data.
+        folder: of the search.
     """
     trial = best_trial(study, config)
     best = {
@@ -95,7 +95,7 @@ def write_best(study: optuna.Study, config: TrainingConfig, asked: dict[str, Any
         "metric": config.selection_metric,
         "score": trial.values[0],
         "milliseconds": trial.values[1],
-        "settings": asked | trial.params,
+        "settings": given | trial.params,
     }
     (folder / "best.json").write_text(json.dumps(best, indent=2) + "\n", encoding="utf-8")
     return best

@@ -1,4 +1,4 @@
-"""Where a search looks: read once from YAML, for Optuna and for a SageMaker tuning job.
+"""The search space: read from YAML, for Optuna and for a SageMaker tuning job.
 
     space = read_space(DEFAULT_SPACE)
     space.suggest(trial)            # {"learning_rate": 0.00012, "num_layers": 4, ...}
@@ -6,7 +6,7 @@
 
     bert-textclassification search --sagemaker-ranges --space mine.yaml
 
-prints the latter as JSON.
+prints the SageMaker ranges as JSON.
 """
 
 import json
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     import optuna
 
 DEFAULT_SPACE = Path(__file__).with_name("search_space.yaml")
-MOST_PARAMETERS = MOST_VALUES = 30  # of each kind, and of a categorical one: SageMaker's quota
-# What changes the model that a trial trains: only these can be searched.
+MOST_PARAMETERS = MOST_VALUES = 30  # parameters of each kind, values of a categorical one: SageMaker's quotas
+# Settings that change the trained model: only these can be searched.
 SEARCHABLE = (
     "num_layers", "max_length", "dropout", "epochs", "batch_size", "learning_rate", "layerwise_lr_decay", "r_drop",
     "weight_decay", "warmup_ratio", "class_weights", "evaluations_per_epoch", "early_stopping_patience", "precision",
     "exit_layers",
 )  # fmt: skip
-# What decides on the rows, the tokens, or how models are judged: trials that differ in it cannot be compared.
+# Settings that change the rows, the tokens or the metric: trials with different values cannot be compared.
 SAME_FOR_ALL = (
     "data", "text_column", "label_column", "positive_label", "validation_fraction", "test_fraction", "drop_issues",
     "base_model", "selection_metric", "seed",
 )  # fmt: skip
-# What a trial does not look at: it trains one model and scores its int8 form on validation, whatever these are.
+# Settings without effect on a trial, which trains one model and scores it in int8 on validation.
 WITHOUT_EFFECT = (
     "max_accuracy_loss", "early_exit_budget", "max_average_precision_loss", "max_log_loss_increase", "student_layers",
     "threshold_objective", "false_positive_cost", "false_negative_cost", "review_cost", "num_seeds", "behavioral_tests",
@@ -48,7 +48,7 @@ Values = Annotated[list[int | float | str], Field(min_length=1, max_length=MOST_
 
 
 class Range(BaseModel, Generic[Number]):
-    """Numbers from `low` to `high`, both included; with `log`, evenly spread over orders of magnitude."""
+    """Numbers from `low` to `high`, both included; with `log`, sampled uniformly on a logarithmic scale."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,9 +59,9 @@ class Range(BaseModel, Generic[Number]):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if not self.low < self.high:
-            raise ValueError("low must lie below high")
+            raise ValueError("low must be below high")
         if self.log and self.low <= 0:
-            raise ValueError("low must be above 0 with log")
+            raise ValueError("low must be above 0 if log is true")
         return self
 
 
@@ -79,48 +79,52 @@ class SearchSpace(BaseModel):
         names = self.names()
         twice = {name for name in names if names.count(name) > 1}
         if twice or not names:
-            raise ValueError(f"{', '.join(sorted(twice))} is there twice" if twice else "it names no setting")
+            raise ValueError(f"{', '.join(sorted(twice))} is given twice" if twice else "it has no settings")
         return self
 
     def names(self) -> list[str]:
-        """Return the settings that are searched."""
+        """Return the names of the searched settings."""
         return [*self.continuous, *self.integer, *self.categorical]
 
     def ranges(self) -> dict[str, Range[float] | Range[int]]:
-        """Return the ranges of numbers."""
+        """Return the numerical ranges."""
         return {**self.continuous, **self.integer}
 
     def extremes(self) -> Iterator[tuple[str, Any]]:
-        """Yield the name with each end of a range, and with each value of a categorical setting."""
-        for name, one in self.ranges().items():
-            yield from ((name, one.low), (name, one.high))
+        """Yield the name of each setting with each end of its range or with each of its values."""
+        for name, bounds in self.ranges().items():
+            yield from ((name, bounds.low), (name, bounds.high))
         for name, values in self.categorical.items():
             yield from ((name, value) for value in values)
 
     def values(self, name: str, given: Any) -> list[Any]:
-        """Return the ends of the range, or the values, of a setting; `given` alone where it is not searched."""
+        """Return the ends of a setting's range, or its values; only `given` if it is not searched."""
         return [value for searched, value in self.extremes() if searched == name] or [given]
 
     def holds(self, name: str, value: Any) -> bool:
-        """Whether the setting is searched and the value is one that a trial may have."""
-        one = self.ranges().get(name)
-        return one.low <= value <= one.high if one else value in self.categorical.get(name, ())
+        """Whether the setting is searched and the value is in the space."""
+        bounds = self.ranges().get(name)
+        return bounds.low <= value <= bounds.high if bounds else value in self.categorical.get(name, ())
 
     def suggest(self, trial: "optuna.Trial") -> dict[str, Any]:
-        """Return the settings that Optuna wants tried."""
+        """Return the settings that Optuna suggests for the trial."""
         continuous = {
-            name: trial.suggest_float(name, one.low, one.high, log=one.log) for name, one in self.continuous.items()
+            name: trial.suggest_float(name, bounds.low, bounds.high, log=bounds.log)
+            for name, bounds in self.continuous.items()
         }
-        integer = {name: trial.suggest_int(name, one.low, one.high, log=one.log) for name, one in self.integer.items()}
+        integer = {
+            name: trial.suggest_int(name, bounds.low, bounds.high, log=bounds.log)
+            for name, bounds in self.integer.items()
+        }
         chosen = {name: trial.suggest_categorical(name, values) for name, values in self.categorical.items()}
         return continuous | integer | chosen
 
 
 def read_space(path: str | Path) -> SearchSpace:
-    """Read the search space that is written at `path`.
+    """Read the search space from the YAML file `path`.
 
     Raises:
-        ConfigurationError: it cannot be read, or names something that is no setting or no value of it.
+        ConfigurationError: it cannot be read, or a setting or a value is invalid.
     """
     space = read_settings(path, SearchSpace, _with_new_names)
     for name, value in space.extremes():
@@ -137,19 +141,19 @@ def _with_new_names(sections: Any) -> Any:
 
 
 def sagemaker_ranges(space: SearchSpace) -> dict[str, list[dict[str, Any]]]:
-    """Return the `ParameterRanges` of SageMaker's CreateHyperParameterTuningJob: every number is a string there."""
+    """Return the `ParameterRanges` of SageMaker's CreateHyperParameterTuningJob, where every number is a string."""
     return {
-        "ContinuousParameterRanges": [_range(name, one) for name, one in space.continuous.items()],
-        "IntegerParameterRanges": [_range(name, one) for name, one in space.integer.items()],
+        "ContinuousParameterRanges": [_range(name, bounds) for name, bounds in space.continuous.items()],
+        "IntegerParameterRanges": [_range(name, bounds) for name, bounds in space.integer.items()],
         "CategoricalParameterRanges": [
             {"Name": name, "Values": [str(value) for value in values]} for name, values in space.categorical.items()
         ],
     }
 
 
-def _range(name: str, one: Range[int] | Range[float]) -> dict[str, Any]:
-    scaling = "Logarithmic" if one.log else "Linear"
-    return {"Name": name, "MinValue": str(one.low), "MaxValue": str(one.high), "ScalingType": scaling}
+def _range(name: str, bounds: Range[int] | Range[float]) -> dict[str, Any]:
+    scaling = "Logarithmic" if bounds.log else "Linear"
+    return {"Name": name, "MinValue": str(bounds.low), "MaxValue": str(bounds.high), "ScalingType": scaling}
 
 
 def _check(path: str | Path, space: SearchSpace, name: str, value: Any) -> None:
@@ -176,7 +180,7 @@ def _check(path: str | Path, space: SearchSpace, name: str, value: Any) -> None:
 
 
 def ranges_as_json(space_file: Path) -> str:
-    """Return the space in a file as SageMaker's `ParameterRanges`, in JSON.
+    """Return the search space of a file as SageMaker's `ParameterRanges`, in JSON.
 
     Raises:
         ConfigurationError: the file cannot be used.
