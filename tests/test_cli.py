@@ -190,7 +190,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_printed_command_resumes(settings, ti
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 130, rest
-    assert "Training was interrupted; go on with:" in rest
+    assert "Training was interrupted; resume it with:" in rest
     assert list((tmp_path / "runs/mine/checkpoints").rglob("checkpoint-*"))
     again = rest.splitlines()[-1]
     done = subprocess.run(["bash", "-c", again], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)

@@ -1,4 +1,4 @@
-"""Training where the home folder cannot be written: as any user ID in a container, whose HOME is /."""
+"""Training with a home folder that is not writable: as any user ID in a container, where HOME is /."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def test_a_job_trains_as_any_user_without_a_home(tiny_base, tiny_data):
 
 
 def _others_can_run_this() -> bool:
-    """Whether another user may be taken, and can read this installation."""
+    """Whether this process may switch to another user who can read this installation."""
     if os.geteuid() != 0:
         return False
     tried = [sys.executable, "-c", "import bert_textclassification.artifact.manifest"]

@@ -65,7 +65,7 @@ def test_values_outside_the_bounds_are_rejected(name, allowed, rejected):
     for value in allowed:
         assert getattr(TrainingConfig.of({"data": "a.csv", name: str(value)}), name) == value
     for value in rejected:
-        with pytest.raises(ConfigurationError, match=f"^Mend these settings: {name}="):
+        with pytest.raises(ConfigurationError, match=f"^Fix these settings: {name}="):
             TrainingConfig.of({"data": "a.csv", name: value})
 
 
@@ -183,7 +183,7 @@ def test_data_as_a_hyperparameter_is_rejected(tmp_path):
 
 @pytest.mark.parametrize("name", ["epochs", "num_seeds", "batch_size", "max_length"])
 def test_a_boolean_is_rejected_as_a_number(name):
-    with pytest.raises(ConfigurationError, match=f"{name}=True: must be a number, and yes, no, on and off are none"):
+    with pytest.raises(ConfigurationError, match=f"{name}=True: must be a number, not yes, no, on or off"):
         TrainingConfig.of({"data": "d", name: True})
 
 

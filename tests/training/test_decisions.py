@@ -1,4 +1,4 @@
-"""A run begins with what it has decided, and with the settings that change nothing."""
+"""A run first prints its decisions and the settings that change nothing."""
 
 import pytest
 
@@ -22,4 +22,4 @@ def test_costs_that_decide_nothing_are_told(tiny_config, tiny_splits, name):
 
 
 def test_a_review_cost_without_a_review_band_is_told(tiny_config, tiny_splits):
-    assert "review_cost 0.6 changes nothing: a person looking" in _said(tiny_config, tiny_splits, review_cost=0.6)
+    assert "review_cost 0.6 changes nothing: a review costs" in _said(tiny_config, tiny_splits, review_cost=0.6)

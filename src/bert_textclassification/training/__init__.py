@@ -1,4 +1,4 @@
-"""Makes an artifact from labelled texts. Torch, transformers and datasets live here and nowhere else."""
+"""Make an artifact from labelled texts. Only this package and `benchmarks` import torch, transformers and datasets."""
 
 from bert_textclassification.training.cache_folders import use_writable_caches
 

@@ -1,7 +1,7 @@
-"""Caches of the Hugging Face libraries where the home folder cannot be written.
+"""Writable caches for the Hugging Face libraries if the home folder is not writable.
 
-A container that runs as any user ID (`docker run --user 12345`) has HOME=/ , and the libraries create their cache
-folders there even for what they keep in memory.
+A container that runs as an arbitrary user ID (`docker run --user 12345`) has HOME=/, and the libraries create their
+cache folders there even for data that they keep in memory.
 """
 
 import atexit
@@ -12,9 +12,9 @@ from pathlib import Path
 
 
 def use_writable_caches() -> None:
-    """Point HF_HOME to a temporary folder if its own cannot be written; before the libraries are imported.
+    """Point HF_HOME to a temporary folder if the current one is not writable; call it before importing the libraries.
 
-    Models and a token that are already there stay in use.
+    Models and a token in the current folder stay in use.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = Path(os.path.expanduser(os.environ.get("HF_HOME") or f"{cache}/huggingface"))

@@ -1,4 +1,4 @@
-"""Settings as a command line has them, `name=value`: parameters of the notebooks, or fields of TrainingConfig."""
+"""Parse settings of a command line, `name=value`: parameters of the notebooks or fields of TrainingConfig."""
 
 import contextlib
 from typing import Any
@@ -11,7 +11,7 @@ from bert_textclassification.training.settings.notebook_parameters import Notebo
 from bert_textclassification.training.settings.renamed import current_name
 from bert_textclassification.training.settings.yaml_text import read_yaml
 
-OPTIONS = {"data": "--data", "run_dir": "--name", "settings": "settings of their own"}  # which give these
+OPTIONS = {"data": "--data", "run_dir": "--name", "settings": "separate settings"}  # how to give these instead
 _TEXTS = {
     name
     for model in (TrainingConfig, NotebookParameters)
@@ -21,11 +21,11 @@ _TEXTS = {
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """Return what `name=value` pairs of a command line say: values are YAML, but for settings that are texts.
+    """Return the settings of `name=value` pairs; values are parsed as YAML unless the setting is a text.
 
     Raises:
-        ConfigurationError: a pair has no equals sign, a name is there twice or has an option of its own, or a value is
-            no YAML.
+        ConfigurationError: a pair has no equals sign, a name is given twice or has its own option, or a value is not
+            valid YAML.
     """
     parsed: dict[str, Any] = {}
     for pair in pairs:
@@ -34,15 +34,15 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
             raise ConfigurationError(f"{pair!r} is not a setting; write name=value.")
         name = current_name(given_name)
         if name in OPTIONS:
-            raise ConfigurationError(f"{name} is no setting; give it as {OPTIONS[name]}.")
+            raise ConfigurationError(f"{name} is not a setting; give it as {OPTIONS[name]}.")
         if name in parsed:
             raise ConfigurationError(f"{name} is given twice; give it once.")
-        parsed[name] = value if name in _TEXTS else _value(name, value)  # a label may be yes or 0
+        parsed[name] = value if name in _TEXTS else _value(name, value)  # a label may be "yes" or "0"
     return parsed
 
 
 def _value(name: str, text: str) -> Any:
-    """Return the number that `text` is in Python: YAML 1.1 takes 1e-4 for text and 010 for eight; else YAML."""
+    """Parse `text` as a Python number if possible, else as YAML: YAML 1.1 reads 1e-4 as text and 010 as eight."""
     for number in (int, float):
         with contextlib.suppress(ValueError):
             return number(text)

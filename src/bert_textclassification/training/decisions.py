@@ -1,4 +1,4 @@
-"""What a run has decided from its data before it trains, in sentences: every run begins with them."""
+"""The decisions that a run derives from its data before training, as sentences; every run prints them first."""
 
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.splits import Splits
@@ -8,9 +8,9 @@ from bert_textclassification.training.evaluation.thresholds import review_band
 
 
 def decisions(config: TrainingConfig, splits: Splits) -> list[str]:
-    """Return which label is positive, by what models are judged, and how many tokens are read, each with its reason.
+    """Return the positive label, the selection metric and the maximum length, each with its reason, in sentences.
 
-    Settings that were changed and change nothing come last.
+    Then follow the given settings that have no effect.
 
     Raises:
         ConfigurationError: the base model cannot be used.
@@ -20,14 +20,14 @@ def decisions(config: TrainingConfig, splits: Splits) -> list[str]:
 
 
 def _without_effect(config: TrainingConfig) -> list[str]:
-    """Return a sentence on each cost that was given and decides nothing."""
+    """Return a sentence on each given cost that has no effect."""
     if config.review_cost and review_band(config) is None:
         return [
-            f"review_cost {config.review_cost:g} changes nothing: a person looking costs as much as the errors to "
-            "expect, or more, so that no text is left to one; lower it, or raise the costs of errors."
+            f"review_cost {config.review_cost:g} changes nothing: a review costs at least as much as the expected "
+            "errors, so no text is left to review; lower it, or raise the costs of errors."
         ]
     costs = [name for name in ("false_positive_cost", "false_negative_cost") if config.is_changed(name)]
     if not costs or config.threshold_objective == "cost" or config.review_cost:
         return []
-    why = f"threshold_objective is {config.threshold_objective}, not cost, and there is no review_cost"
-    return [f"{name} changes nothing: {why}." for name in costs]
+    reason = f"threshold_objective is {config.threshold_objective}, not cost, and there is no review_cost"
+    return [f"{name} changes nothing: {reason}." for name in costs]

@@ -31,12 +31,12 @@ from bert_textclassification.training.runs import RunFolder
 
 
 class TrainingFolders(NamedTuple):
-    """Where a training writes.
+    """The output folders of a training.
 
     Attributes:
         model: the artifact.
-        output: the fine-tuned torch model in `fine_tuned`, and the doubtful rows in `findings.csv`.
-        checkpoints: what an interrupted training goes on from.
+        output: the fine-tuned torch model in `fine_tuned`, and the rows with issues in `findings.csv`.
+        checkpoints: checkpoints to resume an interrupted training.
     """
 
     model: Path
@@ -45,7 +45,7 @@ class TrainingFolders(NamedTuple):
 
     @classmethod
     def of_run(cls, run: RunFolder) -> "TrainingFolders":
-        """Return the folders of a run, where the notebooks have them."""
+        """Return the folders of a run, the same as those of the notebooks."""
         return cls(run.model, run.root, run.checkpoints)
 
 
@@ -56,20 +56,20 @@ def train(
     callbacks: Callable[[], Sequence[TrainerCallback]] = tuple,
     log: TextIO | None = None,
 ) -> Artifact | None:
-    """Read, check and split the data, fine-tune, and write the artifact; None on a host that is not the first.
+    """Read, check and split the data, fine-tune, and write the artifact; return None on all hosts but the first.
 
-    What takes time on the first host alone, the audit and the artifact, comes after the hosts have parted: none waits
-    long for another.
+    The audit and the export, which only the first host runs, start after the process group is closed, so that no host
+    waits for them.
 
     Args:
         config: the settings.
         folders: where to write.
-        hosts: the hosts of the job, which have joined; None for this one alone.
-        callbacks: makes more callbacks for each Trainer.
-        log: gets the decisions and warnings; stderr where none is given.
+        hosts: the hosts of the job, already joined; None for this host alone.
+        callbacks: returns additional callbacks for each Trainer.
+        log: stream for the decisions and warnings; None for stderr.
 
     Raises:
-        UserError: the data or the settings cannot be used, or a host is lost.
+        UserError: the data or the settings cannot be used, or the connection to a host is lost.
     """
     hosts, log = hosts or Hosts(), log or sys.stderr
     splits = load_splits(config)
@@ -104,7 +104,7 @@ def _artifact(fine_tuned: FineTuned, splits: Splits, folders: TrainingFolders, l
 
 
 def report_issues(splits: Splits, folder: Path, log: TextIO, known: Sequence[Issue] = ()) -> None:
-    """Print each issue that is not `known` as a warning and write the rows of all to `findings.csv` in `folder`."""
+    """Print each issue that is not in `known` as a warning; write the rows of all issues to `folder`/findings.csv."""
     for issue in splits.issues:
         if issue not in known:
             rows = f"{issue.count} found, {issue.dropped} dropped from train"

@@ -1,4 +1,4 @@
-"""What the commands `train` and `export` do in the folder of a run."""
+"""The commands `train` and `export`, in the folder of a run."""
 
 import json
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from bert_textclassification.training.settings.command import command_line
 
 
 def run_training(name: str, data: str, settings: Sequence[str]) -> None:
-    """Train in runs/NAME and print what came of it; the last line is one JSON object.
+    """Train in runs/NAME and print the variants of the artifact; the last line is one JSON object.
 
     Raises:
         UserError: the data or a setting cannot be used.
-        KeyboardInterrupt: with the command that goes on.
+        KeyboardInterrupt: training was interrupted; the message has the command that resumes it.
     """
     config = TrainingConfig.of({"data": data} | parse_settings(list(settings)))
     run = RunFolder(Path("runs") / name)
@@ -31,18 +31,18 @@ def run_training(name: str, data: str, settings: Sequence[str]) -> None:
     try:
         artifact = train(config, TrainingFolders.of_run(run))
     except KeyboardInterrupt:
-        again = command_line(["train", "--data", data, "--name", name, *settings])
-        raise KeyboardInterrupt(f"Training was interrupted; go on with:\n{again}") from None
+        resume = command_line(["train", "--data", data, "--name", name, *settings])
+        raise KeyboardInterrupt(f"Training was interrupted; resume it with:\n{resume}") from None
     if artifact is not None:
         run.forget_checkpoints()
         print(_report(artifact))
 
 
 def run_export(name: str, data: str | None) -> None:
-    """Make the artifact of runs/NAME/fine_tuned again and print what came of it; the last line is one JSON object.
+    """Make the artifact of runs/NAME/fine_tuned again and print its variants; the last line is one JSON object.
 
     Raises:
-        UserError: there is no fine-tuned model, or `data` are not those that it was fine-tuned on.
+        UserError: there is no fine-tuned model, or it was not fine-tuned on `data`.
     """
     run = RunFolder(Path("runs") / name)
     fine_tuned = FineTuned.load(run.fine_tuned)

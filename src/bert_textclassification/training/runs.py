@@ -1,11 +1,11 @@
-"""Where the stages of one run leave what they made: `runs/<name>/`.
+"""The folder of a run, `runs/<name>/`, with the outputs of its stages (numbers: notebooks).
 
 fine_tuned/     the fine-tuned torch model (02)
-model/          the artifact to serve (03), and model.tar.gz beside it (04)
-checkpoints/    what an interrupted fine-tuning goes on from
-search/         the study of a search, its table, pictures and best settings
-figures/        what the notebooks plot
-results.json    one section a stage: every number that is published
+model/          the artifact to serve (03); model.tar.gz is its archive (04)
+checkpoints/    checkpoints to resume an interrupted fine-tuning
+search/         the study of a search, its table, figures and best settings
+figures/        the figures of the notebooks
+results.json    all published numbers, one section per stage
 """
 
 import json
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure  # the pipeline draws nothing and need not wait for it
+    from matplotlib.figure import Figure  # the pipeline draws nothing: not importing it saves time
 
 
 class RunFolder:
-    """The folder of one run; made when it is not there."""
+    """The folder of one run; created if it does not exist."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).resolve()
@@ -36,7 +36,7 @@ class RunFolder:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def record(self, stage: str, content: dict[str, Any]) -> None:
-        """Write the section `stage` of results.json; the other sections stay."""
+        """Write the section `stage` of results.json and keep the other sections."""
         partial = self._results.with_name("results.json.partial")
         partial.write_text(json.dumps(self.results() | {stage: content}, indent=2) + "\n", encoding="utf-8")
         partial.replace(self._results)
@@ -49,7 +49,7 @@ class RunFolder:
         return content
 
     def save_figure(self, figure: "Figure | None", name: str) -> Path:
-        """Write `figure` as PNG and return its path; without a figure, remove the one of an earlier run."""
+        """Write `figure` as PNG and return its path; without a figure, delete that of an earlier run."""
         path = self.figures / f"{name}.png"
         if figure is None:
             path.unlink(missing_ok=True)
@@ -58,7 +58,7 @@ class RunFolder:
         return path
 
     def save_page(self, page: str, name: str) -> Path:
-        """Write HTML beside the figures and return its path."""
+        """Write an HTML page to the folder of the figures and return its path."""
         path = self.figures / f"{name}.html"
         path.write_text(f'<meta charset="utf-8">{page}', encoding="utf-8")
         return path

@@ -124,5 +124,5 @@ def test_a_command_that_is_a_package_can_be_chosen(tmp_path):
 def test_an_unknown_target_and_a_command_that_fails_are_told_in_one_sentence():
     with pytest.raises(UserError, match=r"no command 'imge' in ops; set target to one of: .*image"):
         deployment.run_command("imge", ROOT)
-    with pytest.raises(UserError, match=r"ops\.image ended with 1: error: none\.yaml cannot be read"):
+    with pytest.raises(UserError, match=r"ops\.image failed with status 1: error: none\.yaml cannot be read"):
         deployment.run_command("image --config none.yaml", ROOT)

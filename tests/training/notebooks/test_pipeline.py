@@ -1,4 +1,4 @@
-"""The batch run of the notebooks: what is wrong is refused before it, and where it stops it says how to go on."""
+"""The batch run of the notebooks: mistakes are rejected before it starts, and an interruption prints how to resume."""
 
 import ast
 import json
@@ -36,8 +36,8 @@ def _somewhere_else(tmp_path, monkeypatch):
         (["benchmark_text=5"], "did you mean 'benchmark_texts'"),
         (["epochs"], "write name=value"),
         (["epochs=2", "epochs=3"], "epochs is given twice"),
-        (["data=other.csv"], "data is no setting; give it as --data"),
-        (["run_dir=other"], "run_dir is no setting; give it as --name"),
+        (["data=other.csv"], "data is not a setting; give it as --data"),
+        (["run_dir=other"], "run_dir is not a setting; give it as --name"),
         (["drop_issues=[repeat"], "drop_issues='[repeat' cannot be read"),
         (["requests=many"], "requests='many': Input should be a valid integer"),
         (["rounds=0"], "rounds=0: Input should be greater than or equal to 1"),
@@ -55,7 +55,7 @@ def test_a_wrong_setting_is_refused_before_anything_runs(arguments, says, capsys
 def test_an_image_to_serve_with_is_refused_where_no_docker_is(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert cli.main(["notebooks", "--data", "nowhere.csv", "serve_with=container/sreve"]) == 1
-    assert "serve_with='container/sreve' is no file here, and there is no docker command" in capsys.readouterr().err
+    assert "serve_with='container/sreve' is not a file, and there is no docker command" in capsys.readouterr().err
 
 
 def test_steps_in_the_wrong_order_are_refused(capsys):
@@ -149,7 +149,7 @@ def test_a_failed_stage_stops_the_run_and_leaves_the_annotated_notebook(tmp_path
     )
     captured = capsys.readouterr()
     assert "reviews.csv line 3: the text is empty" in captured.err
-    assert "The annotated copy is runs/x/01_exploration.ipynb." in captured.err
+    assert "The executed copy is runs/x/01_exploration.ipynb." in captured.err
     again = ["notebooks", "--name", "x", "--data", "reviews.csv", "--first", "1", "--last", "3"]
     assert shlex.split(captured.err.splitlines()[-1])[1:] == [*again, "threshold_objective=precision>=0.9"]
     assert captured.out == ""
@@ -179,7 +179,7 @@ def test_an_interruption_says_how_to_go_on(tiny_data):
     out, err = run.communicate()
     assert (run.returncode, out) == (130, "")
     assert "Traceback" not in err
-    assert "01_exploration was interrupted; go on with:" in err
+    assert "01_exploration was interrupted; resume with:" in err
     assert shlex.split(err.splitlines()[-1])[1:] == [*given, "--first", "1"]
 
 
@@ -223,7 +223,7 @@ def trained(tmp_path, tiny_data):
             ["threshold_objective=precision>=0.95"],
             "threshold_objective is 'precision>=0.95', but the fine-tuned",
         ),
-        (["epochs=2"], "epochs is 2.0, but the fine-tuned model has 1.0; notebook 02 applies it: use --first 2."),
+        (["epochs=2"], "epochs is 2.0, but the fine-tuned model has 1.0; use --first 2 to fine-tune again."),
         (["epochs=1", "positive_label=spam"], "positive_label is 'spam', but the fine-tuned model has None"),
         (["--data", str(SHIPPED_DATA)], f"data is {str(SHIPPED_DATA)!r}, but the fine-tuned model has"),
     ],

@@ -1,4 +1,4 @@
-"""Progress bars: often where somebody watches, seldom in a log, one line in an executed notebook."""
+"""Progress bars: frequent updates in a terminal, rare ones in a log, one line in an executed notebook."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Executing one notebook: whose kernel runs it, what becomes of it when it fails, dies or is interrupted."""
+"""Executing one notebook: its kernel, and the outcome when a cell fails, the kernel dies or the run is interrupted."""
 
 import json
 import os
@@ -54,13 +54,13 @@ def test_a_failed_cell_is_one_sentence_and_leaves_the_copy(tmp_path):
 
 def test_a_kernel_that_dies_is_one_sentence(tmp_path):
     source = notebook(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(UserError, match="kernel of source died, most likely for want of memory"):
+    with pytest.raises(UserError, match="kernel of source died, most likely because it ran out of memory"):
         execute(source, tmp_path / "copy.ipynb", {})
 
 
 @pytest.fixture
 def heeds_interruptions():
-    """SIGINT as in a terminal: a shell has a job in the background ignore it."""
+    """Handle SIGINT as in a terminal: jobs in the background of a shell ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""Metrics for programs: every line that a job prints is read by the expressions that the platform is given."""
+"""The metric lines of a job: the regular expressions given to the platform parse every line."""
 
 import re
 
@@ -6,7 +6,7 @@ from bert_textclassification.training.sagemaker.metric_log import NAMES, metric_
 
 
 def read(text):
-    """Return what SageMaker would read: all values of each metric, in order."""
+    """Return the values of each metric that SageMaker would read, in order."""
     return {one["Name"]: [float(value) for value in re.findall(one["Regex"], text)] for one in metric_definitions()}
 
 

@@ -1,4 +1,4 @@
-"""Settings that are paths: relative ones start where the user stands, and names of other places stay as they are."""
+"""Settings that are paths: relative ones start at the working directory; names of hubs and images do not change."""
 
 import pytest
 

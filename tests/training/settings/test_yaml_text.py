@@ -1,4 +1,4 @@
-"""YAML is read strictly: nothing given twice, nothing that contains itself, and every mistake is a YAMLError."""
+"""YAML is read strictly: no duplicate keys, nothing that contains itself, and every mistake is a YAMLError."""
 
 from itertools import pairwise
 
@@ -13,9 +13,9 @@ from bert_textclassification.training.settings.yaml_text import MAX_BYTES, read_
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a: 1\nb: 2\na: 3", "the key 'a' is there twice"),
-        ("a: {b: 1, b: 2}", "the key 'b' is there twice"),
-        ("- {1: a, 1: b}", "the key '1' is there twice"),
+        ("a: 1\nb: 2\na: 3", "the key 'a' is given twice"),
+        ("a: {b: 1, b: 2}", "the key 'b' is given twice"),
+        ("- {1: a, 1: b}", "the key '1' is given twice"),
         ("a: &x [*x]", "it contains itself"),
         ("a: &x {b: *x}", "it contains itself"),
         (
@@ -23,9 +23,9 @@ from bert_textclassification.training.settings.yaml_text import MAX_BYTES, read_
             "more than 100,000 values",
         ),
         ("[" * 5000, "nested too deeply"),
-        ("day: 2024-13-45", "'2024-13-45' is no value of its kind, put it in quotes if it is a text"),
-        ("a: !!bool maybe", "is no value of its kind"),
-        ("a: !!timestamp soon", "is no value of its kind"),
+        ("day: 2024-13-45", "'2024-13-45' is not a valid value of its type, put it in quotes if it is a text"),
+        ("a: !!bool maybe", "is not a valid value of its type"),
+        ("a: !!timestamp soon", "is not a valid value of its type"),
         ("a: [", "expected"),
         ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
     ],

@@ -1,1 +1,1 @@
-"""What people see: tables in Markdown, the style of figures, progress bars."""
+"""Markdown tables, the style of figures, and progress bars."""

@@ -1,4 +1,4 @@
-"""What all pictures share: colours, names of points that do not cover each other, and the end of a figure."""
+"""Shared parts of all figures: colours, labels of points that do not overlap, and the final layout."""
 
 import math
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ Offset = tuple[int, int]  # of a label from its point, in points
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
 _DOT = 4  # half the width of a point, in pixels
 _GAP = 4  # least distance between two labels, in pixels
-_BESIDE = 16  # points from a point to a label that needs no line
-# Where a label is tried, in points from its point, and its alignment there: the nearest places first.
+_BESIDE = 16  # largest distance, in points, at which a label needs no line to its point
+# Candidate positions of a label, as offsets in points with their alignment, nearest first.
 _OFFSETS = [
     (offset, alignment)
     for far in (0, 10, 20, 30, 45, 60)
@@ -29,17 +29,17 @@ _OFFSETS = [
 
 
 def finished(figure: Figure) -> Figure:
-    """Return `figure` with its parts side by side, closed: a notebook shows a returned figure once, not twice."""
+    """Apply the tight layout, close `figure` and return it: a notebook would show an open figure twice."""
     figure.tight_layout()
     plt.close(figure)
     return figure
 
 
 def label_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write the name of each point (name, x, y) as near to it as no other label, point or edge is in the way.
+    """Write the name of each point (name, x, y) at the nearest position without overlap.
 
-    No other point is nearer to a label than its own where there is room for that. A label that is not beside its point
-    has a line to it. The limits and the layout of the figure must be final.
+    If there is room, no other point is nearer to a label than its own. A label that is not beside its point has a line
+    to it. The limits and the layout of the figure must be final.
     """
     places = [axes.transData.transform((x, y)) for _, x, y in points]
     taken = [Bbox.from_bounds(x - _DOT, y - _DOT, 2 * _DOT, 2 * _DOT) for x, y in places]

@@ -1,7 +1,7 @@
-"""Progress bars, the same for a terminal, a notebook and a log.
+"""Progress bars for terminals, notebooks and logs.
 
-A bar redraws its one line with a carriage return. Terminals and JupyterLab show that as one line that moves; the
-pipeline keeps only the last state of it in an executed notebook.
+A bar redraws its line with a carriage return. Terminals and JupyterLab show one line that changes; an executed notebook
+keeps only its last state.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-INTERVAL = "TQDM_MININTERVAL"  # tqdm's own variable: the pipeline sets it for its kernels, which see no terminal
+INTERVAL = "TQDM_MININTERVAL"  # tqdm's variable: the pipeline sets it for its kernels, which have no terminal
 LIVE_SECONDS, LOG_SECONDS = 0.5, 10.0
 
 
@@ -21,6 +21,6 @@ def progress(items: Iterable[Any] | None = None, **options: Any) -> tqdm:
 
 
 def seconds_between() -> float:
-    """Return how long a bar waits between updates: in a log each of them is a line of its own."""
+    """Return the seconds between two updates of a bar: longer in a log, where each update is a new line."""
     is_kernel = "ipykernel" in sys.modules
     return LIVE_SECONDS if is_kernel or sys.stderr.isatty() else LOG_SECONDS

@@ -1,10 +1,10 @@
-"""Numbers and tables in Markdown."""
+"""Formatted numbers and Markdown tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 UNKNOWN = "–"
-FIGURES = {  # of a variant, by the names of its fields
+FIGURES = {  # titles of a variant's figures, by the names of its fields
     "accuracy": "accuracy, %",
     "average_precision": "average precision, %",
     "log_loss": "log loss, nats",
@@ -18,7 +18,7 @@ def percent(share: float) -> str:
 
 
 def figure(variant: Mapping[str, Any], name: str, split: str = "test") -> str:
-    """Return one of FIGURES of a variant, given by the names of its fields; UNKNOWN where an older run lacks it."""
+    """Return a variant's figure `name`, one of FIGURES, as text; UNKNOWN if an older run lacks it."""
     value = variant.get(name, {}).get(split)
     if value is None:
         return UNKNOWN
@@ -26,7 +26,7 @@ def figure(variant: Mapping[str, Any], name: str, split: str = "test") -> str:
 
 
 def with_interval(metric: dict[str, float]) -> str:
-    """Return a metric with the interval it comes with, in percent."""
+    """Return a metric with its confidence interval, in percent."""
     return f"{percent(metric['value'])} ({percent(metric['low'])}–{percent(metric['high'])})"
 
 
@@ -37,6 +37,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def int8_row(table: dict[str, Any]) -> dict[str, Any]:
-    """Return int8's row of a benchmark's table: the native engine's, or ONNX Runtime's where that could not run."""
+    """Return the int8 row of a benchmark's table: of the native engine or, if that could not run, of ONNX Runtime."""
     row: dict[str, Any] = table.get("int8") or table["int8_onnx"]
     return row

@@ -1,1 +1,1 @@
-"""The notebooks as a batch: in order, each executed in a kernel of its own."""
+"""Run the notebooks in order, each in its own kernel."""

@@ -1,4 +1,4 @@
-"""The commands of `ops` from a notebook: they only print their plan unless told otherwise."""
+"""Run commands of `ops` from a notebook; without `--yes` they only print their plan."""
 
 import shlex
 import subprocess
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from bert_textclassification.errors import UserError
 
-_REPOSITORY = Path(__file__).parents[4]  # the package is installed from it, in place
+_REPOSITORY = Path(__file__).parents[4]  # the package is installed in editable mode
 
 
 def run_command(target: str, root: str | Path = _REPOSITORY) -> str:
-    """Return what a command of `ops` prints: its plan and, with `--yes`, what it does.
+    """Return the output of a command of `ops`: its plan and, with `--yes`, the log of its execution.
 
     Args:
-        target: a command and its options, such as `image --config mine.yaml`; when empty, the commands are named.
+        target: a command and its options, such as `image --config mine.yaml`; if empty, the commands are listed.
         root: folder of the repository.
 
     Raises:
@@ -23,13 +23,13 @@ def run_command(target: str, root: str | Path = _REPOSITORY) -> str:
     root = Path(root).resolve()
     known = ", ".join(_commands(root))
     if not target:
-        return f"No target was chosen. To see the plan of one, set target to: {known}."
+        return f"No target is set. To see a plan, set target to one of: {known}."
     name, *options = shlex.split(target)
     if name not in _commands(root):
         raise UserError(f"There is no command {name!r} in ops; set target to one of: {known}.")
     done = subprocess.run([sys.executable, "-m", f"ops.{name}", *options], cwd=root, capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"ops.{name} ended with {done.returncode}: {done.stderr.strip()[-1500:]}")
+        raise UserError(f"ops.{name} failed with status {done.returncode}: {done.stderr.strip()[-1500:]}")
     return done.stdout
 
 

@@ -1,6 +1,6 @@
-"""Execute a notebook with parameters, in a kernel of this very interpreter, and keep what it shows.
+"""Execute a notebook with parameters, in a kernel of this interpreter, and write the executed copy.
 
-The executed copy has of each progress bar what a terminal shows at the end of it: one line.
+The copy shows each progress bar as one line, in its final state.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ from bert_textclassification.errors import UserError
 from bert_textclassification.training.display.progress import INTERVAL, seconds_between
 
 _ENGINE = "own kernel"
-_TO_STOP_S = 30.0  # for an interrupted cell, and for a kernel that is asked to end
-_TIMES_TO_ASK = 15
+_TO_STOP_S = 30.0  # for an interrupted cell, and for a kernel to shut down
+_INTERRUPTIONS = 15
 
 
 class _Kernel(AsyncKernelManager):
-    """Ends an idle kernel without the interruption that jupyter_client sends first: the kernel may log it."""
+    """Shuts an idle kernel down without the interrupt that jupyter_client sends first, which the kernel may log."""
 
-    # mypy looks at the base of the asynchronous manager, whose method is no coroutine.
+    # mypy checks against the synchronous base class, whose method is not a coroutine.
     async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:  # type: ignore[override]
-        """Ask the kernel to end, and kill it if it does not within `shutdown_wait_time`; with `now`, kill it."""
+        """Request the shutdown and kill the kernel after `shutdown_wait_time`; with `now`, kill it at once."""
         if now:
             await super().shutdown_kernel(now, restart)
             return
@@ -45,13 +45,13 @@ class _Kernel(AsyncKernelManager):
 
 
 class _OwnKernel(Engine):
-    """papermill's engine with a kernel that the caller can interrupt."""
+    """A papermill engine whose kernel the caller can interrupt."""
 
     @classmethod
     def execute_managed_notebook(
         cls, nb_man: NotebookExecutionManager, kernel_name: str, kernel: AsyncKernelManager, **_: Any
     ) -> None:
-        """Execute the cells and end the kernel."""
+        """Execute the cells and shut the kernel down."""
         PapermillNotebookClient(
             nb_man, km=kernel, kernel_name=kernel_name, stderr_file=sys.stderr, coalesce_streams=True
         ).execute(cleanup_kc=True, env=_environment())
@@ -65,15 +65,15 @@ def execute(source: Path, copy: Path, parameters: dict[str, Any]) -> None:
 
     Raises:
         UserError: a cell failed, or the kernel died.
-        KeyboardInterrupt: the kernel was interrupted, too, and has ended.
+        KeyboardInterrupt: the run was interrupted; the kernel has been interrupted and shut down.
     """
-    # Without folders to look in, python3 is the kernel of this interpreter, whatever Jupyter knows by that name.
+    # Without kernel folders, "python3" is this interpreter and not another kernel that Jupyter has under that name.
     kernel = _Kernel(
         kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
         transport_encryption="auto",
         shutdown_wait_time=_TO_STOP_S,
     )
-    with ThreadPoolExecutor(1) as thread:  # in the main one nbclient would take SIGINT for itself
+    with ThreadPoolExecutor(1) as thread:  # in the main thread nbclient would handle SIGINT itself
         running = thread.submit(_run, source, copy, parameters, kernel)
         try:
             running.result()
@@ -81,8 +81,8 @@ def execute(source: Path, copy: Path, parameters: dict[str, Any]) -> None:
             raise UserError(f"{source.stem} stopped at {problem.ename}: {problem.evalue}") from problem
         except DeadKernelError as problem:
             raise UserError(
-                f"The kernel of {source.stem} died, most likely for want of memory: a smaller batch_size or max_length "
-                "needs less."
+                f"The kernel of {source.stem} died, most likely because it ran out of memory; reduce batch_size or "
+                "max_length."
             ) from problem
         except KeyboardInterrupt:
             _interrupt(kernel, running)
@@ -90,15 +90,15 @@ def execute(source: Path, copy: Path, parameters: dict[str, Any]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {INTERVAL: str(seconds_between())} | os.environ  # the kernel sees no terminal
+    return {INTERVAL: str(seconds_between())} | os.environ  # the kernel has no terminal
 
 
 def _interrupt(kernel: AsyncKernelManager, running: "Future[None]") -> None:
-    """End the cell with an error, and with it the notebook; a kernel that still starts hears nothing, so ask again."""
-    for _ in range(_TIMES_TO_ASK):
+    """Interrupt the running cell, which ends the notebook; repeat, because a starting kernel ignores interrupts."""
+    for _ in range(_INTERRUPTIONS):
         if kernel.has_kernel:
             _now(kernel.interrupt_kernel())
-        if wait([running], _TO_STOP_S / _TIMES_TO_ASK).done:
+        if wait([running], _TO_STOP_S / _INTERRUPTIONS).done:
             return
     _now(kernel.shutdown_kernel(now=True))
 

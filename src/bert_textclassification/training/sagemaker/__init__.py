@@ -1,1 +1,1 @@
-"""A training job under SageMaker's contract."""
+"""A training job under the contract of SageMaker."""

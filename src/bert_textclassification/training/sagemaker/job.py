@@ -1,9 +1,10 @@
-"""One training job under the SageMaker contract: channels and hyperparameters in, a model artifact out.
+"""A training job under the SageMaker contract: channels and hyperparameters in, a model artifact out.
 
-Reads `<base>/input/`, writes the artifact to `<base>/model/`, the torch weights, the manifest and the doubtful rows
-(`findings.csv`) to `<base>/output/data/`, checkpoints to `<base>/checkpoints/<host>/`, and the reason of a failure to
-`<base>/output/failure`. The base is `/opt/ml`, or SAGEMAKER_BASE_DIR. Exit status 0 when the artifact is complete, or
-after SIGTERM: then the next start goes on from the last checkpoint. Of several hosts the first one writes the model.
+The job reads `<base>/input/`. It writes the artifact to `<base>/model/`; the torch weights, the manifest and the rows
+with data quality issues (`findings.csv`) to `<base>/output/data/`; checkpoints to `<base>/checkpoints/<host>/`; and the
+reason of a failure to `<base>/output/failure`. The base is `/opt/ml`, or SAGEMAKER_BASE_DIR. The exit status is 0 when
+the artifact is complete, and after SIGTERM; the next start then resumes from the last checkpoint. With several hosts,
+the first one writes the model.
 """
 
 import errno
@@ -23,7 +24,7 @@ from bert_textclassification.training.fine_tuning.distributed import Hosts
 from bert_textclassification.training.pipeline import TrainingFolders, train
 from bert_textclassification.training.sagemaker.metric_log import print_logged, print_metrics
 
-FAILURE_CHARACTERS = 1024  # the platform shows no more
+FAILURE_CHARACTERS = 1024  # the platform's limit
 
 
 def main() -> int:
@@ -31,22 +32,22 @@ def main() -> int:
     preemption.handle_sigterm()
     folders = SageMakerFolders()
     try:
-        folders.failure.unlink(missing_ok=True)  # of the start before
+        folders.failure.unlink(missing_ok=True)  # left by an earlier start
         _run(folders)
     except UserError as problem:
         return _failed(folders, f"{problem}")
     except Exception as problem:  # the platform shows the failure file, not the log
         traceback.print_exc()
-        return _failed(folders, _in_words(problem, folders))
+        return _failed(folders, _describe(problem, folders))
     return 0
 
 
 def _run(folders: SageMakerFolders) -> None:
-    config, own = folders.training_config(), Hosts.of(folders.resource_config)
-    own.join()
-    with own.together():
-        where = TrainingFolders(folders.model, folders.output, folders.checkpoints)
-        artifact = train(config, where, own, lambda: [MetricLines()], log=sys.stdout)
+    config, hosts = folders.training_config(), Hosts.of(folders.resource_config)
+    hosts.join()
+    with hosts.together():
+        outputs = TrainingFolders(folders.model, folders.output, folders.checkpoints)
+        artifact = train(config, outputs, hosts, lambda: [MetricLines()], log=sys.stdout)
     if artifact is not None:
         shutil.copyfile(artifact.folder / MANIFEST, folders.output / MANIFEST)
         print_metrics(artifact.manifest)
@@ -56,7 +57,7 @@ def _run(folders: SageMakerFolders) -> None:
 
 
 class MetricLines(TrainerCallback):
-    """Prints what the Trainer logs, on the first host."""
+    """Prints the metrics that the Trainer logs, on the first host only."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
         """Print the metrics among the logged values."""
@@ -64,12 +65,12 @@ class MetricLines(TrainerCallback):
             print_logged(logs)
 
 
-def _in_words(problem: Exception, folders: SageMakerFolders) -> str:
-    words = f"{type(problem).__name__}: {problem}"
-    # torch says nothing of the disk: its writer fails with "unexpected pos" of a file.
-    if getattr(problem, "errno", None) == errno.ENOSPC or "No space left" in words or folders.are_full():
-        return f"The disk is full ({words}); give the job a larger volume and start it again: it goes on."
-    return f"Internal error, see the log: {words}"
+def _describe(problem: Exception, folders: SageMakerFolders) -> str:
+    description = f"{type(problem).__name__}: {problem}"
+    # On a full disk, torch's writer fails with "unexpected pos", which does not mention the disk.
+    if getattr(problem, "errno", None) == errno.ENOSPC or "No space left" in description or folders.are_full():
+        return f"The disk is full ({description}); give the job a larger volume and start it again: it resumes."
+    return f"Internal error, see the log: {description}"
 
 
 def _failed(folders: SageMakerFolders, reason: str) -> int:

@@ -1,7 +1,7 @@
-"""What a training job prints for programs: `name=value`, one a line, and the regular expressions that read it.
+"""The metrics that a training job prints, one `name=value` per line, and the regular expressions that parse them.
 
-train_loss, eval_loss, eval_accuracy, ...     while it trains, of the torch model on validation
-validation_accuracy, ..., test_accuracy, ...  at the end, of the artifact as it is served
+train_loss, eval_loss, eval_accuracy, ...     during training: of the torch model, on validation
+validation_accuracy, ..., test_accuracy, ...  at the end: of the served variant of the artifact
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ NAMES = (*_WHILE_TRAINING.values(), *(f"{split}_{name}" for split in ("validatio
 
 
 def metric_line(name: str, value: float) -> str:
-    """Return the line for one measurement."""
+    """Return the line of one metric."""
     return f"{name}={value:.6f}"
 
 
 def metric_definitions() -> list[dict[str, str]]:
-    """Return every name with its regular expression, as SageMaker's `MetricDefinitions` wants them."""
+    """Return every name with its regular expression, in the format of SageMaker's `MetricDefinitions`."""
     return [{"Name": name, "Regex": rf"\b{name}=([-+.0-9eE]+)"} for name in NAMES]
 
 

@@ -1,1 +1,1 @@
-"""Settings as people give them: command lines, YAML files, notebook parameters."""
+"""Read settings from command lines, YAML files and notebook parameters."""

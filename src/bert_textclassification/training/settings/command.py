@@ -1,4 +1,4 @@
-"""How a command of this package is written, to be pasted."""
+"""Write commands of this package that a user can paste into a shell."""
 
 import shlex
 import sys
@@ -9,13 +9,13 @@ from bert_textclassification import PROGRAM
 
 
 def command_line(arguments: Iterable[str]) -> str:
-    """Return a command of this package, to be pasted in the working directory."""
+    """Return the command of this package with `arguments`, for the working directory, quoted for a shell."""
     script = Path(sys.executable).with_name(PROGRAM)
     program = [shown(script)] if script.exists() else [shown(Path(sys.executable)), "-m", "bert_textclassification"]
     return shlex.join([*program, *arguments])
 
 
 def shown(path: Path) -> str:
-    """Return `path` as it is written from the working directory, where it lies below it."""
+    """Return `path` relative to the working directory if it is below it, else unchanged."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

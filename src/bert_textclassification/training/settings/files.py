@@ -1,4 +1,4 @@
-"""Read settings that are written as YAML: one way to do it, and one sentence when they are wrong."""
+"""Read and validate settings from a YAML file, with one-sentence errors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +14,10 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def read_settings(path: str | Path, model: type[M], prepare: Callable[[Any], Any] = lambda values: values) -> M:
-    """Return what is written at `path` as a `model`; `prepare` may change the values before they are checked.
+    """Return the content of the YAML file `path` as a `model`; `prepare` may change the values before validation.
 
     Raises:
-        ConfigurationError: it cannot be read, or has wrong names or values.
+        ConfigurationError: the file cannot be read, or has wrong names or values.
     """
     try:
         values = read_yaml_file(path)

@@ -1,4 +1,4 @@
-"""The parameters of the notebooks that are no settings of training, with their bounds: checked before anything runs."""
+"""The notebook parameters that are not training settings, with their bounds, validated before a notebook runs."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from bert_textclassification.training.settings.wrong_values import number_or_tex
 
 
 class NotebookParameters(BaseModel):
-    """Values may be text, as on a command line; names and defaults are those in the notebooks."""
+    """Names and defaults are those of the notebooks; values may be text, as on a command line."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

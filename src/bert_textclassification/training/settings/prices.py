@@ -1,4 +1,4 @@
-"""What instances cost: a table with its date and source, in YAML."""
+"""Prices of instances: a YAML table with its date and source."""
 
 import datetime
 from pathlib import Path
@@ -11,16 +11,16 @@ DEFAULT_PRICES = Path(__file__).with_name("prices.yaml")
 
 
 class Instance(BaseModel):
-    """What an instance has and costs."""
+    """Cores and price of an instance type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cores: int = Field(ge=1, description="Physical cores; a second hardware thread of a core counts nothing")
+    cores: int = Field(ge=1, description="Physical cores, without hardware threads")
     dollars_per_hour: float = Field(gt=0)
 
 
 class Prices(BaseModel):
-    """A table of prices, with what a reader must know of it."""
+    """A table of prices with its date and source."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,15 +31,15 @@ class Prices(BaseModel):
 
     @property
     def note(self) -> str:
-        """One sentence on where the prices are from."""
-        doubt = "" if self.checked else "; not checked against the price list, do so before you rely on them"
-        return f"Prices of {self.date}: {self.source}{doubt}."
+        """Date and source of the prices, in a sentence."""
+        warning = "" if self.checked else "; not verified: compare them with the price list before you rely on them"
+        return f"Prices of {self.date}: {self.source}{warning}."
 
 
 def read_prices(path: str | Path) -> Prices:
-    """Return the table of prices at `path`.
+    """Return the table of prices in the YAML file `path`.
 
     Raises:
-        ConfigurationError: it cannot be read, or has wrong names or values.
+        ConfigurationError: the file cannot be read, or has wrong names or values.
     """
     return read_settings(path, Prices)

@@ -1,4 +1,4 @@
-"""Settings that have a new name: the old one works until version 1.0, with a warning."""
+"""Renamed settings: the old names work until version 1.0, with a warning."""
 
 import warnings
 from collections.abc import Mapping
@@ -36,12 +36,12 @@ def current_name(name: str) -> str:
     """Return the current name of a setting.
 
     Warns:
-        FutureWarning: `name` is an old one.
+        FutureWarning: `name` is an old name.
     """
     new = RENAMED.get(name)
     if new is None:
         return name
     warnings.warn(
-        f"The setting {name} is now called {new}; the old name goes away in 1.0.", FutureWarning, stacklevel=2
+        f"The setting {name} is now called {new}; the old name will be removed in 1.0.", FutureWarning, stacklevel=2
     )
     return new

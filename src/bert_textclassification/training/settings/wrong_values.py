@@ -1,4 +1,4 @@
-"""Say in one sentence what is wrong with settings that pydantic has refused."""
+"""Describe the validation errors of settings in one sentence."""
 
 import difflib
 from typing import Any, get_args
@@ -7,18 +7,19 @@ from pydantic import BaseModel, ValidationError, ValidationInfo
 
 
 def one_sentence(problem: ValidationError, model: type[BaseModel]) -> str:
-    """Return every wrong name, with the nearest right one, and every wrong value of what should have been a `model`."""
-    return "Mend these settings: " + "; ".join(_explain(error, model) for error in problem.errors()) + "."
+    """Return one sentence with every unknown name and the most similar field of `model`, and every wrong value."""
+    return "Fix these settings: " + "; ".join(_explain(error, model) for error in problem.errors()) + "."
 
 
 def number_or_text(model: type[BaseModel], value: Any, info: ValidationInfo) -> Any:
-    """Return `value` for the field of `model` that `info` names, for a validator of all fields.
+    """Return `value` unchanged, in a validator of all fields of `model`; `info` has the name of the field.
 
     Raises:
-        ValueError: it is a boolean for a number, which pydantic takes as 1 or 0: YAML reads yes and on as one.
+        ValueError: `value` is a boolean and the field a number. YAML reads yes and on as booleans, and pydantic would
+            convert them to 1.
     """
     if isinstance(value, bool) and model.model_fields[str(info.field_name)].annotation in (int, float):
-        raise ValueError("must be a number, and yes, no, on and off are none")
+        raise ValueError("must be a number, not yes, no, on or off")
     return value
 
 
@@ -35,7 +36,7 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
 
 
 def _names(model: type[BaseModel], inside: list[Any]) -> list[str]:
-    """Return the names that the part of `model` at the place `inside` has."""
+    """Return the field names of the nested model that the path `inside` leads to."""
     for part in inside:
         field = model.model_fields.get(str(part))
         kinds = [field.annotation, *get_args(field.annotation)] if field else []

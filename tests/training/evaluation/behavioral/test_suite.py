@@ -39,9 +39,9 @@ MISTAKES = {
     "test: []": "test: there is no such key",
     "- a": "must be keys with values, such as `tests:`",
     "tests: [a: b": "line 1 cannot be read: it is not valid YAML",
-    "tests: []\ntests: []": "line 2 cannot be read: it is not valid YAML (the key 'tests' is there twice)",
+    "tests: []\ntests: []": "line 2 cannot be read: it is not valid YAML (the key 'tests' is given twice)",
     "tests: &a [*a]": "is not valid YAML (it contains itself",
-    "tests: [{name: a, kind: invariance, pairs: [[x, 2024-13-45]]}]": "'2024-13-45' is no value of its kind",
+    "tests: [{name: a, kind: invariance, pairs: [[x, 2024-13-45]]}]": "'2024-13-45' is not a valid value of its type",
     "!!python/object/apply:os.system [ls]": "is not valid YAML",
 }  # fmt: skip
 
