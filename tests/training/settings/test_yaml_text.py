@@ -55,7 +55,7 @@ def test_a_value_of_a_command_line_is_read_strictly():
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"a: 1\na: 2", r"line 2 cannot be read: it is not valid YAML \(the key 'a' is there twice\); correct it\.$"),
+        (b"a: 1\na: 2", r"line 2 cannot be read: it is not valid YAML \(the key 'a' is given twice\); correct it\.$"),
         (b"a: \xff", "is not UTF-8; save it as UTF-8"),
         (b"#" * (MAX_BYTES + 1), "more than 1,000,000 bytes"),
         (None, r"cannot be read \(No such file or directory\)"),
