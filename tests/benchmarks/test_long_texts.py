@@ -50,7 +50,7 @@ def test_the_sentence_counts_as_the_data_check_does(many, tiny_artifact, tiny_fi
     suspects = too_long(splits.test.assign(split="test"), tiny_fine_tuned.config)
     count = 0 if suspects is None else len(suspects.rows)
     assert sentence.startswith(f"{count} of the 60 test texts ({count / 60:.1%}) have more than 64 tokens.")
-    assert ("too few to compare" in sentence) == (0 < count < FEWEST)
+    assert ("are needed to compare" in sentence) == (0 < count < FEWEST)
     assert ("eading windows" in sentence) == (count >= FEWEST)
 
 

@@ -1,1 +1,1 @@
-"""Measurements of models, servers and training. Nothing imports this package; the serving image does not contain it."""
+"""Benchmarks of models, servers and training. No other package imports this one; the serving image leaves it out."""

@@ -1,9 +1,9 @@
-"""Fine-tuning as this project does it against the Trainer's defaults: same data, steps, batch size and schedule.
+"""Compare the fine-tuning of this project with the Trainer's defaults: same data, steps, batch size and schedule.
 
     bert-textclassification benchmark training --data sms_spam.csv --name sms_spam epochs=2
 
-Both run to the end, in turn, once with every seed. Writes `notebooks/results/fine_tuning/<name>.json`; the last line of
-stdout is the same as one JSON object.
+Both run to the end, one after the other, once per seed. The results are written to
+`notebooks/results/fine_tuning/<name>.json` and printed as one JSON object in the last line of stdout.
 """
 
 import json
@@ -34,35 +34,35 @@ OURS, DEFAULTS = "this project", "the Trainer's defaults"
 FINE_TUNING = RESULTS / "fine_tuning"
 TARGET = Target("gain", "speed of fine-tuning over the Trainer's defaults", 2, is_lower_bound=True)
 _NEVER = 10**6
-_LEFT_AS_THEY_ARE = ("bf16", "optim")
+_DEFAULT_ARGUMENTS = ("bf16", "optim")
 
 
 class DefaultTrainer(Trainer):
-    """A Trainer whose arguments that bear on speed are the library's defaults."""
+    """A Trainer with the library's defaults for the arguments that affect the speed."""
 
     def __init__(self, *, args: TrainingArguments, **others: Any) -> None:
         defaults = TrainingArguments(output_dir=str(args.output_dir), use_cpu=args.use_cpu)
-        for name in _LEFT_AS_THEY_ARE:
+        for name in _DEFAULT_ARGUMENTS:
             setattr(args, name, getattr(defaults, name))
         super().__init__(args=args, **others)
 
 
 def compare(config: TrainingConfig, splits: Splits, seeds: int) -> dict[str, Any]:
-    """Fine-tune with both, with `seeds` seeds, and return seconds, steps and test accuracy of every run.
+    """Fine-tune with both and with `seeds` seeds; return seconds, steps and test accuracy of every run.
 
     Raises:
-        ConfigurationError: a setting asks for what the Trainer by itself does not do.
+        ConfigurationError: a setting needs a feature that the plain Trainer does not have.
     """
     if config.r_drop or config.layerwise_lr_decay != 1:
         raise ConfigurationError(
-            "The comparison with the Trainer's defaults has no r_drop and no layerwise_lr_decay; leave both out."
+            "The Trainer's defaults have no r_drop and no layerwise_lr_decay, so they cannot be compared; omit both."
         )
     runs = []
     for seed in range(seeds):
-        own = config.model_copy(update={"seed": config.seed + seed, "early_stopping_patience": _NEVER})
+        seeded = config.model_copy(update={"seed": config.seed + seed, "early_stopping_patience": _NEVER})
         for name, kind in ((DEFAULTS, DefaultTrainer), (OURS, FineTuningTrainer)):
             with tempfile.TemporaryDirectory(prefix="fine-tuning-benchmark-") as folder:
-                runs.append({"kind": name} | _run(fine_tune(own, splits, Path(folder), kind), splits))
+                runs.append({"kind": name} | _run(fine_tune(seeded, splits, Path(folder), kind), splits))
     seconds = {name: [run["seconds"] for run in runs if run["kind"] == name] for name in (DEFAULTS, OURS)}
     gain = median_with_range([a / b for a, b in zip(seconds[DEFAULTS], seconds[OURS], strict=True)])
     return {
@@ -87,7 +87,7 @@ def _run(fine_tuned: FineTuned, splits: Splits) -> dict[str, Any]:
 
 
 def fine_tuning_table(results: dict[str, Any]) -> str:
-    """Return one row for each run of the comparison."""
+    """Return a Markdown table with a row for each run of the comparison."""
     header = ["", "computed in", "steps", "seconds", "steps/s", "validation accuracy, %", "test accuracy, %"]
     rows = [
         [
@@ -107,9 +107,9 @@ def run_comparison(name: str, data: str, seeds: int, settings: Sequence[str]) ->
     """Compare, write notebooks/results/fine_tuning/NAME.json, and print the table, the target and the results as JSON.
 
     Args:
-        name: of the results' file.
+        name: of the results file.
         data: labelled texts: a file or a folder.
-        seeds: how often both run.
+        seeds: number of seeds, with a run of each kind per seed.
         settings: `name=value` pairs: fields of TrainingConfig.
 
     Raises:

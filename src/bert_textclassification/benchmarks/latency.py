@@ -1,4 +1,4 @@
-"""How fast the variants are beside torch: what is compared, and tables of what was measured.
+"""Latency of the variants compared with torch: the contenders and the tables of the measurements.
 
 times = time_interleaved(contenders(model, artifact, threads=1), stream, rounds=5)
 latency_table(times, baseline=TORCH)
@@ -24,7 +24,7 @@ TORCH = "torch fp32"
 
 
 def contenders(model: TextClassifier, artifact: Artifact, threads: int) -> dict[str, Contender]:
-    """Return what is compared: torch padded to the maximum length, torch at the text's own length, each variant."""
+    """Return the contenders: torch padded to the maximum length, torch without padding, and each variant."""
     longest = artifact.manifest.max_length
     engines = {
         name: load_engine(artifact.model_path(name), variant, threads)
@@ -40,14 +40,14 @@ def contenders(model: TextClassifier, artifact: Artifact, threads: int) -> dict[
 def record(
     artifact: Artifact, table: pd.DataFrame, stream: Sequence[Sequence[int]], threads: int, rounds: int
 ) -> dict[str, Any]:
-    """Return what notebook 03 leaves in the results of a run: what was chosen, how good it is, and how fast.
+    """Return the section of notebook 03 in the results of a run: the default variant, its quality and the latencies.
 
     Args:
-        artifact: the artifact that was made.
-        table: of the latencies, with a row for each contender.
-        stream: token ids of the texts that were timed.
-        threads: cores that each contender had.
-        rounds: times that each ran over the stream.
+        artifact: the artifact of the run.
+        table: the latencies, with a row for each contender.
+        stream: token ids of the timed texts.
+        threads: threads of each contender.
+        rounds: number of passes over the stream.
     """
     manifest = artifact.manifest
     quality = {"decision", "metrics", "baseline", "comparisons", "calibration", "review", "seeds", "warnings"}
@@ -66,19 +66,19 @@ def record(
 
 
 def latency_table(times: dict[str, NDArray[np.float64]], baseline: str) -> pd.DataFrame:
-    """Return p50, p95 and mean in ms, texts a second, and the speed-up over `baseline` with its spread.
+    """Return p50, p95 and mean in ms, texts per second, and the speed-up over `baseline` with its range.
 
-    The speed-up is the time of the baseline for the whole stream over the contender's in the same round: the median
-    over rounds, and the smallest and largest.
+    The speed-up of a round is the baseline's time for the whole stream divided by the contender's. The table has the
+    median, the minimum and the maximum over rounds.
     """
     rows = {}
-    for name, own in times.items():
-        ratios = times[baseline].sum(axis=1) / own.sum(axis=1)
+    for name, milliseconds in times.items():
+        ratios = times[baseline].sum(axis=1) / milliseconds.sum(axis=1)
         rows[name] = {
-            "p50_ms": float(np.median(own)),
-            "p95_ms": float(np.percentile(own, 95)),
-            "mean_ms": float(own.mean()),
-            "texts_per_second": float(1000 / own.mean()),
+            "p50_ms": float(np.median(milliseconds)),
+            "p95_ms": float(np.percentile(milliseconds, 95)),
+            "mean_ms": float(milliseconds.mean()),
+            "texts_per_second": float(1000 / milliseconds.mean()),
             "speedup": float(np.median(ratios)),
             "speedup_low": float(ratios.min()),
             "speedup_high": float(ratios.max()),
@@ -89,7 +89,7 @@ def latency_table(times: dict[str, NDArray[np.float64]], baseline: str) -> pd.Da
 def with_quality(latencies: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
     """Return `latencies` with test accuracy, agreement with torch on test and file size of each contender.
 
-    FP32 ONNX is the torch model to within rounding, so torch rows carry its accuracy.
+    The torch rows have the accuracy of FP32 in ONNX, which equals torch up to rounding.
     """
     variants = artifact.manifest.variants
     reference = artifact.manifest.variants["fp32"]
@@ -106,7 +106,7 @@ def with_quality(latencies: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Hold torch to a number of threads."""
+    """Limit torch to `threads` threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

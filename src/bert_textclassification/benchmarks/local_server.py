@@ -23,21 +23,21 @@ import orjson
 from bert_textclassification.errors import UserError
 from bert_textclassification.serving.config import ServingConfig
 
-READY_WITHIN_S = 180  # on a slow machine; one that ends is told at once
-_CLOSED = ["--rm", "--read-only", "--tmpfs", "/tmp:size=64m,mode=1777"]  # noqa: S108 - the container's own folder
+READY_WITHIN_S = 180  # for slow machines; a server that ends raises at once
+_READ_ONLY = ["--rm", "--read-only", "--tmpfs", "/tmp:size=64m,mode=1777"]  # noqa: S108 - the container's own folder
 
 
 class LocalServer:
     """`container/serve` as a process of this machine, on a free port, with its own scratch folder."""
 
     def __init__(self, command: str | Path, model_dir: str | Path, **environment: str) -> None:
-        """Prepare to run `command` with the settings in `environment`, and not with those of the shell."""
+        """Prepare to run `command` with the settings in `environment`; those of the shell are ignored."""
         self._command = [sys.executable, str(Path(command).resolve())]
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._scratch = tempfile.TemporaryDirectory(prefix="serve-")
-        not_ours = ServingConfig.variables() | {"GUNICORN_CMD_ARGS"}
-        self._environment = {name: value for name, value in os.environ.items() if name not in not_ours} | {
+        ignored = ServingConfig.variables() | {"GUNICORN_CMD_ARGS"}
+        self._environment = {name: value for name, value in os.environ.items() if name not in ignored} | {
             "MODEL_DIR": str(Path(model_dir).resolve()),
             "PORT": str(self.port),
             "SCRATCH_DIR": self._scratch.name,
@@ -46,10 +46,10 @@ class LocalServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
-        """Start the stack and wait until it answers.
+        """Start the stack and wait until it is ready.
 
         Raises:
-            UserError: it ended or did not get ready in time; the message has the end of its log.
+            UserError: it ended or was not ready within READY_WITHIN_S; the message has the end of its log.
         """
         self._log = (Path(self._scratch.name) / "log").open("wb")
         try:
@@ -68,7 +68,7 @@ class LocalServer:
         return self
 
     def stop(self) -> int:
-        """End the stack as a platform does, with SIGTERM, and return its exit status."""
+        """Stop the stack with SIGTERM, as platforms do, and return its exit status."""
         if self.process is None:
             return 0
         if self.process.poll() is None:
@@ -76,7 +76,7 @@ class LocalServer:
         return self.process.wait(timeout=30)
 
     def log(self) -> str:
-        """Return what the stack has written so far."""
+        """Return the log of the stack so far."""
         return (Path(self._scratch.name) / "log").read_text(errors="replace")
 
     def predict(self, texts: list[str], **parameters: Any) -> list[dict[str, Any]]:
@@ -91,7 +91,7 @@ class LocalServer:
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
-        """Send one request, never through a proxy, and return status and body, whatever the status."""
+        """Send one request without a proxy and return status and body; error statuses do not raise."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.request(method, path, body, headers or {})
             reply = connection.getresponse()
@@ -100,7 +100,7 @@ class LocalServer:
     def _ready(self) -> bool:
         try:
             return self.request("GET", "/ping")[0] == 200
-        except OSError:  # nothing listens yet
+        except OSError:  # not listening yet
             return False
 
     def __enter__(self) -> Self:
@@ -115,20 +115,20 @@ class LocalServer:
 
 
 class LocalContainer(LocalServer):
-    """The same in the serving image, closed as a platform would: nothing can be written but its scratch folder."""
+    """The stack in the serving image, with a read-only file system except for the scratch folder, as on platforms."""
 
     def __init__(self, image: str, model_dir: str | Path, **environment: str) -> None:
-        """Prepare to run `image` with Docker; more settings of the server go in `environment`."""
+        """Prepare to run `image` with Docker; `environment` has settings of the server."""
         super().__init__(image, model_dir)
         mounted = ["--volume", f"{Path(model_dir).resolve()}:/opt/ml/model:ro"]
         published = ["--publish", f"127.0.0.1:{self.port}:8080"]
         settings = [f"--env={name}={value}" for name, value in environment.items()]
-        self._command = ["docker", "run", *_CLOSED, *mounted, *published, *settings, image, "serve"]
+        self._command = ["docker", "run", *_READ_ONLY, *mounted, *published, *settings, image, "serve"]
         self._environment = dict(os.environ)  # of the docker command
 
 
 def local_stack(source: str | Path, model_dir: str | Path, **environment: str) -> LocalServer:
-    """Return the stack, not started yet: of the command `source` as a process, or of that image as a container."""
+    """Return the stack, not started: a process if `source` is a file, else a container of the image `source`."""
     kind = LocalServer if Path(source).is_file() else LocalContainer
     return kind(str(source), model_dir, **environment)
 

@@ -1,4 +1,4 @@
-"""Texts of more tokens than the model reads: their beginning alone, or all of them in windows?"""
+"""Texts longer than the maximum length: compare truncation with reading them completely in windows."""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,23 +18,23 @@ from bert_textclassification.training.evaluation.significance import compare
 from bert_textclassification.training.export.timing import sample_stream, time_interleaved
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
 
-FEWEST = 20  # texts below which neither figure means anything
+FEWEST = 20  # long texts needed for a comparison
 BEGINNING: Truncation = "truncate"
 WHOLE: Truncation = "windows"
 
 
 @dataclass(frozen=True)
 class LongTexts:
-    """How the test rows fare that are longer than the model reads, answered by what is served.
+    """Accuracy and time of the default variant on the test rows that are longer than the maximum length.
 
     Attributes:
-        max_length: tokens that the model reads at once.
-        rows: how many they are.
-        share: of all test rows, in [0, 1].
-        windows: that one of them is read in, on average.
-        accuracy: on these rows, by how they are read: `truncate` or `windows`.
-        milliseconds: for one of them, by how it is read: the median over rounds of the mean over texts.
-        comparison: windows with the beginning alone, paired.
+        max_length: maximum length of the model, in tokens.
+        rows: number of long test rows.
+        share: their share of all test rows, in [0, 1].
+        windows: mean number of windows of a long text.
+        accuracy: on these rows, for `truncate` and `windows`.
+        milliseconds: per text, for `truncate` and `windows`: median over rounds of the mean over texts.
+        comparison: paired comparison of `windows` with `truncate`.
     """
 
     max_length: int
@@ -46,27 +46,27 @@ class LongTexts:
     comparison: Comparison
 
     def record(self) -> dict[str, Any]:
-        """Return the same as JSON has it."""
+        """Return the results for JSON."""
         return asdict(self) | {"comparison": self.comparison.model_dump()}
 
     def table(self) -> pd.DataFrame:
-        """Return one row for each way to read."""
+        """Return a table with the rows `truncate` and `windows`."""
         return pd.DataFrame({"accuracy": pd.DataFrame(self.accuracy).loc["value"], "milliseconds": self.milliseconds})
 
 
 def compare_long_texts(
     artifact: Artifact, fine_tuned: FineTuned, splits: Splits, texts: int = 100, rounds: int = 3
 ) -> LongTexts | None:
-    """Compare both ways to read on the long texts of the test split; None where there are under FEWEST of them.
+    """Compare truncation and windows on the long texts of the test split; None if there are fewer than FEWEST.
 
-    Texts of more windows than the server takes are left out.
+    Texts with more windows than the server accepts are left out.
 
     Args:
-        artifact: what is served.
-        fine_tuned: the model that it was made of, for its tokenizer.
+        artifact: the served artifact.
+        fine_tuned: the fine-tuned model, for its tokenizer.
         splits: the labelled texts.
-        texts: how many are timed, at most.
-        rounds: times that each way runs over them.
+        texts: maximum number of timed texts.
+        rounds: number of passes over them.
     """
     tokenizer, seed = fine_tuned.tokenizer(), fine_tuned.config.seed
     lengths = token_lengths(splits.test, tokenizer)
@@ -78,10 +78,10 @@ def compare_long_texts(
     predictor, listed = Predictor(artifact, artifact.manifest.default_variant), rows["text"].tolist()
     positive, threshold = artifact.manifest.labels[1], artifact.manifest.decision.threshold
     scores = {
-        way: np.array([one.scores[positive] for one in predictor.predict(listed, truncation=way)])
+        way: np.array([prediction.scores[positive] for prediction in predictor.predict(listed, truncation=way)])
         for way in (BEGINNING, WHOLE)
     }
-    labels = {way: found >= threshold for way, found in scores.items()}
+    labels = {way: values >= threshold for way, values in scores.items()}
     ways = {str(way): partial(_read, predictor, way) for way in (BEGINNING, WHOLE)}
     times = time_interleaved(ways, sample_stream(listed, texts, seed), rounds)
     return LongTexts(
@@ -90,24 +90,24 @@ def compare_long_texts(
         share=float(is_long.mean()),
         windows=float(windows[is_long].mean()),
         accuracy={
-            way: metrics_with_intervals(targets.tolist(), found, seed, threshold)["accuracy"]
-            for way, found in scores.items()
+            way: metrics_with_intervals(targets.tolist(), values, seed, threshold)["accuracy"]
+            for way, values in scores.items()
         },
-        milliseconds={way: float(np.median(found.mean(axis=1))) for way, found in times.items()},
+        milliseconds={way: float(np.median(values.mean(axis=1))) for way, values in times.items()},
         comparison=compare(targets, labels[WHOLE], labels[BEGINNING], "reading windows", "reading the beginning"),
     )
 
 
-def long_texts_sentence(artifact: Artifact, fine_tuned: FineTuned, splits: Splits, found: LongTexts | None) -> str:
-    """Return how many test texts are longer than the model reads, and what came of the comparison, if there was one."""
+def long_texts_sentence(artifact: Artifact, fine_tuned: FineTuned, splits: Splits, results: LongTexts | None) -> str:
+    """Return the number of test texts longer than the maximum length and the result of the comparison, if any."""
     max_length = artifact.manifest.max_length
     longer = token_lengths(splits.test, fine_tuned.tokenizer()) > max_length
     count = (
         f"{longer.sum():,} of the {len(longer):,} test texts ({longer.mean():.1%}) have more than {max_length} tokens."
     )
-    if found:
-        return f"{count} {found.comparison.sentence}"
-    few = f" That is too few to compare the two ways to read them; {FEWEST} are needed."
+    if results:
+        return f"{count} {results.comparison.sentence}"
+    few = f" At least {FEWEST} are needed to compare truncation with windows."
     return count + (few if longer.any() else "")
 
 

@@ -1,4 +1,4 @@
-"""The pictures of a server: how long requests take, and how long callers wait."""
+"""Figures of latency: of requests, under load, against accuracy, and of the stages of the ladder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,14 +25,14 @@ def plot_latencies(samples: Sequence[float], title: str) -> Figure:
 
 
 def plot_waiting(curves: pd.DataFrame, measured: pd.DataFrame) -> Figure:
-    """Draw the p99 by utilisation that the model gives for each number of cores, and what a load test measured."""
+    """Draw the p99 by utilisation: computed for each number of cores, and measured in a load test."""
     figure, axes = plt.subplots(figsize=(7, 3.2))
     for number, cores in enumerate(curves.columns):
         shade = plt.get_cmap("Blues")(0.4 + 0.6 * number / len(curves.columns))
-        axes.plot(curves.index, curves[cores], color=shade, label=f"model, cores: {cores}")
-    label = f"measured, cores: {measured['cores'].iloc[0]}"
+        axes.plot(curves.index, curves[cores], color=shade, label=f"Erlang C, {cores} cores")
+    label = f"measured, {measured['cores'].iloc[0]} cores"
     axes.plot(measured["utilisation"], measured["p99_ms"], "o", color=ORANGE, label=label)
-    axes.set(xlabel="share of the cores that is busy", ylabel="p99, ms", yscale="log", title="How long callers wait")
+    axes.set(xlabel="utilisation of the cores", ylabel="p99, ms", yscale="log", title="Latency under load")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
@@ -41,7 +41,7 @@ def plot_waiting(curves: pd.DataFrame, measured: pd.DataFrame) -> Figure:
 
 
 def plot_accuracy_latency(table: pd.DataFrame) -> Figure:
-    """Draw accuracy against median latency: one point for each row of a benchmark table."""
+    """Draw the accuracy against the median latency, with a point for each row of a benchmark table."""
     figure, axes = plt.subplots(figsize=(7, 3.4))
     accuracy = 100 * table["accuracy"]
     axes.scatter(table["p50_ms"], accuracy, color=BLUE, zorder=3)
@@ -60,7 +60,7 @@ def plot_accuracy_latency(table: pd.DataFrame) -> Figure:
 
 
 def plot_ladder(stages: Sequence[dict[str, Any]]) -> Figure:
-    """Draw the texts a second and core of each stage, with its speed-up over the first."""
+    """Draw the texts per second and core of each stage, with its speed-up over the first stage."""
     figure, axes = plt.subplots(figsize=(10, 0.42 * len(stages) + 1.2))
     rates = [row["texts_per_second_per_core"] for row in stages]
     colours = [GREY if row["accuracy"] is None else BLUE for row in stages]
@@ -70,5 +70,5 @@ def plot_ladder(stages: Sequence[dict[str, Any]]) -> Figure:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlim(min(rates) / 1.5, max(rates) * 3)  # room for the label of the longest bar
-    axes.set(xlabel="texts a second and core (log scale)", title="The ladder (grey: random weights)")
+    axes.set(xlabel="texts per second and core (log scale)", title="Optimisation ladder (grey: random weights)")
     return finished(figure)

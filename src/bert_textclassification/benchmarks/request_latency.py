@@ -1,4 +1,4 @@
-"""The time of requests to a server."""
+"""Latency of requests to a server."""
 
 import http.client
 import time
@@ -13,10 +13,10 @@ from bert_textclassification.training.export.timing import WARM_UP
 
 
 def time_requests(port: int, texts: Sequence[str]) -> dict[str, Any]:
-    """Return the latencies in ms of one request for each text over one kept-alive connection to this machine's `port`.
+    """Send one request per text over one keep-alive connection to the local `port`; return the latencies in ms.
 
     Raises:
-        RuntimeError: the server did not answer 200.
+        RuntimeError: the server returned another status than 200.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with closing(connection):

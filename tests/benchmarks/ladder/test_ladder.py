@@ -45,7 +45,7 @@ def short_steps(monkeypatch):
     monkeypatch.setattr(ladder, "stages", few)
 
 
-def test_the_rungs_go_from_bert_base_to_the_cache(steps, tiny_artifact):
+def test_the_stages_go_from_bert_base_to_the_cache(steps, tiny_artifact):
     assert list(steps) == [
         PADDED_BASE, "torch base", "torch distil", TORCH, "fp32", "int8_onnx", "int8", ALL_CORES, CACHED
     ]  # fmt: skip
@@ -123,7 +123,7 @@ def test_rounds_that_agree_are_compared_and_others_are_not():
     steady = {PADDED_BASE: np.array([2.0, 1.0, 2.0]), "int8": np.array([200.0, 101.0, 199.0])}
     assert ladder.noise(steady) is None  # the machine slowed down, for both
     noisy = steady | {"int8": np.array([200.0, 200.0, 60.0])}
-    assert "speed-up of 'int8' spreads by" in ladder.noise(noisy)
+    assert "speed-up of 'int8' varies by" in ladder.noise(noisy)
 
 
 def test_every_text_is_timed_in_one_thread_and_in_several():
@@ -176,7 +176,7 @@ def test_a_ladder_is_measured_judged_and_published(tiny_artifact, tiny_data, tmp
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("short_steps")
-def test_a_notebook_shows_the_rungs_with_their_spread_where_it_is_too_large(tiny_artifact, monkeypatch):
+def test_a_notebook_shows_the_stages_with_their_spread_where_it_is_too_large(tiny_artifact, monkeypatch):
     monkeypatch.setattr(ladder, "LARGEST_SPREAD", -1)
     monkeypatch.setattr(ladder, "resident_megabytes", lambda *_: 0.0)
     found = ladder.climb(tiny_artifact, TEXTS, sample=2, rounds=2)

@@ -1,1 +1,1 @@
-"""From measured service times to the number and the cost of machines."""
+"""Capacity planning: from measured service times to the number and the cost of instances."""

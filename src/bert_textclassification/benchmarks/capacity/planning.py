@@ -1,11 +1,11 @@
-"""From measured service times to machines: how many a traffic needs, what they cost, and how long callers wait.
+"""Plan instances from measured service times: their number, their cost, and the latency.
 
     service = Service.of_load_test(json.loads(Path("notebooks/results/load/sst2.json").read_text()))
     prices = read_prices("ops/config/prices.yaml")
     plan(service, Traffic(requests_per_day=10_000), prices)      # a row for each type of instance
     cheapest_plans(service, Traffic(requests_per_day=10_000), prices)  # a row for each of several traffics
 
-An instance is taken to answer as many requests a second and core as the machine that was measured.
+The plans assume that a core of an instance is as fast as a core of the measured machine.
 """
 
 import math
@@ -27,13 +27,13 @@ REQUESTS_PER_DAY = (1e4, 1e6, 1e8, 1e9)
 
 @dataclass(frozen=True)
 class Traffic:
-    """What is asked, and how much room is left.
+    """The expected traffic and the reserves.
 
     Attributes:
         requests_per_day: with one text each.
-        peak_over_mean: the busiest minutes over the mean of the day.
-        utilisation: share of its cores that an instance may be busy at the peak.
-        spare_instances: how many may fail at the peak before the others are busier than that.
+        peak_over_mean: rate in the busiest minutes, relative to the mean of the day.
+        utilisation: maximum utilisation of an instance's cores at the peak, in (0, 1).
+        spare_instances: number of instances that may fail at the peak without exceeding `utilisation`.
 
     Raises:
         ConfigurationError: one of them is out of bounds.
@@ -56,18 +56,18 @@ class Traffic:
                 wanted = (
                     "requests over 0, a peak of 1 or more, a utilisation between 0 and 1, 0 or more spare instances"
                 )
-                raise ConfigurationError(f"{name}={getattr(self, name)!r} makes no plan; give {wanted}.")
+                raise ConfigurationError(f"{name}={getattr(self, name)!r} is out of bounds; give {wanted}.")
 
     @property
     def peak_per_second(self) -> float:
-        """Requests a second in the busiest minutes."""
+        """Requests per second in the busiest minutes."""
         return self.requests_per_day / 86_400 * self.peak_over_mean
 
 
 def plan(service: Service, traffic: Traffic, prices: Prices) -> pd.DataFrame:
-    """Return, for each type of instance, how many it takes and what they cost, the cheapest first.
+    """Return the number and the cost of instances of each type, cheapest first.
 
-    All run all day: an autoscaler that follows the traffic spares up to what the peak is over the mean.
+    All run all day. An autoscaler that follows the traffic can lower the cost by up to a factor of `peak_over_mean`.
     """
     rows = {name: _row(service, traffic, instance) for name, instance in prices.instances.items()}
     return pd.DataFrame.from_dict(rows, orient="index").sort_values("dollars_per_month")
@@ -76,13 +76,13 @@ def plan(service: Service, traffic: Traffic, prices: Prices) -> pd.DataFrame:
 def cheapest_plans(
     service: Service, traffic: Traffic, prices: Prices, requests_per_day: Sequence[float] = REQUESTS_PER_DAY
 ) -> pd.DataFrame:
-    """Return the cheapest row of `plan` for each of `requests_per_day` and for `traffic` itself, the smallest first."""
+    """Return the cheapest row of `plan` for each of `requests_per_day` and for `traffic`, least traffic first."""
     rows = []
     for requests in sorted({*requests_per_day, traffic.requests_per_day}):
-        own = replace(traffic, requests_per_day=requests)
-        cheapest = plan(service, own, prices).iloc[0]
+        scaled = replace(traffic, requests_per_day=requests)
+        cheapest = plan(service, scaled, prices).iloc[0]
         rows.append(
-            {"requests_per_day": f"{requests:,.0f}", "peak_per_second": own.peak_per_second, "type": cheapest.name}
+            {"requests_per_day": f"{requests:,.0f}", "peak_per_second": scaled.peak_per_second, "type": cheapest.name}
             | cheapest.to_dict()
         )
     return pd.DataFrame(rows).set_index("requests_per_day").astype({"cores": int, "instances": int})
@@ -107,27 +107,28 @@ def _row(service: Service, traffic: Traffic, instance: Instance) -> dict[str, fl
 def curves(service: Service, cores: Sequence[int]) -> pd.DataFrame:
     """Return the p99 in milliseconds for a range of utilisations (rows) and numbers of cores (columns)."""
     utilisations = [percent / 100 for percent in range(5, 95, 5)]
-    return pd.DataFrame({own: [latency_ms(service, own, one) for one in utilisations] for own in cores}, utilisations)
+    columns = {count: [latency_ms(service, count, busy) for busy in utilisations] for count in cores}
+    return pd.DataFrame(columns, utilisations)
 
 
 def under_load(
     port: int, texts: Sequence[str], alone_ms: Sequence[float], seconds: float
 ) -> tuple[Service, pd.DataFrame]:
-    """Measure a server of this machine under load, and hold the model against it.
+    """Measure a local server under load and compare the latencies with the queueing model.
 
     Args:
-        port: where it answers; it should remember no answers.
-        texts: what is asked, again and again.
-        alone_ms: latencies of one caller who waits for each answer.
+        port: of the server, which should have no cache.
+        texts: the texts of the requests, repeated.
+        alone_ms: latencies of one client that sends one request after another.
         seconds: length of each load.
 
     Returns:
-        The service times, at the rate of a core when all are busy; and for each of UTILISATIONS, with callers who come
-        independently of each other, what was measured (`p50_ms`, `p99_ms`) and what the model says (`model_p50_ms`,
+        The service times, scaled to the rate of a core when all are busy; and, for each of UTILISATIONS with Poisson
+        arrivals, the measured latencies (`p50_ms`, `p99_ms`) and those of the queueing model (`model_p50_ms`,
         `model_p99_ms`).
 
     Raises:
-        UserError: nothing was answered.
+        UserError: no request succeeded.
     """
     cores = max(1, int(available_cores()))
     most = figures(run_load("closed_loop", texts, seconds, port=port, connections=2 * cores))["requests_per_second"]

@@ -1,10 +1,10 @@
-"""Run the ladder, hold it against its targets, and publish it.
+"""Run the ladder, compare it with its targets, and publish it.
 
     bert-textclassification benchmark ladder --model runs/sst2/model --data test.csv
 
-Writes `notebooks/results/ladder.json` and its picture and brings the README up to date; the last line of stdout is the
-same as one JSON object. Where the machine is too noisy for a comparison it says so below the table of the stages, with
-status 1, and writes nothing.
+The results are written to `notebooks/results/ladder.json` with a figure, and printed as one JSON object in the last
+line of stdout. If the machine is too noisy for a comparison, the command prints the table of the stages and the reason,
+exits with status 1 and writes nothing.
 """
 
 import json
@@ -21,7 +21,7 @@ from bert_textclassification.benchmarks.ladder.serving_gains import (
     seconds_to_first_prediction,
 )
 from bert_textclassification.benchmarks.ladder.stages import ALL_CORES, EARLY, INT8
-from bert_textclassification.benchmarks.ladder.tables import LADDER, rungs_table, targets_table
+from bert_textclassification.benchmarks.ladder.tables import LADDER, stages_table, targets_table
 from bert_textclassification.benchmarks.targets import Target
 from bert_textclassification.errors import NoisyMachineError
 from bert_textclassification.training.config import TrainingConfig
@@ -45,14 +45,14 @@ TARGETS = (
 
 
 def measure(artifact: Artifact, texts: list[str], sample: int, rounds: int) -> dict[str, Any]:
-    """Return the ladder with what is measured beside it and the targets, reached or missed.
+    """Return the ladder, the gains of serving, and the targets with their verdicts; print the table of the stages.
 
     Raises:
         ArtifactError: the artifact lacks the native variant.
-        NoisyMachineError: the rounds differ too much to compare the stages, whose table is printed all the same.
+        NoisyMachineError: the rounds differ too much to compare the stages; their table is printed before.
     """
     ladder = climb(artifact, texts, sample, rounds)
-    print(rungs_table(ladder))
+    print(stages_table(ladder))
     if ladder["noise"]:
         raise NoisyMachineError(ladder["noise"])
     ladder |= {
@@ -65,22 +65,22 @@ def measure(artifact: Artifact, texts: list[str], sample: int, rounds: int) -> d
 
 
 def judged(ladder: dict[str, Any], artifact: Artifact) -> list[dict[str, Any]]:
-    """Return each target that the artifact has a figure for, with the figure, its range over rounds, and a verdict."""
-    found = figures(ladder, artifact)
+    """Return each target whose figure was measured, with the figure, its range over rounds, and a verdict."""
+    measured = figures(ladder, artifact)
     return [
-        {"meaning": target.meaning, "wanted": target.wanted(), **found[target.figure]}
-        | {"verdict": target.verdict(found[target.figure]["value"])}
+        {"meaning": target.meaning, "wanted": target.wanted(), **measured[target.figure]}
+        | {"verdict": target.verdict(measured[target.figure]["value"])}
         for target in TARGETS
-        if target.figure in found
+        if target.figure in measured
     ]
 
 
 def figures(ladder: dict[str, Any], artifact: Artifact) -> dict[str, dict[str, float]]:
-    """Return the figures of the targets: value, and low and high where there are rounds."""
+    """Return the figures of the targets: `value`, and `low` and `high` over the rounds if there are several."""
     rows = {row["name"]: row for row in ladder["stages"]}
     variants = artifact.manifest.variants
     test = {name: variant.accuracy["test"] for name, variant in variants.items()}
-    found = {
+    values = {
         "int8_over_torch": rows[INT8]["speedup_over_torch"],
         "int8_agreement": {"value": variants[INT8].agreement["test"]},
         "int8_loss_points": {"value": 100 * (test["fp32"] - test[INT8])},
@@ -91,12 +91,13 @@ def figures(ladder: dict[str, Any], artifact: Artifact) -> dict[str, dict[str, f
         "first_prediction_seconds": ladder["first_prediction_seconds"],
     }
     if EARLY in rows:
-        found |= {
+        values |= {
             "early_over_torch": rows[EARLY]["speedup_over_torch"],
             "early_over_int8": rows[EARLY]["speedup_over_int8"],
             "early_loss_points": {"value": 100 * (test["fp32"] - test[EARLY])},
         }
-    return {name: {key: one[key] for key in ("value", "low", "high") if key in one} for name, one in found.items()}
+    keys = ("value", "low", "high")
+    return {name: {key: figure[key] for key in keys if key in figure} for name, figure in values.items()}
 
 
 def run_ladder(model: Path, data: str, texts: int, rounds: int, output: Path) -> None:
@@ -105,8 +106,8 @@ def run_ladder(model: Path, data: str, texts: int, rounds: int, output: Path) ->
     Args:
         model: folder of the artifact.
         data: labelled texts: a file, or a folder with a test split.
-        texts: texts that every stage answers in a round.
-        rounds: times that every stage answers them.
+        texts: texts per stage and round.
+        rounds: number of rounds.
         output: folder of the results.
 
     Raises:
@@ -119,7 +120,7 @@ def run_ladder(model: Path, data: str, texts: int, rounds: int, output: Path) ->
 
 
 def test_texts(data: str) -> list[str]:
-    """Return the texts of the test split at `data`, or of the one file it is."""
+    """Return the texts of the test split of `data`, or all texts if it is a single file."""
     rows = read_rows(TrainingConfig.of({"data": data}))
     split = "test" if (rows["split"] == "test").any() else "train"
     texts: list[str] = rows_of_split(rows, split)["text"].tolist()
@@ -127,7 +128,7 @@ def test_texts(data: str) -> list[str]:
 
 
 def publish(ladder: dict[str, Any], folder: Path) -> None:
-    """Write the results and their picture to `folder`."""
+    """Write the results and their figure to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     plots.plot_ladder(ladder["stages"]).savefig(folder / "ladder.png", dpi=120)
     (folder / LADDER).write_text(json.dumps(ladder, indent=2) + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
-"""The ladder: what each step from the usual recipe to what is served gains, all in one run on one machine.
+"""The ladder: measure each stage from BERT-base in torch to the served model, in one run on one machine.
 
     ladder = climb(artifact, texts, sample=100, rounds=5)
 
-Rounds are interleaved; every stage has one core unless it says otherwise; a text goes in and scores come out.
+Rounds are interleaved. Every stage has one core unless its note says otherwise, and runs from text to scores.
 """
 
 import math
@@ -38,10 +38,10 @@ from bert_textclassification.training.display.progress import progress
 from bert_textclassification.training.export.timing import machine, median_with_range, sample_stream
 
 DOLLARS_PER_CORE_HOUR = 0.05
-LARGEST_SPREAD = 0.1  # of a speed-up: half the distance between its quartiles over its median
+LARGEST_SPREAD = 0.1  # of a speed-up: half of its interquartile range, divided by its median
 WARM_UP = 5
 SHORTEST_ROUND_S = 0.2  # of a stage
-ZIPF_REPEATS = 20  # requests to the answer cache for each text of the sample
+ZIPF_REPEATS = 20  # requests to the cache per text of the sample
 
 Samples = dict[str, NDArray[np.float64]]
 
@@ -51,8 +51,8 @@ def climb(
 ) -> dict[str, Any]:
     """Measure every stage on `sample` of the texts and return the results.
 
-    `noise` says why the stages cannot be compared, or is None; the figures are there in both cases. The resident memory
-    takes a process for each stage, which loads what that stage needs.
+    The result `noise` is the reason why the stages cannot be compared, or None; the figures are included in both cases.
+    The resident memory is measured in a separate process for each stage.
 
     Raises:
         ArtifactError: the artifact lacks the native variant.
@@ -83,10 +83,10 @@ def climb(
 
 
 def measure(steps: Sequence[Stage], stream: list[str], repeated: list[str], rounds: int) -> tuple[Samples, Samples]:
-    """Return milliseconds a text, [rounds, texts], and texts a second and core, [rounds], of each stage.
+    """Return the milliseconds per text, [rounds, texts], and the texts per second and core, [rounds], of each stage.
 
-    A fast stage answers the stream several times in a round: what takes no time shows nothing but noise. The answer
-    cache gets `repeated`, a stream with repetitions, and starts each round empty.
+    A fast stage runs over the stream several times per round, because very short measurements are noisy. The stage with
+    the cache runs over `repeated`, a stream with repetitions, and starts each round with an empty cache.
     """
     answers = {stage.name: stage.load() for stage in steps}
     streams = {}
@@ -94,7 +94,7 @@ def measure(steps: Sequence[Stage], stream: list[str], repeated: list[str], roun
         fastest_s = min(run(answers[stage.name], stream[:WARM_UP], threads=1)) / 1000
         passes = math.ceil(SHORTEST_ROUND_S / (fastest_s * len(stream)))
         streams[stage.name] = repeated if stage.name == CACHED else stream * stage.threads * passes
-    milliseconds = {name: np.empty((rounds, len(one))) for name, one in streams.items()}
+    milliseconds = {name: np.empty((rounds, len(texts))) for name, texts in streams.items()}
     rates = {stage.name: np.empty(rounds) for stage in steps}
     with progress(total=rounds * len(steps), desc="ladder", unit="pass") as bar:
         for number in range(rounds):
@@ -110,7 +110,7 @@ def measure(steps: Sequence[Stage], stream: list[str], repeated: list[str], roun
 
 
 def run(answer: Answer, texts: Sequence[str], threads: int) -> list[float]:
-    """Return the milliseconds that each text takes, in `threads` threads side by side."""
+    """Return the milliseconds of each text, in `threads` parallel threads."""
 
     def timed(text: str) -> float:
         start = time.perf_counter_ns()
@@ -124,25 +124,25 @@ def run(answer: Answer, texts: Sequence[str], threads: int) -> list[float]:
 
 
 def noise(rates: Samples) -> str | None:
-    """Return why the machine is too noisy to compare the stages, with the spread of the worst, or None if it is not."""
+    """Return the reason if the machine is too noisy to compare the stages, with the largest spread; else None."""
     spread = {name: _spread(rates, name) for name in rates}
     worst = max(spread, key=lambda name: spread[name])
     if spread[worst] <= LARGEST_SPREAD:
         return None
     return (
-        f"The machine is too noisy to compare: between rounds the speed-up of {worst!r} spreads by {spread[worst]:.0%} "
-        f"(half the distance between its quartiles), where {LARGEST_SPREAD:.0%} is the most; end what else runs here "
-        "and try again."
+        f"The machine is too noisy to compare the stages: between rounds, the speed-up of {worst!r} varies by "
+        f"{spread[worst]:.0%} (half of the interquartile range), and at most {LARGEST_SPREAD:.0%} is allowed; stop "
+        "other programs and try again."
     )
 
 
 def resident_megabytes(artifact: Artifact, name: str, texts: Sequence[str]) -> float:
-    """Return the resident memory of a process of its own that has answered `texts` with a stage."""
+    """Return the resident memory, in MB, of a new process that has classified `texts` with a stage."""
     command = [sys.executable, "-m", "bert_textclassification.benchmarks.ladder.stages", str(artifact.folder), name]
     lines = "\n".join(" ".join(text.split()) for text in texts)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    found = subprocess.run(command, input=lines, env=environment, capture_output=True, text=True, check=True)
-    return int(found.stdout) / 1e6
+    done = subprocess.run(command, input=lines, env=environment, capture_output=True, text=True, check=True)
+    return int(done.stdout) / 1e6
 
 
 def _row(
@@ -154,14 +154,14 @@ def _row(
     tokens: Sequence[int],
     peak: float,
 ) -> dict[str, Any]:
-    own, rate = milliseconds[stage.name], float(np.median(rates[stage.name]))
+    times, rate = milliseconds[stage.name], float(np.median(rates[stage.name]))
     variant = artifact.manifest.variants[stage.variant] if stage.variant else None
     work = statistics.mean(operations(stage.shape, stage.padded or length) for length in tokens)
     return {
         "name": stage.name,
         "note": stage.note,
         "threads": stage.threads,
-        **{f"p{share}_ms": float(np.percentile(own, share)) for share in (50, 95, 99)},
+        **{f"p{share}_ms": float(np.percentile(times, share)) for share in (50, 95, 99)},
         "texts_per_second_per_core": rate,
         "speedup": median_with_range(rates[stage.name] / rates[PADDED_BASE]),
         "spread": _spread(rates, stage.name),
@@ -177,6 +177,6 @@ def _row(
 
 
 def _spread(rates: Samples, name: str) -> float:
-    """Return half the distance between the quartiles of a stage's speed-up, over its median."""
+    """Return half of the interquartile range of a stage's speed-up, divided by its median."""
     first, median, third = np.percentile(rates[name] / rates[PADDED_BASE], [25, 50, 75])
     return float((third - first) / 2 / median)

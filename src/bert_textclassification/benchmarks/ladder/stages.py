@@ -1,6 +1,6 @@
-"""The stages of the ladder: ways to answer texts, from BERT-base in FP32 padded to 128 tokens to what is served.
+"""The stages of the ladder: ways to classify texts, from BERT-base in FP32 padded to 128 tokens to the served model.
 
-A stage imports what it needs when it is loaded, because its resident memory is measured in a process of its own:
+A stage imports its libraries when it is loaded, because its resident memory is measured in a separate process:
 
     echo "a joy" | python -m bert_textclassification.benchmarks.ladder.stages runs/sst2/model int8    # bytes
 """
@@ -25,27 +25,27 @@ SERVED = {
     REFERENCE: "FP32 in ONNX Runtime",
     "int8_onnx": "int8 in ONNX Runtime",
     INT8: "int8 in the native engine",
-    EARLY: "int8 in the native engine, clear texts answered by an early exit",
+    EARLY: "int8 in the native engine, with early exits",
     STUDENT: "int8 in the native engine, a distilled student",
 }
-PADDED_TO = 128  # tokens, as in the recipe of 2020
+PADDED_TO = 128  # tokens, as in the article by Roblox (2020)
 CACHE_SIZE = 100_000
-_WORDS, _POSITIONS = 30_522, 512  # of BERT's vocabulary and table
+_WORDS, _POSITIONS = 30_522, 512  # vocabulary size and maximum positions of BERT-base
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One way to answer texts.
+    """One way to classify texts.
 
     Attributes:
         name: for tables and for the command line.
-        note: what it is, in a few words.
-        load: makes the function that answers one text.
+        note: a short description.
+        load: returns the function that classifies one text.
         shape: of the encoder.
-        disk_bytes: of the model file; of random weights, what they would take.
-        variant: of the artifact, whose accuracy and agreement it has; None for random weights.
-        padded: tokens that every text is padded to; 0 for none.
-        threads: that answer texts side by side.
+        disk_bytes: size of the model file; for random weights, the size that the file would have.
+        variant: the variant of the artifact whose accuracy and agreement apply; None for random weights.
+        padded: length in tokens that every text is padded to; 0 for no padding.
+        threads: number of parallel threads.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Stage:
 
 
 def stages(artifact: Artifact, cores: int) -> list[Stage]:
-    """Return the stages that this artifact has, from the slowest on.
+    """Return the stages that this artifact has, slowest first.
 
     Raises:
         ArtifactError: it lacks the native variant.
@@ -67,25 +67,25 @@ def stages(artifact: Artifact, cores: int) -> list[Stage]:
     if "int8" not in artifact.manifest.variants:
         reason = artifact.manifest.not_built.get("int8", "")
         raise ArtifactError(f"{artifact.folder} has no variant int8 for the native engine. {reason}")
-    own = read_architecture(artifact.model_path("int8"))
-    found = [*_torch_rungs(artifact, own), *_served_rungs(artifact, own, cores)]
+    model = read_architecture(artifact.model_path("int8"))
+    uncached = [*_torch_stages(artifact, model), *_served_stages(artifact, model, cores)]
     default = artifact.manifest.default_variant
-    plain = next(stage for stage in found if stage.name == default)
-    note = f"{default}, the default, with the answer cache, on a Zipf-distributed stream"
+    plain = next(stage for stage in uncached if stage.name == default)
+    note = f"{default}, the default, with the cache, on a Zipf-distributed stream"
     load = served_answer(artifact, default, CACHE_SIZE)
-    return [*found, replace(plain, name=CACHED, note=note, load=load)]
+    return [*uncached, replace(plain, name=CACHED, note=note, load=load)]
 
 
-def _torch_rungs(artifact: Artifact, own: Architecture) -> list[Stage]:
-    base, distil = _bert(12, own), _bert(6, own)
+def _torch_stages(artifact: Artifact, model: Architecture) -> list[Stage]:
+    base, distil = _bert(12, model), _bert(6, model)
     kinds: list[tuple[str, str, Architecture, str | None, int]] = [
         (PADDED_BASE, f"BERT-base size, FP32 in torch, padded to {PADDED_TO}", base, None, PADDED_TO),
         ("torch base", "BERT-base size, FP32 in torch, not padded", base, None, 0),
         ("torch distil", "DistilBERT size, FP32 in torch, not padded", distil, None, 0),
         (
             TORCH,
-            f"this model's size ({own.num_hidden_layers} x {own.hidden_size}), FP32 in torch, not padded",
-            own,
+            f"this model's size ({model.num_hidden_layers} x {model.hidden_size}), FP32 in torch, not padded",
+            model,
             REFERENCE,
             0,
         ),
@@ -96,12 +96,12 @@ def _torch_rungs(artifact: Artifact, own: Architecture) -> list[Stage]:
     ]
 
 
-def _served_rungs(artifact: Artifact, own: Architecture, cores: int) -> Iterator[Stage]:
+def _served_stages(artifact: Artifact, model: Architecture, cores: int) -> Iterator[Stage]:
     for name, note in SERVED.items():
         if name not in artifact.manifest.variants:
             continue
         size = artifact.manifest.variants[name].size_bytes
-        shape = read_architecture(artifact.model_path(name)) if name == STUDENT else own
+        shape = read_architecture(artifact.model_path(name)) if name == STUDENT else model
         stage = Stage(name, note, served_answer(artifact, name), shape, size, name)
         yield stage
         if name == INT8:
@@ -109,7 +109,7 @@ def _served_rungs(artifact: Artifact, own: Architecture, cores: int) -> Iterator
 
 
 def served_answer(artifact: Artifact, variant: str, cache_size: int = 0) -> Callable[[], Answer]:
-    """Return what loads a variant as the server does: text in, prediction out."""
+    """Return a function that loads a variant as the server does and returns its predict function."""
 
     def load() -> Answer:
         predictor = Predictor(artifact, variant, cache_size=cache_size)
@@ -119,7 +119,7 @@ def served_answer(artifact: Artifact, variant: str, cache_size: int = 0) -> Call
 
 
 def torch_answer(artifact: Artifact, shape: Architecture, padded: int = 0) -> Answer:
-    """Return an FP32 model of `shape` in torch with random weights, which the time does not depend on."""
+    """Return the function of an FP32 torch model of `shape` with random weights; they do not affect the time."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -147,13 +147,13 @@ def torch_answer(artifact: Artifact, shape: Architecture, padded: int = 0) -> An
 
 
 def operations(shape: Architecture, tokens: int) -> int:
-    """Return the additions and multiplications of a text in the products of weights and of attention."""
+    """Return the number of additions and multiplications in the matrix products of a text."""
     weights = 4 * shape.hidden_size**2 + 2 * shape.hidden_size * shape.intermediate_size
     return 2 * shape.num_hidden_layers * tokens * (weights + 2 * tokens * shape.hidden_size)
 
 
 def parameters(shape: Architecture) -> int:
-    """Return how many numbers the encoder has."""
+    """Return the number of parameters of the encoder."""
     layer = (
         4 * shape.hidden_size**2
         + 2 * shape.hidden_size * shape.intermediate_size
@@ -164,7 +164,7 @@ def parameters(shape: Architecture) -> int:
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of this process (Linux)."""
+    """Return the resident memory of this process in bytes (Linux)."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -173,22 +173,22 @@ def _size(shape: Architecture) -> str:
     return f"{shape.num_hidden_layers} x {shape.hidden_size}"
 
 
-def _bert(layers: int, own: Architecture) -> Architecture:
-    return own.model_copy(
+def _bert(layers: int, model: Architecture) -> Architecture:
+    return model.model_copy(
         update={
             "num_hidden_layers": layers,
             "hidden_size": 768,
             "num_attention_heads": 12,
             "intermediate_size": 3072,
-            "vocab_size": max(_WORDS, own.vocab_size),
-            "max_position_embeddings": max(_POSITIONS, own.max_position_embeddings),
+            "vocab_size": max(_WORDS, model.vocab_size),
+            "max_position_embeddings": max(_POSITIONS, model.max_position_embeddings),
             "exit_layers": (layers,),
         }
     )
 
 
 def main(folder: str, name: str) -> None:
-    """Load a stage, answer the texts on standard input, and print the resident memory in bytes."""
+    """Load a stage, classify the texts on standard input, and print the resident memory in bytes."""
     answer = next(stage for stage in stages(Artifact.load(folder), cores=1) if stage.name == name).load()
     for line in sys.stdin:
         answer(line.rstrip("\n"))

@@ -1,14 +1,13 @@
-"""Three ways to put load on a model, one text at a time; each runs in a process of its own, whose interpreter it has
-to itself.
+"""Three load generators, one text per request; each runs in its own process.
 
-    in_process     threads that call Predictor.predict: what the cores give without a server
-    closed_loop    connections that ask again as soon as they are answered: the most that the server gives
-    open_loop      requests on a fixed schedule, answered or not: how long callers wait who do not wait for each other
+    in_process     threads that call Predictor.predict: the throughput of the cores without a server
+    closed_loop    connections that send the next request after each reply: the maximum throughput of the server
+    open_loop      requests on a fixed schedule, independent of the replies: the latency at a given rate
 
     echo '{"load": "closed_loop", "port": 8080, "connections": 8, "seconds": 2, "texts": ["hello"]}' |
         python -m bert_textclassification.benchmarks.load.generator
 
-What happened, an `Outcome`, goes to stdout as one line of JSON.
+The `Outcome` is printed as one line of JSON.
 """
 
 import itertools
@@ -28,20 +27,20 @@ from functools import partial
 
 WARM_UP_S = 0.3
 PATIENCE_S = 60.0
-REPEATS = 0.4  # what Roblox reported of its live traffic (2020)
-SCHEDULE_CONNECTIONS = 64  # as many as one worker lets wait, so that a late answer does not hold up the schedule
+REPEATS = 0.4  # share of repeated texts that Roblox reported for its live traffic (2020)
+SCHEDULE_CONNECTIONS = 64  # the queue limit of one worker: a late reply does not delay the schedule
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)")
 
 
 @dataclass
 class Outcome:
-    """What happened to the texts.
+    """The measurements of a load.
 
     Attributes:
-        seconds: from the first text to the last answer.
-        cpu_seconds: processor time of this process in between.
-        latencies_ms: of each text that was answered, in milliseconds.
-        errors: texts that were not answered, by HTTP status, or under `closed`.
+        seconds: from the first request to the last reply.
+        cpu_seconds: processor time of this process in that time.
+        latencies_ms: of each successful request, in milliseconds.
+        errors: number of failed requests by HTTP status, or `closed` for a closed connection.
     """
 
     seconds: float
@@ -51,17 +50,17 @@ class Outcome:
 
 
 def in_process(texts: Sequence[str], seconds: float, model_dir: str, variant: str | None, threads: int) -> Outcome:
-    """Classify `texts` over and over in `threads` threads, without a server and without a cache."""
-    from bert_textclassification import Predictor  # not above: the loads over HTTP need not wait for it
+    """Classify `texts` repeatedly in `threads` threads, without a server and without a cache."""
+    from bert_textclassification import Predictor  # imported here so that the loads over HTTP start faster
 
     predictor = Predictor.load(model_dir, variant)
     stream = itertools.cycle(texts)  # next() on it is atomic
     latencies: list[float] = []
 
     def work(until: float) -> None:
-        while (asked := time.perf_counter()) < until:
+        while (started := time.perf_counter()) < until:
             predictor.predict([next(stream)])
-            latencies.append(1000 * (time.perf_counter() - asked))
+            latencies.append(1000 * (time.perf_counter() - started))
 
     def run(for_s: float) -> None:
         until = time.perf_counter() + for_s
@@ -74,14 +73,14 @@ def in_process(texts: Sequence[str], seconds: float, model_dir: str, variant: st
 
 
 def closed_loop(texts: Sequence[str], seconds: float, port: int, connections: int) -> Outcome:
-    """Ask on each connection again as soon as it has its answer."""
+    """Send the next request on each connection as soon as its reply has arrived."""
     requests = _requests(texts)
 
     def run() -> None:
         until = time.perf_counter() + seconds
         while (now := time.perf_counter()) < until or client.busy:
             while client.free and now < until:
-                client.ask(next(requests), time.perf_counter())
+                client.send(next(requests), time.perf_counter())
             client.wait(PATIENCE_S)
 
     with closing(Client(port, connections, selectors.DefaultSelector())) as client:
@@ -96,10 +95,9 @@ def open_loop(
     connections: int = SCHEDULE_CONNECTIONS,
     independent: bool = False,
 ) -> Outcome:
-    """Ask `rate` times a second; a latency counts from when its request was due, sent or not.
+    """Send `rate` requests per second; a latency counts from the scheduled time of its request.
 
-    Requests are due at equal intervals; `independent` makes them a Poisson process, as of callers who know nothing of
-    each other.
+    Requests are scheduled at equal intervals, or with `independent` as a Poisson process.
     """
     requests = _requests(texts)
     chance = random.Random(0)  # noqa: S311 - a sample, not a secret
@@ -110,10 +108,10 @@ def open_loop(
         while due or client.busy:
             now = time.perf_counter()
             while due and due[0] <= now and client.free:
-                client.ask(next(requests), due.popleft())
+                client.send(next(requests), due.popleft())
             client.wait(due[0] - now if due and client.free else PATIENCE_S)
 
-    # Not epoll, which waits in whole milliseconds.
+    # select, because epoll waits in whole milliseconds.
     with closing(Client(port, connections, selectors.SelectSelector())) as client:
         return _timed(run, client.latencies_ms, client.errors)
 
@@ -122,11 +120,11 @@ LOADS: dict[str, Callable[..., Outcome]] = {load.__name__: load for load in (in_
 
 
 class Connection:
-    """A kept-alive connection to this machine with at most one request on its way.
+    """A keep-alive connection to this machine with at most one pending request.
 
     Attributes:
-        since: from when the latency of that request counts, in seconds of `perf_counter`; None without a request.
-        is_closing: whether the server takes no more requests here.
+        since: start of the pending request's latency, in seconds of `perf_counter`; None without a request.
+        is_closing: whether the server closes the connection after this reply.
     """
 
     def __init__(self, port: int) -> None:
@@ -137,7 +135,7 @@ class Connection:
         self._received = b""
 
     def receive(self) -> str | None:
-        """Read what has come; return the status once the reply is whole, `closed` if it never will be."""
+        """Read the available bytes; return the status of a complete reply, `closed` on a closed connection, or None."""
         try:
             piece = self.socket.recv(65536)
         except ConnectionError:
@@ -154,7 +152,7 @@ class Connection:
 
 
 class Client:
-    """Connections, free or busy, and what became of the requests."""
+    """A pool of connections, with the latencies and errors of its requests."""
 
     def __init__(self, port: int, connections: int, selector: selectors.BaseSelector) -> None:
         self._port = port
@@ -166,19 +164,19 @@ class Client:
         for _ in range(connections):
             self._open()
 
-    def ask(self, request: bytes, since: float) -> None:
+    def send(self, request: bytes, since: float) -> None:
         """Send a request on a free connection; its latency counts from `since`."""
         connection = self.free.popleft()
         connection.since = since
         self.busy += 1
-        with suppress(ConnectionError):  # noted when it is read
+        with suppress(ConnectionError):  # counted when the reply is read
             connection.socket.sendall(request)
 
     def wait(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for replies, and count those that are whole.
+        """Wait up to `timeout` seconds for replies, and count the complete ones.
 
         Raises:
-            TimeoutError: nothing came for PATIENCE_S.
+            TimeoutError: no reply within PATIENCE_S.
         """
         ready = self._selector.select(max(0.0, timeout))
         if not ready and timeout >= PATIENCE_S:
@@ -216,9 +214,9 @@ class Client:
 
 
 def new_to_a_cache(texts: Sequence[str]) -> Iterator[str]:
-    """Yield the texts again and again, each time with one blank more at their end.
+    """Yield the texts repeatedly, with one more trailing blank in each repetition.
 
-    That makes them other texts to a cache and leaves them the same to the model.
+    To a cache these are new texts; to the model they are the same.
     """
     for blanks in itertools.count(1):
         for text in texts:
@@ -226,7 +224,7 @@ def new_to_a_cache(texts: Sequence[str]) -> Iterator[str]:
 
 
 def with_repeats(new: Iterator[str], count: int) -> list[str]:
-    """Return `count` texts, new ones and the share `REPEATS` that came before, anywhere in the list."""
+    """Return `count` texts; each is, with the probability REPEATS, a random earlier text of the list."""
     chance = random.Random(0)  # noqa: S311 - a sample, not a secret
     stream = [next(new)]
     while len(stream) < count:

@@ -1,4 +1,4 @@
-"""The figures of a load test: tables for people, a flat record for programs, and the targets next to both."""
+"""Report a load test: tables for a terminal, a flat record for programs, and the targets."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +42,7 @@ TARGETS = (
 
 
 def facts(model: Path, variant: str | None) -> dict[str, Any]:
-    """Return what was measured, and on which machine.
+    """Return the measured version and variant of the model, and the machine.
 
     Raises:
         ArtifactError: the artifact cannot be used or lacks the variant.
@@ -52,7 +52,7 @@ def facts(model: Path, variant: str | None) -> dict[str, Any]:
 
 
 def summary(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the medians over rounds; those over HTTP are for the number of connections that answered most."""
+    """Return the medians over rounds; those over HTTP are for the number of connections with the highest rate."""
     frame = pd.DataFrame(points)
     alone, half, off, on, hits = (_medians(frame, case) for case in (IN_PROCESS, HALF_RATE, NO_CACHE, CACHE, HITS))
     closed = by_connections(frame)
@@ -90,22 +90,23 @@ def by_connections(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def text(points: Sequence[dict[str, Any]], figures: dict[str, Any]) -> str:
-    """Return the tables and the targets for a terminal: medians of the rounds, and smallest to largest in brackets."""
+    """Return the tables and the targets for a terminal: medians over rounds, with the range in brackets."""
     frame = pd.DataFrame(points)
     alone = _cell("requests_per_second", frame[frame["case"] == IN_PROCESS]["requests_per_second"])
     lines = [
         "",
-        f"{figures['machine']['processor']}, {figures['threads']} threads, variant {figures['variant']}. One text a "
-        f"request; median of {figures['rounds']} rounds of {figures['seconds_per_load']:g} s (smallest–largest).",
-        f"In process, no server: {alone} texts/s, CPU {figures['in_process_cpu_ms_per_text']:.2f} ms a text.",
-        "\nOver HTTP, answer cache off, each connection asks again at once; the generator shares the cores",
+        f"{figures['machine']['processor']}, {figures['threads']} threads, variant {figures['variant']}. One text per "
+        f"request; median of {figures['rounds']} rounds of {figures['seconds_per_load']:g} s (minimum–maximum).",
+        f"In process, no server: {alone} texts/s, CPU {figures['in_process_cpu_ms_per_text']:.2f} ms per text.",
+        "\nOver HTTP, cache off, closed loop (each connection sends the next request after each reply); the generator "
+        "shares the cores",
         _table(frame, (CLOSED,), "connections", CLOSED_COLUMNS),
-        "\nOver HTTP, answer cache off, on a fixed schedule",
+        "\nOver HTTP, cache off, open loop (requests on a fixed schedule)",
         _table(frame, (HALF_RATE,), "case", HALF_RATE_COLUMNS),
-        f"\nThe answer cache ({CACHE_SIZE:,} texts) where {REPEATS:.0%} of the texts come again",
+        f"\nCache of {CACHE_SIZE:,} texts, with {REPEATS:.0%} repeated texts",
         _table(frame, (NO_CACHE, CACHE, HITS), "case", CACHE_COLUMNS),
-        f"\n{figures['requests']} requests answered, {figures['server_requests']} by the server's own count, "
-        f"{figures['failed']} failed. Other programs used {figures['other_programs_cores']:.2f} cores meanwhile.",
+        f"\n{figures['requests']} successful requests ({figures['server_requests']} counted by the server), "
+        f"{figures['failed']} failed. Other programs used {figures['other_programs_cores']:.2f} cores.",
         *(target.line(figures[target.figure]) for target in TARGETS),
         "",
     ]
@@ -116,8 +117,8 @@ def _table(frame: pd.DataFrame, cases: Sequence[str], key: str, columns: dict[st
     groups: Any = frame[frame["case"].isin(cases)].groupby(key, sort=False)
     rows = [
         {key: name if isinstance(name, str) else f"{name:g}"}
-        | {title: _cell(column, own[column]) for column, title in columns.items()}
-        for name, own in groups
+        | {title: _cell(column, group[column]) for column, title in columns.items()}
+        for name, group in groups
     ]
     return pd.DataFrame(rows).to_string(index=False)
 

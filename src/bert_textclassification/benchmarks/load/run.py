@@ -1,12 +1,12 @@
-"""What the server gives of what the model could give: throughput, waiting and processor time of the real stack.
+"""Load test of the serving stack: throughput, latency and processor time, compared with the model in process.
 
     make load MODEL=runs/demo/model DATA=texts.csv SETTINGS="--rounds 5"
     bert-textclassification benchmark load --model runs/demo/model --data texts.csv --seconds 5
 
-Each round runs the model in process, then nginx and gunicorn as the container starts them: at each number of
-connections, then on a fixed schedule at half of the in-process rate, then with texts that come again, with and without
-the answer cache. Everything shares the cores of this machine, the load generator included, and stays on loopback.
-Tables and the targets go to stdout, and one line of JSON at the end; `--output` keeps the figures of every round.
+Each round runs the model in process, then nginx and gunicorn as in the container: a closed loop at each number of
+connections, an open loop at half of the in-process rate, then repeated texts, with and without the cache. The load
+generator shares the cores of this machine; all traffic stays on loopback. Tables and targets go to stdout, with one
+line of JSON at the end; `--output` writes the figures of every round.
 """
 
 import json
@@ -46,7 +46,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured, and for how long."""
+    """The settings of a load test."""
 
     model: Path
     data: Path
@@ -57,20 +57,20 @@ class Settings:
 
     @property
     def threads(self) -> int:
-        """Texts computed at a time, in process and by the server: one for each whole core."""
+        """Number of texts computed in parallel, in process and by the server: one per whole core."""
         return max(1, int(available_cores()))
 
 
 def run_load_test(settings: Settings, output: Path | None = None, summary_file: Path | None = None) -> None:
-    """Run the load test, print its tables and its summary as JSON, and write the files that are asked for.
+    """Run the load test, print its tables and its summary as JSON, and write the requested files.
 
     Args:
-        settings: what is measured, and for how long.
-        output: gets the figures and latencies of every round, as JSON.
-        summary_file: gets the summary alone.
+        settings: of the load test.
+        output: JSON file for the figures and latencies of every round.
+        summary_file: JSON file for the summary.
 
     Raises:
-        UserError: the data or the model cannot be used, or the server does not answer.
+        UserError: the data or the model cannot be used, or no request succeeded.
     """
     facts = load_report.facts(settings.model, settings.variant)
     before = usage()
@@ -88,10 +88,10 @@ def run_load_test(settings: Settings, output: Path | None = None, summary_file: 
 
 
 def measure(settings: Settings) -> list[dict[str, Any]]:
-    """Return what each load of each round gave.
+    """Return the figures of each load of each round.
 
     Raises:
-        UserError: the data or the model cannot be used, or the server does not answer.
+        UserError: the data or the model cannot be used, or no request succeeded.
     """
     texts = sample_stream(read_texts(settings.data), MOST_TEXTS, SEED)
     new = load_generator.new_to_a_cache(texts)
@@ -110,7 +110,7 @@ def measure(settings: Settings) -> list[dict[str, Any]]:
 def one_round(
     settings: Settings, plain: LocalServer, caching: LocalServer, texts: Sequence[str], new: Iterator[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the case and the figures of each load: the model in process, then the servers without and with a cache."""
+    """Yield the case and the figures of each load: in process, then the servers without and with a cache."""
     seconds, model = settings.seconds, str(settings.model)
     outcome = run_load(
         "in_process", texts, seconds, model_dir=model, variant=settings.variant, threads=settings.threads
@@ -119,7 +119,7 @@ def one_round(
     yield load_report.IN_PROCESS, alone
     for connections in settings.connections:
         point = over_http(plain, "closed_loop", texts, seconds, connections=connections)
-        yield load_report.CLOSED, point | next_to(alone, point)
+        yield load_report.CLOSED, point | compared_with(alone, point)
     rate = alone["requests_per_second"]
     yield load_report.HALF_RATE, over_http(plain, "open_loop", texts, seconds, rate=rate / 2)
     mixed = load_generator.with_repeats(new, 1 + round(2 * rate * seconds))
@@ -131,10 +131,10 @@ def one_round(
 
 
 def over_http(server: LocalServer, load: str, texts: Sequence[str], seconds: float, **job: float) -> dict[str, Any]:
-    """Return the figures of one load on `server`, with what the server has counted and used meanwhile.
+    """Return the figures of one load on `server`, with the server's counts and processor time during it.
 
     Raises:
-        UserError: the load failed, or nothing was answered.
+        UserError: the load failed, or no request succeeded.
     """
     counted, used = counts(server), cpu_seconds(server)
     point = job | figures(run_load(load, texts, seconds, port=server.port, **job))
@@ -145,8 +145,8 @@ def over_http(server: LocalServer, load: str, texts: Sequence[str], seconds: flo
     return point | {"hit_share": point["cache_hits"] / point["requests"]}
 
 
-def next_to(alone: dict[str, Any], point: dict[str, Any]) -> dict[str, float]:
-    """Return how a load over HTTP stands to the same round's load in process."""
+def compared_with(alone: dict[str, Any], point: dict[str, Any]) -> dict[str, float]:
+    """Return the comparison of a load over HTTP with the in-process load of the same round."""
     return {
         "share_of_in_process": point["requests_per_second"] / alone["requests_per_second"],
         "web_cpu_ms_per_request": point["server_cpu_ms_per_request"] - alone["cpu_ms_per_request"],
@@ -154,16 +154,16 @@ def next_to(alone: dict[str, Any], point: dict[str, Any]) -> dict[str, float]:
 
 
 def run_load(load: str, texts: Sequence[str], seconds: float, **job: Any) -> dict[str, Any]:
-    """Run one load of `load_generator` in a process of its own and return its outcome.
+    """Run one load of `load_generator` in a separate process and return its outcome.
 
     Raises:
         UserError: it failed.
     """
-    asked = orjson.dumps({"load": load, "texts": texts, "seconds": seconds} | job)
-    done = subprocess.run([sys.executable, "-m", load_generator.__name__], input=asked, capture_output=True)
+    request = orjson.dumps({"load": load, "texts": texts, "seconds": seconds} | job)
+    done = subprocess.run([sys.executable, "-m", load_generator.__name__], input=request, capture_output=True)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise UserError(f"The load {load} stopped ({reason}); see with `make serve` whether the server runs.")
+        raise UserError(f"The load {load} failed ({reason}); check with `make serve` whether the server runs.")
     outcome: dict[str, Any] = orjson.loads(done.stdout)
     return outcome
 
@@ -172,11 +172,11 @@ def figures(outcome: dict[str, Any]) -> dict[str, Any]:
     """Return requests, rate, percentiles and processor time of an outcome of `load_generator`.
 
     Raises:
-        UserError: nothing was answered.
+        UserError: no request succeeded.
     """
     latencies = outcome["latencies_ms"]
     if not latencies:
-        raise UserError(f"No text was answered, only refused: {outcome['errors']}; see why with `make serve`.")
+        raise UserError(f"All requests failed: {outcome['errors']}; find the cause with `make serve`.")
     p50, p95, p99 = np.percentile(latencies, [50, 95, 99]).tolist()
     return {
         "requests": len(latencies),
@@ -193,23 +193,25 @@ def figures(outcome: dict[str, Any]) -> dict[str, Any]:
 
 
 def counts(server: LocalServer) -> dict[str, int]:
-    """Return how many predictions the server says that it has answered with 200 so far, and how many it remembered."""
+    """Return the server's own counts so far: successful prediction requests (status 200) and cache hits."""
     _, reply = server.request("GET", "/metrics")
-    samples = [one for family in text_string_to_metric_families(reply.decode()) for one in family.samples]
-    answered = {"route": "/invocations", "method": "POST", "status": "200"}
-    requests = (one.value for one in samples if one.name == f"{PREFIX}_requests_total" and one.labels == answered)
-    hits = (one.value for one in samples if one.name == f"{PREFIX}_cache_hits_total")
+    samples = [sample for family in text_string_to_metric_families(reply.decode()) for sample in family.samples]
+    labels = {"route": "/invocations", "method": "POST", "status": "200"}
+    requests = (
+        sample.value for sample in samples if sample.name == f"{PREFIX}_requests_total" and sample.labels == labels
+    )
+    hits = (sample.value for sample in samples if sample.name == f"{PREFIX}_cache_hits_total")
     return {"server_requests": int(sum(requests)), "cache_hits": int(sum(hits))}
 
 
 def cpu_seconds(server: LocalServer) -> dict[str, float]:
-    """Return the processor time in seconds that nginx and gunicorn, with all of their processes, have used so far.
+    """Return the processor time in seconds of all processes of nginx and of gunicorn so far.
 
-    From /proc/<pid>/stat: the parent is field 4, the ticks in user and in kernel mode are 14 and 15 (proc(5)).
+    In /proc/<pid>/stat, the parent is field 4, and the ticks in user and kernel mode are fields 14 and 15 (proc(5)).
     """
     parents, programs, seconds = {}, {}, {}
     for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # the process has ended
             name, _, rest = path.read_bytes().rpartition(b")")
             fields, pid = rest.split(), int(path.parent.name)  # from field 3 on
             parents[pid], programs[pid] = int(fields[1]), "nginx" if name.endswith(b"(nginx") else "gunicorn"
@@ -221,12 +223,12 @@ def cpu_seconds(server: LocalServer) -> dict[str, float]:
 
 
 def usage() -> NDArray[np.float64]:
-    """Return the time, and the processor time of this machine that went elsewhere, both in seconds.
+    """Return the current time and the processor time that other programs have used, both in seconds.
 
-    Elsewhere is what /proc/stat counts as busy or stolen, less this process and its children that have ended.
+    The latter is the busy and stolen time in /proc/stat, less that of this process and its ended children.
 
     Raises:
-        UserError: this is not Linux.
+        UserError: the system is not Linux.
     """
     try:
         ticks = [int(word) for word in Path("/proc/stat").read_text().split()[1:9]]
@@ -237,21 +239,21 @@ def usage() -> NDArray[np.float64]:
 
 
 def _below(root: int, parents: dict[int, int]) -> set[int]:
-    found: set[int] = set()
-    while more := {pid for pid, parent in parents.items() if parent == root or parent in found} - found:
-        found |= more
-    return found
+    below: set[int] = set()
+    while more := {pid for pid, parent in parents.items() if parent == root or parent in below} - below:
+        below |= more
+    return below
 
 
 def read_texts(path: Path) -> list[str]:
-    """Return the different texts of a CSV file, or of the splits test and train of a folder.
+    """Return the distinct texts of a CSV file, or of the splits test and train of a folder.
 
     Raises:
-        DataError: there is no such file, or no column `text` with texts in it.
+        DataError: the file is missing, or has no column `text` with texts.
     """
     try:
-        found = find_files(path)
-        files = [file for split in ("test", "train") for file in found.get(split, [])]
+        files_by_split = find_files(path)
+        files = [file for split in ("test", "train") for file in files_by_split.get(split, [])]
         frame = pd.concat([pd.read_csv(file, usecols=["text"], dtype=str) for file in files])
     except (OSError, ValueError) as problem:
         raise DataError(f"{path} cannot be read ({problem}); give CSV files with a column text.") from None
