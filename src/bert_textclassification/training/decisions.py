@@ -29,5 +29,5 @@ def _without_effect(config: TrainingConfig) -> list[str]:
     costs = [name for name in ("false_positive_cost", "false_negative_cost") if config.is_changed(name)]
     if not costs or config.threshold_objective == "cost" or config.review_cost:
         return []
-    reason = f"threshold_objective is {config.threshold_objective}, not cost, and there is no review_cost"
-    return [f"{name} changes nothing: {reason}." for name in costs]
+    reason = f"threshold_objective is {config.threshold_objective} and there is no review_cost"
+    return [f"{name} changes nothing: {reason}; set threshold_objective=cost or a review_cost." for name in costs]
