@@ -33,13 +33,13 @@ VERSION_TESTS := tests/artifact tests/engines tests/serving tests/training/fine_
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-demo: .venv/installed system-packages  ## run the four notebooks on the data that ships; a summary and one JSON line at the end
+demo: .venv/installed system-packages  ## run the four notebooks on the data in the repository; print a summary and one line of JSON
 	@exec $(PYTHON) -m bert_textclassification notebooks --name demo epochs=2
 
 notebooks: .venv/installed system-packages  ## the same on your data: make notebooks NAME=mine DATA=mine.csv SETTINGS="epochs=3"
 	@$(run) notebooks --name $(call given,NAME) --data $(call given,DATA)
 
-search: .venv/installed-search  ## search for the best settings; the same command goes on: make search NAME=mine DATA=mine.csv TRIALS=20
+search: .venv/installed-search  ## search for the best settings; the same command resumes: make search NAME=mine DATA=mine.csv TRIALS=20
 	@$(run) search --name $(call given,NAME) --data $(call given,DATA) \
 		--trials $(call given,TRIALS) --space $(call given,SPACE)
 
@@ -64,7 +64,7 @@ serve: .venv/installed system-packages  ## serve an artifact as the container do
 load: .venv/installed system-packages  ## load test of the serving stack: make load MODEL=runs/demo/model DATA=texts.csv
 	@$(run) benchmark load --model $(call given,MODEL) --data $(call given,DATA)
 
-benchmark: .venv/installed system-packages  ## the ladder, from the usual recipe to what is served: make benchmark MODEL=runs/sst2/model DATA=test.csv
+benchmark: .venv/installed system-packages  ## the optimisation ladder, from BERT-base in torch to the served model: make benchmark MODEL=runs/sst2/model DATA=test.csv
 	@$(PYTHON) tools/run.py $(call given,SETTINGS) benchmark ladder --model $(call given,MODEL) --data $(call given,DATA)
 	$(PYTHON) -m tools.documentation
 
@@ -74,17 +74,17 @@ benchmark-training: .venv/installed  ## fine-tuning against the Trainer's defaul
 test: .venv/installed-test system-packages  ## the fast tests, two files at a time
 	@$(PYTEST) -m "not slow"
 
-test-all: .venv/installed-test system-packages  ## every test: also those marked slow, and those of images and real data where these are at hand
+test-all: .venv/installed-test system-packages  ## all tests: also the slow ones, and those of images and real data if these are available
 	@$(PYTEST)
 
-test-clouds: .venv/installed  ## the files for Cloud Run, Vertex AI, Azure ML, KServe and Terraform against the vendors' schemas: in an environment of their own
+test-clouds: .venv/installed  ## the files for Cloud Run, Vertex AI, Azure ML, KServe and Terraform against the vendors' schemas, in a separate environment
 	@$(PYTHON) -m uv run --quiet --isolated --no-project --python "$(PYTHON)" --with . \
 		--with "google-api-python-client>=2.150,<3" --with "azure-ai-ml>=1.35,<2" --with "kserve>=0.15,<1" \
 		--with cdktf-cdktf-provider-aws==21.22.1 --with "python-hcl2>=8,<9" --with "pytest>=8.3,<10" pytest \
 		tests/ops/test_cloud_run.py tests/ops/test_vertex_ai.py tests/ops/test_azure_ml.py tests/ops/test_kserve.py \
 		tests/ops/test_terraform_schema.py
 
-coverage: .venv/installed-test system-packages  ## the fast tests with the share of lines that they reach, which has a floor
+coverage: .venv/installed-test system-packages  ## the fast tests with line coverage, which must reach a minimum
 	@rm -f .coverage .coverage.*
 	$(PYTHON) -m coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 	$(PYTHON) -m coverage combine --quiet
@@ -123,7 +123,7 @@ image: .venv/installed  ## build the images: IMAGE:serve (small) and IMAGE:lates
 lambda-image: image  ## the serve image with a model inside, for AWS Lambda: make lambda-image MODEL=runs/demo/model
 	@SERVE_IMAGE=$(call given,IMAGE):serve ops/gateway/model_in_lambda/build.sh $(call given,MODEL) $(call given,IMAGE):lambda
 
-system-packages:  ## install nginx where it is missing (apt-get or Homebrew; asks nothing)
+system-packages:  ## install nginx if it is missing (apt-get or Homebrew; without questions)
 	@PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v nginx >/dev/null && exit 0
 	if command -v apt-get >/dev/null; then
 		as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"
@@ -137,7 +137,7 @@ system-packages:  ## install nginx where it is missing (apt-get or Homebrew; ask
 		exit 1
 	fi
 
-constraints: .venv/installed-test  ## write container/constraints.txt anew from what is installed, and the hashed requirements from it
+constraints: .venv/installed-test  ## update container/constraints.txt from the installed versions, and the hashed requirements from it
 	@{ sed -n '1p' container/constraints.txt; $(PYTHON) -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' | LC_ALL=C sort -f; } > container/constraints.partial
 	mv container/constraints.partial container/constraints.txt
 	hashed() {
@@ -150,10 +150,10 @@ constraints: .venv/installed-test  ## write container/constraints.txt anew from 
 	# torch has another hash for every build (CPU, CUDA), and only the CUDA builds need NVIDIA's packages and triton.
 	hashed train --no-emit-package torch --excludes <(printf '%s\n' $(CUDA_PACKAGES))
 
-clean:  ## remove what the targets made, except the runs
+clean:  ## delete the outputs of the targets, except the runs
 	@rm -rf .venv build docs/notebooks src/*.egg-info src/*/engines/native/*.so .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache container/wheels/*.whl
 
-compiler:  ## install a C compiler and Python's headers where they are missing (apt-get): the native engine is made with them
+compiler:  ## install a C compiler and Python's headers if they are missing (apt-get); the native engine needs them
 	@include=$$($(PYTHON3) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 	missing=""
 	command -v cc >/dev/null || missing="gcc libc6-dev"

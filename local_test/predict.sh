@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Ask a running server in every content type and protocol, and check every status and answer.
+# Send requests in every content type and protocol to a running server, and check every status and reply.
 #
 #   local_test/predict.sh [URL] [FOLDER]      default: http://localhost:8080 local_test/requests
 #
-# FOLDER has the same messages in each format, the labels they should get, one a line, in labels.txt, and requests to
-# be refused, whose names begin with the status and the code of the error. API_TOKEN is sent where it is set.
-# Exit status 1 when something is not as it should be, with the difference.
+# FOLDER has the same messages in each format, the expected labels in labels.txt, one per line, and invalid requests,
+# whose names begin with the expected status and error code. API_TOKEN is sent if it is set.
+# The exit status is 1 if a check fails; the differences are printed.
 set -euo pipefail
 url=${1:-http://localhost:8080}
 folder=${2:-$(dirname "$0")/requests}
@@ -13,11 +13,11 @@ name=${MODEL_NAME:-model}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 failures=0
-# This machine is asked directly, whatever proxy the shell has set.
+# Requests to this machine bypass the proxy of the shell.
 direct=localhost,127.0.0.1,::1,${no_proxy:-${NO_PROXY:-}}
 printf '%s' "${API_TOKEN:+Authorization: Bearer $API_TOKEN}" >"$scratch/authorization"
 
-# ask ROUTE TYPE FILE [CURL OPTION ...]: leave the reply in $scratch/reply and print the status.
+# ask ROUTE TYPE FILE [CURL OPTION ...]: write the reply to $scratch/reply and print the status.
 ask() {
     local route=$1 type=$2 file=$3
     shift 3
@@ -26,7 +26,7 @@ ask() {
         --data-binary "@$file" "$@" "$url$route" || true
 }
 
-# same TITLE EXPECTED FOUND: compare two files, and show in what they differ.
+# same TITLE EXPECTED FOUND: compare two files and print the differences.
 same() {
     if diff --unified=0 --label expected --label found "$2" "$3" >"$scratch/difference"; then
         echo "ok      $1"
@@ -37,7 +37,7 @@ same() {
     fi
 }
 
-# answers TITLE STATUS LABELS: the request was answered with the labels that its messages should have.
+# answers TITLE STATUS LABELS: check that the request succeeded with the expected labels.
 answers() {
     { echo 200; cat "$folder/labels.txt"; } >"$scratch/expected"
     { echo "$2"; if [ "$2" = 200 ]; then $3 <"$scratch/reply"; else cat "$scratch/reply"; fi; } >"$scratch/found"
@@ -66,7 +66,7 @@ gzip --stdout "$folder/messages.json" >"$scratch/messages.json.gz"
 answers "gzip" \
     "$(ask /invocations application/json "$scratch/messages.json.gz" --header 'Content-Encoding: gzip')" of_json
 
-# A text has one score, whatever it came in.
+# A text has the same score in all formats.
 ask /invocations application/json "$folder/messages.json" --header 'Accept: text/plain' >/dev/null
 cp "$scratch/reply" "$scratch/scores"
 for file in messages.jsonl:application/jsonlines messages.csv:text/csv messages.txt:text/plain; do
@@ -74,7 +74,7 @@ for file in messages.jsonl:application/jsonlines messages.csv:text/csv messages.
     same "scores of ${file%:*} are those of JSON" "$scratch/scores" "$scratch/reply"
 done
 
-# 400_empty_text.json is to be answered with 400 and the code empty_text.
+# The reply to 400_empty_text.json must have the status 400 and the code empty_text.
 for file in "$folder"/4??_*; do
     verdict=$(basename "${file%.*}")
     case ${file##*.} in json) type=application/json ;; csv) type=text/csv ;; *) type=application/xml ;; esac
@@ -89,4 +89,4 @@ if [ "$failures" -gt 0 ]; then
     echo "error: $failures of the checks failed; see above." >&2
     exit 1
 fi
-echo "Every answer is as it should be."
+echo "All checks passed."

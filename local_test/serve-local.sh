@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Serve a model in the container as a strict platform does: read-only, without privileges, one folder to write to.
+# Serve a model in the container under the limits of a strict platform: read-only, no privileges, one writable folder.
 #
 #   local_test/serve-local.sh [IMAGE] [MODEL]      default: bert-textclassification:serve local_test/test_dir/model
-#   PORT=9000 local_test/serve-local.sh            another port of this machine than 8080
+#   PORT=9000 local_test/serve-local.sh            another local port than 8080
 set -euo pipefail
 image=${1:-bert-textclassification:serve}
 model=${2:-$(dirname "$0")/test_dir/model}

@@ -35,13 +35,13 @@ def main(arguments: list[str]) -> int:
 
 
 def copy_notebooks(run: str | None) -> str:
-    """Copy the four notebooks to where Sphinx reads them; return a sentence that says whose outputs they show.
+    """Copy the four notebooks to PAGES, where Sphinx reads them; return a sentence on the run whose outputs they show.
 
     Args:
-        run: name of a run in `runs/`; None for the demo, or for notebooks without outputs where there is no demo.
+        run: name of a run in `runs/`; None for the demo, or for notebooks without outputs if there is no demo.
 
     Raises:
-        UserError: the run that is named has no executed notebook.
+        UserError: the given run has no executed notebook.
     """
     executed = Path("runs") / (run or DEFAULT_RUN)
     sources = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -53,7 +53,7 @@ def copy_notebooks(run: str | None) -> str:
     for path in sources:
         shutil.copy2(shown.get(path.name, path), PAGES)
     if not shown:
-        return f"{executed} has no executed notebooks, so they are shown without outputs; make demo makes some."
+        return f"{executed} has no executed notebooks, so they are shown without outputs; run make demo to create them."
     missing = [path.stem for path in sources if path.name not in shown]
     return f"The notebooks show the outputs of {executed}{', except ' + ', '.join(missing) if missing else ''}."
 

@@ -3,11 +3,11 @@
     .venv/bin/python tools/install.py train notebooks
     build/lowest-direct/bin/python tools/install.py --resolution lowest-direct dev    # uv's word for it; or highest
 
-With a resolution, only torch and uv come in the tested versions, and everything else as pyproject.toml admits it.
+With a resolution, only torch and uv have the tested versions; all other versions are resolved from pyproject.toml.
 
-pip installs torch, because which build of it comes (CPU, CUDA) is a matter of pip's configuration. uv installs the
-rest, several times faster than pip. uv does not read pip's configuration, so indexes, certificates and proxies are
-handed over to it. Where uv fails nevertheless, pip installs everything.
+pip installs torch, because its build (CPU, CUDA) depends on pip's configuration. uv installs the rest, several times
+faster than pip. uv does not read pip's configuration, so indexes, certificates and proxies are passed to it. If uv
+fails, pip installs everything.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main(words: list[str]) -> int:
         if given.resolution:
             return _uv_installs(package, ["--resolution", given.resolution])
         if _uv_installs(package, ["--constraint", str(CONSTRAINTS)]):
-            print("uv could not install the packages, as it says above; pip does, in some minutes.", file=sys.stderr)
+            print("uv could not install the packages (see above); pip installs them in some minutes.", file=sys.stderr)
             _pip_install("--editable", package)
     except subprocess.CalledProcessError as problem:
         return problem.returncode
@@ -56,11 +56,11 @@ def main(words: list[str]) -> int:
 
 
 def uv_environment(pip: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Return `environment` with uv's variables for the options of `pip`; variables that are set already stay."""
+    """Return `environment` with uv's variables for the options of `pip`; variables already set do not change."""
     given = {variable: pip[option] for option, names in _VARIABLES.items() if option in pip for variable in names}
     if "find-links" in pip:
         given["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
-    if "extra-index-url" in pip:  # as pip: the best version of all indexes, not the first index that has the name
+    if "extra-index-url" in pip:  # like pip: the best version of all indexes
         given["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return given | dict(environment)
 
@@ -79,7 +79,7 @@ def pip_options() -> dict[str, str]:
 
 
 def _uv_installs(package: str, versions: list[str]) -> int:
-    """Install the package in the versions that uv's options say; return the exit status of uv."""
+    """Install the package with uv and these version options; return the exit status."""
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable, *versions]
     pip = pip_options()
     if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):  # uv has no variable for it
@@ -88,7 +88,7 @@ def _uv_installs(package: str, versions: list[str]) -> int:
 
 
 def _pip_install(*arguments: str) -> None:
-    # Modules are compiled when they are first imported: most of them never are. Twice quiet: errors alone are printed.
+    # No compilation: most modules are never imported. Quiet twice: only errors are printed.
     command = [*_PIP, "install", "--quiet", "--quiet", "--disable-pip-version-check", "--no-compile"]
     subprocess.run([*command, "--constraint", str(CONSTRAINTS), *arguments], cwd=ROOT, check=True)
 

@@ -1,4 +1,4 @@
-"""Run a command of the package with the settings that a person gave to make.
+"""Run a command of the package with the SETTINGS given to make.
 
     python tools/run.py 'threshold_objective=precision>=0.95 "positive_label=needs an answer"' COMMAND [ARGUMENT ...]
 
@@ -11,11 +11,11 @@ import sys
 
 
 def main(settings: str, *arguments: str) -> int:
-    """Replace this process by the command's; return 1 where the settings cannot be split."""
+    """Replace this process by the command; return 1 if the settings cannot be split."""
     try:
         words = shlex.split(settings)
     except ValueError as problem:
-        print(f"error: SETTINGS={settings}: {problem}; quotes go in pairs.", file=sys.stderr)
+        print(f"error: SETTINGS={settings}: {problem}; close every quote.", file=sys.stderr)
         return 1
     os.execv(sys.executable, [sys.executable, "-m", "bert_textclassification", *arguments, *words])  # noqa: S606 - this is the point
 

@@ -1,4 +1,4 @@
-"""Try an installed wheel: the command line answers, and the kernels were compiled and multiply.
+"""Check an installed wheel: the command line runs, and the compiled kernels work.
 
 python tools/try_wheel.py    # with the Python that the wheel was installed for
 """
@@ -11,10 +11,10 @@ from bert_textclassification.engines.native import engine
 
 
 def main() -> int:
-    """Print what works; return the exit status."""
+    """Print the version and the kernels; return the exit status."""
     kernels = engine.instructions()
     if "portable" not in kernels:
-        print("error: the wheel holds no kernels.", file=sys.stderr)
+        print("error: the wheel has no kernels.", file=sys.stderr)
         return 1
     engine.measure_peak(0.05)
     command = [sys.executable, "-m", "bert_textclassification", "--version"]

@@ -37,7 +37,10 @@ def execute(folder: Path, name: str, output: str) -> None:
 
 def test_without_a_run_the_notebooks_are_shown_without_outputs(repository):
     sentence = copy_notebooks(None)
-    assert sentence == "runs/demo has no executed notebooks, so they are shown without outputs; make demo makes some."
+    assert (
+        sentence
+        == "runs/demo has no executed notebooks, so they are shown without outputs; run make demo to create them."
+    )
     assert sorted(path.name for path in (repository / PAGES).iterdir()) == NAMES
 
 

@@ -173,7 +173,7 @@ def test_where_uv_fails_pip_installs_everything_and_says_so(index, project, tmp_
     done = install(project, tmp_path, f"[global]\nindex-url = {address}\n")
     assert (done.returncode, installed(project)) == (0, EVERYTHING), done.stderr
     assert "error: this uv does not work" in done.stderr
-    assert "uv could not install the packages, as it says above; pip does" in done.stderr
+    assert "uv could not install the packages (see above); pip installs them" in done.stderr
     assert ("pip", "helper-1.0-py3-none-any.whl") in asked
 
 

@@ -84,7 +84,7 @@ def test_settings_reach_the_command_word_by_word_and_no_shell_reads_them(checkou
 def test_settings_whose_quotes_do_not_pair_are_told_in_one_sentence(checkout):
     done = make(checkout, "notebooks", "SETTINGS=positive_label=it's")
     assert done.returncode != 0
-    assert "error: SETTINGS=positive_label=it's: No closing quotation; quotes go in pairs." in done.stderr
+    assert "error: SETTINGS=positive_label=it's: No closing quotation; close every quote." in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -55,7 +55,7 @@ def compare(config: TrainingConfig, splits: Splits, seeds: int) -> dict[str, Any
     """
     if config.r_drop or config.layerwise_lr_decay != 1:
         raise ConfigurationError(
-            "The Trainer's defaults have no r_drop and no layerwise_lr_decay, so they cannot be compared; omit both."
+            "The Trainer's defaults have no r_drop and no layerwise_lr_decay; leave both out to compare them."
         )
     runs = []
     for seed in range(seeds):

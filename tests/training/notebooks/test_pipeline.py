@@ -97,7 +97,7 @@ def test_other_settings_and_parameters_of_notebooks_have_the_type_they_are_writt
 def test_away_from_the_repository_it_says_where_to_run_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pipeline, "_SOURCES", tmp_path / "notebooks")
     assert cli.main(["notebooks", "--name", "x", "--data", "nowhere.csv"]) == 1
-    assert "run this where the repository has been cloned" in capsys.readouterr().err
+    assert "run this in a clone of the repository" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("written", ["precision>=0.95", "recall>=.9", "cost"])
