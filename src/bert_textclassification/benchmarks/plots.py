@@ -29,8 +29,8 @@ def plot_waiting(curves: pd.DataFrame, measured: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 3.2))
     for number, cores in enumerate(curves.columns):
         shade = plt.get_cmap("Blues")(0.4 + 0.6 * number / len(curves.columns))
-        axes.plot(curves.index, curves[cores], color=shade, label=f"Erlang C, {cores} cores")
-    label = f"measured, {measured['cores'].iloc[0]} cores"
+        axes.plot(curves.index, curves[cores], color=shade, label=f"Erlang C, cores: {cores}")
+    label = f"measured, cores: {measured['cores'].iloc[0]}"
     axes.plot(measured["utilisation"], measured["p99_ms"], "o", color=ORANGE, label=label)
     axes.set(xlabel="utilisation of the cores", ylabel="p99, ms", yscale="log", title="Latency under load")
     axes.xaxis.set_major_formatter(PercentFormatter(1))

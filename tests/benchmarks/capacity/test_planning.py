@@ -72,7 +72,7 @@ def test_traffic_that_makes_no_plan_is_refused_by_name(wrong):
 
 def test_prices_say_their_date_their_source_and_whether_somebody_checked_them():
     assert PRICES.note == "Prices of 2026-01-31: a test."
-    assert "not checked" in read_prices(ROOT / "ops/config/prices.yaml").note
+    assert "not verified" in read_prices(ROOT / "ops/config/prices.yaml").note
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_the_plot_has_a_curve_for_each_number_of_cores_and_the_measured_points()
     measured = pd.DataFrame({"utilisation": [0.3], "cores": [2], "p99_ms": [12.0]})
     figure = plots.plot_waiting(planning.curves(SERVICE, (1, 4)), measured)
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert labels == ["model, cores: 1", "model, cores: 4", "measured, cores: 2"]
+    assert labels == ["Erlang C, cores: 1", "Erlang C, cores: 4", "measured, cores: 2"]
 
 
 def test_a_notebook_shows_what_a_command_of_ops_prints(tmp_path):
@@ -110,7 +110,7 @@ def test_a_notebook_shows_what_a_command_of_ops_prints(tmp_path):
     (tmp_path / "ops/hello.py").write_text('import sys\nif __name__ == "__main__":\n    print(sys.argv[1:])\n')
     assert deployment.run_command("hello", tmp_path) == "[]\n"
     assert deployment.run_command("hello --yes", tmp_path) == "['--yes']\n"
-    assert deployment.run_command("", tmp_path).endswith("set target to: hello.")
+    assert deployment.run_command("", tmp_path).endswith("set target to one of: hello.")
 
 
 def test_a_command_that_is_a_package_can_be_chosen(tmp_path):
