@@ -22,7 +22,7 @@ from bert_textclassification.artifact.manifest import (
     Processor,
     Reference,
 )
-from bert_textclassification.artifact.store import Artifact, _parse_manifest, pack
+from bert_textclassification.artifact.store import Artifact, pack, parse_manifest
 from bert_textclassification.errors import ArtifactError
 from bert_textclassification.serving.predictor import Predictor
 
@@ -141,7 +141,7 @@ def test_an_artifact_of_schema_1_is_served(copied_artifact, tiny_artifact):
 def test_schema_1_without_a_word_on_the_processor_is_read():
     content = json.loads((MANIFESTS / "schema_1.json").read_text())
     del content["made_on"]
-    assert _parse_manifest(json.dumps(content).encode(), MANIFESTS).measured_on is None
+    assert parse_manifest(json.dumps(content).encode(), MANIFESTS).measured_on is None
 
 
 @pytest.mark.parametrize(

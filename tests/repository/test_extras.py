@@ -62,6 +62,7 @@ PREDICTION = Command(
     '-c \'import bert_textclassification as b; print(len(b.Predictor.load("runs/demo/model").predict(["a"])))\'', 0, "1"
 )
 NO_MODEL = Command("container/serve", 2, "error: There is no model folder nowhere")
+OBJECT_STORAGE = Command("-c 'import bert_textclassification.serving.object_storage, obstore.store'", 0, "")
 COMMANDS = {
     "serve": [
         PREDICTION,
@@ -72,7 +73,8 @@ COMMANDS = {
             "-m bert_textclassification train --data nowhere.csv", 1, "pip install 'bert-textclassification[train]'"
         ),
     ],
-    "gcs": [PREDICTION, NO_MODEL, Command("-c 'import bert_textclassification.serving.google_storage'", 0, "")],
+    "object-storage": [PREDICTION, NO_MODEL, OBJECT_STORAGE],
+    "gcs": [OBJECT_STORAGE],
     "train": [
         PREDICTION,
         NO_MODEL,

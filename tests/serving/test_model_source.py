@@ -3,7 +3,6 @@
 import errno
 import gzip
 import io
-import json
 import random
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import boto3
 import pytest
 
 from bert_textclassification.artifact.store import Artifact, pack
@@ -21,6 +21,7 @@ from bert_textclassification.errors import ArtifactError
 from bert_textclassification.serving import archive as archives
 from bert_textclassification.serving.archive import MAX_MEMBERS
 from bert_textclassification.serving.model_source import locate
+from bert_textclassification.serving.object_stores import SCHEMES
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_a_folder_that_is_not_there_is_left_to_the_artifact(scratch, source):
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("s3://bucket/model", r"not s3://; copy the model to a folder"),
+        ("ftp://bucket/model", r"not ftp://; copy the model to a folder"),
         ("https://name:secret@host/model.tar.gz?signature=secret", r"not https://; copy"),
         ("azureml://jobs/1/outputs/model", r"not azureml://; copy"),
         ("file://elsewhere/model", r"another machine, elsewhere; write file:///model"),
@@ -350,7 +351,7 @@ def test_a_changed_header_ends_in_a_refusal_or_in_plain_files(tmp_path, scratch,
         assert list(scratch.iterdir()) == []
 
 
-# Google Cloud Storage, with Google's own library against a small server that speaks its JSON API
+# Object storage: obstore against moto for S3, and a small server that lists as Google's XML API and as Azure do
 
 
 class _Storage(ThreadingHTTPServer):
@@ -368,33 +369,60 @@ class _Storage(ThreadingHTTPServer):
 
 
 class _StorageRequest(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        if url.path == "/storage/v1/b/models/o":
-            self._answer(200, json.dumps(self._page(parse_qs(url.query))).encode(), "application/json")
-        elif (name := unquote(url.path.removeprefix("/download/storage/v1/b/models/o/"))) in self.server.objects:
+        if url.path.strip("/") == "models":
+            query = parse_qs(url.query)
+            page = self._page_of_azure(query) if query.get("comp") == ["list"] else self._page(query)
+            self._answer(200, page.encode(), "application/xml")
+        elif (name := unquote(url.path.removeprefix("/models/"))) in self.server.objects:
             self._answer(200, self.server.objects[name]["content"], "application/octet-stream", name)
         else:
-            self._answer(404, b'{"error": {"message": "The specified bucket does not exist."}}', "application/json")
+            self._answer(404, b"<Error><Message>The specified bucket does not exist.</Message></Error>", "text/xml")
 
-    def _page(self, query: dict) -> dict:
-        names = sorted(name for name in self.server.objects if name.startswith(query.get("prefix", [""])[0]))
-        start = int(query.get("pageToken", ["0"])[0])
-        items = [{"name": name, "bucket": "models", **self._described(name)} for name in names[start : start + 2]]
-        return {"items": items} | ({"nextPageToken": str(start + 2)} if names[start + 2 :] else {})
+    do_HEAD = do_GET
 
-    def _described(self, name: str) -> dict:
-        stored = self.server.objects[name]
-        return {"size": str(stored.get("size", len(stored["content"])))} | stored.get("metadata", {})
+    def _page(self, query: dict) -> str:
+        listed, following = self._listed(query, "continuation-token")
+        items = "".join(
+            f"<Contents><Key>{name}</Key><Size>{size}</Size><ETag>1</ETag>"
+            "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+            for name, size in listed
+        )
+        token = f"<NextContinuationToken>{following}</NextContinuationToken>" if following else ""
+        return f"<ListBucketResult>{items}{token}</ListBucketResult>"
+
+    def _page_of_azure(self, query: dict) -> str:
+        listed, following = self._listed(query, "marker")
+        items = "".join(
+            f"<Blob><Name>{name}</Name><Properties><Last-Modified>Thu, 01 Jan 2026 00:00:00 GMT</Last-Modified>"
+            f"<Etag>1</Etag><Content-Length>{size}</Content-Length><Content-Type>application/octet-stream</Content-Type>"
+            "<BlobType>BlockBlob</BlobType></Properties></Blob>"
+            for name, size in listed
+        )
+        return f"<EnumerationResults><Blobs>{items}</Blobs><NextMarker>{following}</NextMarker></EnumerationResults>"
+
+    def _listed(self, query: dict, page: str) -> tuple[list[tuple[str, int]], str]:
+        """Return name and size of two objects, and the token of the next page, empty after the last."""
+        objects = self.server.objects
+        names = sorted(name for name in objects if name.startswith(query.get("prefix", [""])[0]))
+        start = int(query.get(page, ["0"])[0])
+        sizes = [(name, objects[name].get("size", len(objects[name]["content"]))) for name in names[start : start + 2]]
+        return sizes, str(start + 2) if names[start + 2 :] else ""
 
     def _answer(self, status: int, body: bytes, media_type: str, name: str = "") -> None:
         self.send_response(status)
         self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.send_header("ETag", "1")
         for header, value in self.server.objects.get(name, {}).get("headers", {}).items():
             self.send_header(header, value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command == "GET":
+            self.wfile.write(body)
 
     def log_message(self, *_) -> None:
         pass
@@ -402,22 +430,44 @@ class _StorageRequest(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def storage(monkeypatch):
-    pytest.importorskip("google.cloud.storage", reason="pip install google-cloud-storage")
+    pytest.importorskip("obstore", reason="pip install obstore")
     with _Storage() as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("GOOGLE_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
+        monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+        monkeypatch.setenv("AZURE_SKIP_SIGNATURE", "true")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield server
         server.shutdown()
 
 
-def test_without_googles_library_the_message_says_what_to_install(scratch, monkeypatch):
-    monkeypatch.setitem(sys.modules, "google.cloud.storage", None)
-    with pytest.raises(ArtifactError, match=r"`pip install google-cloud-storage`, or .* set MODEL_DIR"):
-        locate("gs://models/classifier", scratch)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_without_the_library_the_message_names_the_extra(scratch, monkeypatch, scheme):
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(ArtifactError, match=r"bert-textclassification\[object-storage\]'`, or .* set MODEL_DIR"):
+        locate(f"{scheme}://models/classifier", scratch)
 
 
-@pytest.mark.parametrize("address", ["gs://models/a b/v1", "gs://models/a b/v1/", "GS://models/a b/", "gs://models"])
+@pytest.mark.parametrize("address", ["s3://models/v1", "s3://models/v1/", "s3://models/packed/model.tar.gz"])
+def test_a_model_in_s3_is_downloaded(aws, archive, tiny_artifact, scratch, address):
+    pytest.importorskip("obstore", reason="pip install obstore")
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="models", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    for path in tiny_artifact.folder.iterdir():
+        client.put_object(Bucket="models", Key=f"v1/{path.name}", Body=path.read_bytes())
+    client.put_object(Bucket="models", Key="packed/model.tar.gz", Body=archive.read_bytes())
+    folder = locate(address, scratch)
+    assert Artifact.load(folder).version == tiny_artifact.version
+    assert list(scratch.iterdir()) == [folder]
+    with pytest.raises(ArtifactError, match=r"^s3://models/v2 cannot be read as a model \(it must hold 1 to 64"):
+        locate("s3://models/v2", scratch)
+
+
+@pytest.mark.parametrize(
+    "address", ["gs://models/a b/v1", "gs://models/a b/v1/", "GS://models/a b/", "gs://models", "az://models/a b/v1"]
+)
 def test_the_objects_under_a_prefix_are_downloaded(storage, tiny_artifact, scratch, address):
     storage.holds(tiny_artifact.folder, "a b/v1/")
     storage.objects["a b/v1/"] = {"content": b""}  # what a console makes to show a folder
@@ -432,13 +482,13 @@ def test_a_prefix_ends_where_its_folder_ends(storage, tiny_artifact, scratch):
     assert Artifact.load(locate("gs://models/v1", scratch)).version == tiny_artifact.version
 
 
-@pytest.mark.parametrize("address", ["gs://models/v1", "gs://models/v1/model.tar.gz"])
+@pytest.mark.parametrize("address", ["gs://models/v1", "gs://models/v1/model.tar.gz", "az://models/v1/model.tar.gz"])
 @pytest.mark.parametrize("encoding", [None, "gzip"])
 def test_an_archive_among_the_objects_is_extracted_and_not_kept(
     storage, archive, tiny_artifact, scratch, address, encoding
 ):
-    headers, metadata = ({"Content-Encoding": encoding}, {"contentEncoding": encoding}) if encoding else ({}, {})
-    storage.objects["v1/model.tar.gz"] = {"content": archive.read_bytes(), "headers": headers, "metadata": metadata}
+    headers = {"Content-Encoding": encoding} if encoding else {}
+    storage.objects["v1/model.tar.gz"] = {"content": archive.read_bytes(), "headers": headers}
     folder = locate(address, scratch)
     assert Artifact.load(folder).version == tiny_artifact.version
     assert list(scratch.iterdir()) == [folder]
@@ -447,12 +497,13 @@ def test_an_archive_among_the_objects_is_extracted_and_not_kept(
 @pytest.mark.parametrize(
     ("name", "stored", "reason"),
     [
-        ("v1/../../evil", {}, "not a bare name"),
-        ("v1//etc/evil", {}, "not a bare name"),
+        ("v1/../../evil", {}, "cannot be read as a model"),
+        ("v1//etc/evil", {}, "cannot be read as a model"),
         ("v1/..\\evil", {}, "not a bare name"),
         ("v1/big.onnx", {"size": archives.MAX_MODEL_BYTES}, "at most 4,294,967,296 bytes together"),
-        ("v1/manifest.json", {"metadata": {"contentEncoding": "gzip"}}, "without content encoding"),
-        ("v1/fp32.onnx", {"headers": {"X-Goog-Hash": "crc32c=AAAAAA==,md5=AAAA"}}, "cannot be read as a model"),
+        ("v1/manifest.json", {"headers": {"Content-Encoding": "gzip"}}, "without content encoding"),
+        ("v1/fp32.onnx", {"size": 7}, "does not have the 7 bytes that it was listed with"),
+        ("v1/int8.onnx", {"content": b"xx", "size": 1}, "does not have the 1 bytes that it was listed with"),
         ("v1/model.tar.gz", {}, "not a usable model archive"),
         ("v2/manifest.json", {}, "must hold 1 to 64 objects"),
     ],
@@ -472,5 +523,7 @@ def test_more_objects_than_an_artifact_has_are_refused(storage, scratch):
 
 
 def test_a_bucket_that_is_not_there_is_named(storage, scratch):
-    with pytest.raises(ArtifactError, match=r"gs://other/v1 cannot be read .*does not exist.*service account"):
+    with pytest.raises(
+        ArtifactError, match=r"gs://other/v1 cannot be read .*does not exist.*service account may read it"
+    ):
         locate("gs://other/v1", scratch)

@@ -37,8 +37,8 @@ class Artifact:
         """
         folder = Path(folder)
         raw = _manifest_bytes(folder)
-        artifact = cls(folder, _parse_manifest(raw, folder / MANIFEST), hashlib.sha256(raw).hexdigest()[:12])
-        for stored in (artifact.manifest.tokenizer, *artifact.manifest.variants.values()):
+        artifact = cls(folder, parse_manifest(raw, folder / MANIFEST), hashlib.sha256(raw).hexdigest()[:12])
+        for stored in files_of(artifact.manifest):
             _check_size(folder / stored.file, stored)
         return artifact
 
@@ -69,9 +69,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Artifact:
 
 def pack(folder: Path, archive: Path) -> Path:
     """Pack the artifact in `folder` as the gzipped tar that SageMaker expects: files at the top level, no folder."""
-    manifest = Artifact.load(folder).manifest
-    stored = [manifest.tokenizer, *manifest.variants.values()]
-    names = [MANIFEST, MODEL_CARD, *(item.file for item in stored)]
+    names = [MANIFEST, MODEL_CARD, *(stored.file for stored in files_of(Artifact.load(folder).manifest))]
     archive.parent.mkdir(parents=True, exist_ok=True)
     partial = archive.with_name(archive.name + ".partial")
     with tarfile.open(partial, "w:gz", compresslevel=1) as tar:  # weights hardly compress
@@ -81,21 +79,12 @@ def pack(folder: Path, archive: Path) -> Path:
     return partial.replace(archive)
 
 
-def _manifest_bytes(folder: Path) -> bytes:
-    try:
-        if not folder.is_dir():
-            raise ArtifactError(f"There is no model folder {folder}; train a model or set MODEL_DIR to one.")
-        return (folder / MANIFEST).read_bytes()
-    except OSError as problem:
-        if not isinstance(problem, FileNotFoundError):
-            raise _unreadable(folder / MANIFEST, problem) from None
-        raise ArtifactError(
-            f"{folder} has no {MANIFEST}, so it is not a finished model artifact; train again or point to "
-            "the folder that training wrote."
-        ) from None
+def parse_manifest(raw: bytes, path: Path | str) -> Manifest:
+    """Read a manifest of any schema up to this release's; `path` names it in messages.
 
-
-def _parse_manifest(raw: bytes, path: Path) -> Manifest:
+    Raises:
+        ArtifactError: it is damaged, or this release cannot serve its default variant.
+    """
     try:
         content = json.loads(raw)
     except ValueError as problem:
@@ -114,7 +103,26 @@ def _parse_manifest(raw: bytes, path: Path) -> Manifest:
     return manifest
 
 
-def _check_schema(version: object, path: Path) -> None:
+def files_of(manifest: Manifest) -> list[StoredFile]:
+    """Return the files that serving reads beside the manifest: the tokenizer, and that of each variant."""
+    return [manifest.tokenizer, *manifest.variants.values()]
+
+
+def _manifest_bytes(folder: Path) -> bytes:
+    try:
+        if not folder.is_dir():
+            raise ArtifactError(f"There is no model folder {folder}; train a model or set MODEL_DIR to one.")
+        return (folder / MANIFEST).read_bytes()
+    except OSError as problem:
+        if not isinstance(problem, FileNotFoundError):
+            raise _unreadable(folder / MANIFEST, problem) from None
+        raise ArtifactError(
+            f"{folder} has no {MANIFEST}, so it is not a finished model artifact; train again or point to "
+            "the folder that training wrote."
+        ) from None
+
+
+def _check_schema(version: object, path: Path | str) -> None:
     if type(version) is not int or version < 1:
         raise ArtifactError(f"{path} has the schema version {version!r}, which no release writes; copy it again.")
     if version > SCHEMA_VERSION:
@@ -124,7 +132,7 @@ def _check_schema(version: object, path: Path) -> None:
         )
 
 
-def _with_known_variants(content: dict[str, Any], path: Path) -> dict[str, Any]:
+def _with_known_variants(content: dict[str, Any], path: Path | str) -> dict[str, Any]:
     """Remove the variants that need an engine of a newer release from a manifest.
 
     Raises:

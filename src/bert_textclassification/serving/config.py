@@ -32,7 +32,8 @@ class ServingConfig(BaseSettings):
     model_source: str = Field(
         default="/opt/ml/model",
         validation_alias=AliasChoices("MODEL_DIR", "AZUREML_MODEL_DIR", "AIP_STORAGE_URI"),
-        description="Folder of the model artifact, its `.tar.gz`, or a `file://` or `gs://` address of either.",
+        description="Folder of the model artifact, its `.tar.gz`, or a `file://`, `s3://`, `gs://`, `az://` or `hf://` "
+        "address of either.",
     )
     model_name: str = Field(
         default="model",

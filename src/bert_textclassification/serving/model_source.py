@@ -1,4 +1,4 @@
-"""From what a platform names to an artifact folder on disk: a folder, an archive, `file://` or `gs://`.
+"""From what a platform names to an artifact folder on disk: a folder, an archive, a `file://` URI, object storage.
 
 SageMaker gives a folder, Azure ML one that holds `<name>/<version>/`, Vertex AI `gs://bucket/prefix`.
 """
@@ -10,7 +10,8 @@ from urllib.parse import unquote
 from bert_textclassification.artifact.store import MANIFEST
 from bert_textclassification.errors import ArtifactError
 from bert_textclassification.serving.archive import SUFFIXES, extract
-from bert_textclassification.serving.google_storage import ELSEWHERE, download
+from bert_textclassification.serving.object_storage import ELSEWHERE, download
+from bert_textclassification.serving.object_stores import SCHEMES
 
 _LEVELS = ("", "[!.]*/", "[!.]*/[!.]*/")  # folder, <name>/, <name>/<version>/; never hidden ones
 
@@ -19,7 +20,8 @@ def locate(source: str, scratch_dir: Path) -> Path:
     """Return the folder of the artifact that `source` names; `Artifact.load` still has to check it.
 
     Args:
-        source: a folder, a `.tar.gz` or `.tgz`, the `file://` URI of one, or `gs://bucket/prefix`.
+        source: a folder, a `.tar.gz` or `.tgz`, the `file://` URI of one; `s3://`, `gs://` or `az://` with
+            bucket/prefix; or `hf://owner/repo[@revision][/path]`.
         scratch_dir: archives and objects go to a new folder in here, at each call.
 
     Raises:
@@ -31,15 +33,16 @@ def locate(source: str, scratch_dir: Path) -> Path:
             return _on_disk(Path(source), scratch_dir)
         if scheme.lower() == "file":
             return _on_disk(_path_of_file_uri(rest), scratch_dir)
-        if scheme.lower() == "gs":
-            return _in_google_storage(rest, scratch_dir)
+        if scheme.lower() in SCHEMES:
+            return _in_object_storage(scheme.lower(), rest, scratch_dir)
     except (OSError, ValueError) as problem:  # ValueError: a NUL in a path
         raise ArtifactError(
             f"The model at {source} cannot be read or brought to {scratch_dir} ({problem}); mend that, or set "
             "MODEL_DIR or SCRATCH_DIR to another folder."
         ) from problem
     # The address stays out of the message: it may carry a password or a signature.
-    raise ArtifactError(f"A model can be a folder, a .tar.gz, file:// or gs://, not {scheme}://; {ELSEWHERE}.")
+    known = ", ".join(f"{name}://" for name in ("file", *SCHEMES))
+    raise ArtifactError(f"A model can be a folder, a .tar.gz, or one of {known}, not {scheme}://; {ELSEWHERE}.")
 
 
 def _path_of_file_uri(rest: str) -> Path:
@@ -63,8 +66,8 @@ def _below(folder: Path, pattern: str) -> list[Path]:
     return [found for level in _LEVELS for found in folder.glob(level + pattern)]
 
 
-def _in_google_storage(address: str, scratch_dir: Path) -> Path:
-    downloaded, found = download(address, scratch_dir), scratch_dir
+def _in_object_storage(scheme: str, address: str, scratch_dir: Path) -> Path:
+    downloaded, found = download(scheme, address, scratch_dir), scratch_dir
     try:
         found = _on_disk(downloaded, scratch_dir)
         return found
