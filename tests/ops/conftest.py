@@ -1,4 +1,4 @@
-"""Settings of the SageMaker commands, how they are run, and what AWS does that its stand-in does not."""
+"""Settings of the SageMaker commands, functions that run them, and additions to moto's SageMaker."""
 
 import os
 import time
@@ -15,7 +15,7 @@ ENDPOINT = {
     "role": ROLE,
     "image": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/bert:abc",
     "model_data": "s3://models/job-1/output/model.tar.gz",
-    "instances": {"type": "ml.c5.xlarge"},  # the server knows none newer
+    "instances": {"type": "ml.c5.xlarge"},  # moto supports none newer
     "poll_seconds": 0.01,
 }
 ASYNCHRONOUS = {"asynchronous": {"output": "s3://answers/out"}}
@@ -24,20 +24,44 @@ FROM_ZERO = {**ASYNCHRONOUS, "autoscaling": {"minimum": 0}}
 
 @pytest.fixture
 def updates(monkeypatch):
-    """Give the server UpdateEndpoint; what a test puts here happens to the endpoint instead."""
+    """Add UpdateEndpoint to moto. A test puts attributes here that the update sets on the endpoint."""
     from moto.core.responses import ActionResult
     from moto.sagemaker.responses import SageMakerResponse
 
-    happens = {}
+    attributes = {}
 
     def update_endpoint(self):
-        one = self.sagemaker_backend.endpoints[self._get_param("EndpointName")]
-        one.endpoint_config_name = self._get_param("EndpointConfigName")
-        vars(one).update(happens)
-        return ActionResult({"EndpointArn": one.arn})
+        endpoint = self.sagemaker_backend.endpoints[self._get_param("EndpointName")]
+        endpoint.endpoint_config_name = self._get_param("EndpointConfigName")
+        vars(endpoint).update(attributes)
+        return ActionResult({"EndpointArn": endpoint.arn})
 
     monkeypatch.setattr(SageMakerResponse, "update_endpoint", update_endpoint, raising=False)
-    return happens
+    return attributes
+
+
+@pytest.fixture
+def create_with_status(monkeypatch):
+    """A function that sets status and failure reason of the endpoints and jobs that moto creates from then on."""
+    from moto.sagemaker.models import FakeEndpoint, FakeTrainingJob, FakeTransformJob
+
+    fields = {
+        FakeEndpoint: ("endpoint_status",),
+        FakeTrainingJob: ("training_job_status", "secondary_status"),
+        FakeTransformJob: ("transform_job_status",),
+    }
+
+    def set_status(status: str, reason: str | None = None) -> None:
+        for resource, names in fields.items():
+            values = dict.fromkeys(names, status) | {"failure_reason": reason}
+
+            def init(self, *arguments, create=resource.__init__, values=values, **options):
+                create(self, *arguments, **options)
+                vars(self).update(values)
+
+            monkeypatch.setattr(resource, "__init__", init)
+
+    return set_status
 
 
 def write_log(group: str, stream: str, message: str) -> None:
@@ -83,18 +107,18 @@ TRANSFORM = {
 
 
 def translated(**parameters: str) -> dict:
-    """Return the template as CloudFormation gets it after its transform."""
+    """Return the template after the transform of the Serverless Application Model."""
     from samtranslator.parser.parser import Parser
     from samtranslator.translator.translator import Translator
     from samtranslator.yaml_helper import yaml_parse
 
-    os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")  # the translator asks for one
+    os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")  # the translator needs one
     return Translator({}, Parser()).translate(
         yaml_parse((ROOT / "ops/gateway/template.yaml").read_text(encoding="utf-8")), parameters
     )
 
 
-# What the files of ops/config take from the environment.
+# The environment variables that the files of ops/config need.
 ENVIRONMENT = {
     "AWS_REGION": "eu-central-1",
     "SAGEMAKER_ROLE": ROLE,
@@ -107,13 +131,13 @@ ENVIRONMENT = {
 
 @pytest.fixture
 def command_of(tmp_path):
-    """A function from a command and its settings to one that runs it with changes; a change to None removes."""
+    """A function that returns a runner of a command. The runner changes settings; None removes one."""
 
     def command_of(module, settings):
         def run(*arguments: str, **changes) -> int:
             path = tmp_path / "settings.yaml"
-            given = {name: value for name, value in (settings | changes).items() if value is not None}
-            path.write_text(yaml.safe_dump(given), encoding="utf-8")
+            changed = {name: value for name, value in (settings | changes).items() if value is not None}
+            path.write_text(yaml.safe_dump(changed), encoding="utf-8")
             return module.main(["--config", str(path), *arguments])
 
         return run
@@ -123,7 +147,7 @@ def command_of(tmp_path):
 
 @pytest.fixture
 def shipped(monkeypatch):
-    """Read a file of ops/config as it ships, given its name and the class of its settings."""
+    """A function that reads a shipped file of ops/config; its arguments are name and class of the settings."""
     from ops.config_file import read
 
     for name, value in ENVIRONMENT.items():

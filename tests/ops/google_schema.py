@@ -1,4 +1,4 @@
-"""Requests to Google's APIs against the schemas that Google publishes (discovery documents)."""
+"""Validate requests to Google's APIs against the schemas that Google publishes (discovery documents)."""
 
 import functools
 import json
@@ -17,23 +17,25 @@ def schemas(document: str) -> dict[str, Any]:
 
 
 def problems(document: str, value: Any, schema: dict[str, Any], path: str = "") -> list[str]:
-    """Return the fields of `value` that the schema does not know, does not let write, or that have another type."""
+    """Return the fields of `value` that are unknown, read-only or of the wrong type."""
     if "$ref" in schema:
         return problems(document, value, schemas(document)[schema["$ref"]], path)
     kind = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}[schema["type"]]
     if type(value) is not kind:
-        return [f"{path} is no {schema['type']}"]
+        return [f"{path} is not of type {schema['type']}"]
     if isinstance(value, list):
         return [
-            each for i, item in enumerate(value) for each in problems(document, item, schema["items"], f"{path}.{i}")
+            problem
+            for number, item in enumerate(value)
+            for problem in problems(document, item, schema["items"], f"{path}.{number}")
         ]
     if not isinstance(value, dict):
         return [] if value in schema.get("enum", [value]) else [f"{path} is none of {', '.join(schema['enum'])}"]
-    found = []
+    messages = []
     for name, item in value.items():
-        inside = schema.get("properties", {}).get(name) or schema.get("additionalProperties")
-        if inside is None or inside.get("readOnly"):
-            found.append(f"{path}.{name} is unknown")
+        field = schema.get("properties", {}).get(name) or schema.get("additionalProperties")
+        if field is None or field.get("readOnly"):
+            messages.append(f"{path}.{name} is unknown")
         else:
-            found += problems(document, item, inside, f"{path}.{name}")
-    return found
+            messages += problems(document, item, field, f"{path}.{name}")
+    return messages

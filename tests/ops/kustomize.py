@@ -1,4 +1,4 @@
-"""As much of kustomize as the overlays of ops/kubernetes use, for machines without kubectl."""
+"""The features of kustomize that the overlays of ops/kubernetes use, for machines without kubectl."""
 
 import json
 import shutil
@@ -23,12 +23,12 @@ def build(folder: Path) -> list[Manifest]:
 
 
 def build_with_kubectl(folder: Path) -> list[Manifest]:
-    """Return what kubectl makes of an overlay; skip the test where it is not installed."""
+    """Return the manifests that kubectl builds from an overlay; skip the test if it is not installed."""
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
-    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
+    process = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    return list(yaml.safe_load_all(process.stdout))
 
 
 def patch(manifest: Manifest, operations: list[dict[str, Any]]) -> None:
@@ -70,7 +70,7 @@ def _transform(manifests: list[Manifest], folder: Path, kustomization: Manifest)
 
 
 def pod_spec(manifest: Manifest) -> Manifest | None:
-    """Return the description of the pods in a manifest; None where there is none."""
+    """Return the specification of the pods in a manifest, or None if it has no pods."""
     pod = manifest["spec"].get("predictor") or manifest["spec"].get("template", {}).get("spec")
     return pod if isinstance(pod, dict) else None
 
@@ -81,5 +81,5 @@ def containers(manifest: Manifest) -> list[Manifest]:
 
 
 def canonical(manifests: list[Manifest]) -> list[str]:
-    """Return manifests so that two lists of the same ones are equal."""
+    """Return sorted JSON texts of the manifests, to compare them in any order."""
     return sorted(json.dumps(manifest, sort_keys=True) for manifest in manifests)

@@ -1,4 +1,4 @@
-"""Lambda's Runtime API, as small as a function needs it, and events of an HTTP API."""
+"""A minimal server of Lambda's Runtime API, and events of an HTTP API."""
 
 import json
 import queue
@@ -25,7 +25,7 @@ class Api:
             def do_POST(handler) -> None:
                 body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
                 reply = self.answer(handler.path, dict(handler.headers), body)
-                if reply is None:  # a server that dies on a request
+                if reply is None:  # close the connection without a response
                     handler.close_connection = True
                     return
                 status, headers, content = reply
@@ -57,11 +57,11 @@ class Api:
 
 
 class Runtime(Api):
-    """Lambda's Runtime API, and a function that asks it for events.
+    """Lambda's Runtime API, and a process that runs a function on its events.
 
     Args:
-        command: starts the function; `{api}` in it stands for the address of the Runtime API.
-        options: of the process.
+        command: starts the function; `{api}` is replaced by the address of the Runtime API.
+        options: passed to `subprocess.Popen`.
     """
 
     def __init__(self, command: list[str], **options: Any) -> None:
@@ -91,13 +91,13 @@ class Runtime(Api):
         if (event := self._events.get()) is None:
             return None
         deadline = str(int((time.time() + self.time_s) * 1000))
-        about = {
+        invocation = {
             "Content-Type": "application/json",  # the client crashes without it
             "Lambda-Runtime-Aws-Request-Id": "invocation-1",
             "Lambda-Runtime-Deadline-Ms": deadline,
             "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:eu-central-1:123456789012:function:gateway",
         }
-        return 200, about, event
+        return 200, invocation, event
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -119,7 +119,7 @@ class Runtime(Api):
         return answer
 
     def last_line(self) -> dict[str, Any]:
-        """Return the next line that the function has printed."""
+        """Read the next line that the function prints, and parse it as JSON."""
         return json.loads(self._process.stdout.readline())
 
 

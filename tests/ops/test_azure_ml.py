@@ -1,4 +1,4 @@
-"""The YAML files for `az ml`: against Microsoft's own schemas, and what they promise."""
+"""The YAML files for `az ml`: they match Microsoft's schemas, and have the required settings."""
 
 import pytest
 import yaml
@@ -31,7 +31,7 @@ def test_the_files_match_microsofts_schemas(load):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_schemas_refuse_an_unknown_field(load, tmp_path):
+def test_the_schemas_reject_an_unknown_field(load, tmp_path):
     errors = pytest.importorskip("marshmallow")
     path = tmp_path / "deployment.yaml"
     path.write_text(yaml.safe_dump(values("deployment") | {"instance_kind": "F4"}), encoding="utf-8")

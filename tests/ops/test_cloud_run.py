@@ -1,4 +1,4 @@
-"""The service of Cloud Run: against the schema of Google's API, and what it promises."""
+"""The service of Cloud Run: it matches the schema of Google's API, and has the required settings."""
 
 import copy
 import re
@@ -13,7 +13,7 @@ from tests.ops.google_schema import problems, schemas
 SERVICE = yaml.safe_load((ROOT / "ops/cloud_run/service.yaml").read_text(encoding="utf-8"))
 TEMPLATE = SERVICE["spec"]["template"]
 (CONTAINER,) = TEMPLATE["spec"]["containers"]
-KILLED_AFTER_S = 10  # Cloud Run's time between SIGTERM and SIGKILL, which no setting changes
+KILLED_AFTER_S = 10  # Cloud Run's fixed time between SIGTERM and SIGKILL
 
 
 def test_the_schema_of_the_api_knows_every_field():
@@ -26,19 +26,19 @@ def test_an_unknown_field_and_a_wrong_type_are_found():
     wrong["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] = 2
     assert sorted(problems("run.v1", wrong, {"$ref": "Service"})) == [
         ".spec.template.spec.concurrency is unknown",
-        ".spec.template.spec.containers.0.resources.limits.cpu is no string",
+        ".spec.template.spec.containers.0.resources.limits.cpu is not of type string",
     ]
 
 
 @pytest.mark.parametrize(("kind", "metadata"), [("Service", SERVICE["metadata"]), ("Revision", TEMPLATE["metadata"])])
 def test_the_api_knows_every_annotation_at_its_place(kind, metadata):
-    described = schemas("run.v1")["ObjectMeta"]["properties"]["annotations"]["description"]
-    allowed = dict(re.findall(r"\* `([\w./-]+)`: ([\w, ]+)[.,]", described))
+    description = schemas("run.v1")["ObjectMeta"]["properties"]["annotations"]["description"]
+    allowed = dict(re.findall(r"\* `([\w./-]+)`: ([\w, ]+)[.,]", description))
     for name in metadata["annotations"]:
         assert kind in allowed[name], name
 
 
-def test_the_probes_ask_the_port_of_the_container():
+def test_the_probes_use_the_port_of_the_container():
     (port,) = CONTAINER["ports"]
     assert {CONTAINER[name]["httpGet"]["port"] for name in ("startupProbe", "livenessProbe")} == {port["containerPort"]}
 

@@ -1,4 +1,4 @@
-"""The files of ops/config: variables of the environment, wrong names and wrong values."""
+"""The files of ops/config: environment variables, unknown names and invalid values."""
 
 import pytest
 from pydantic import Field
@@ -26,7 +26,7 @@ def written(tmp_path):
     return write
 
 
-def test_variables_of_the_environment_are_put_in(written, monkeypatch):
+def test_environment_variables_are_substituted(written, monkeypatch):
     monkeypatch.setenv("STAGE", "prod")
     monkeypatch.delenv("INSTANCES", raising=False)
     settings = read(written('name: "tickets-${STAGE}"\nscaling: {instances: "${INSTANCES:-3}"}'), Endpoint)
@@ -45,7 +45,7 @@ def test_variables_of_the_environment_are_put_in(written, monkeypatch):
         ("- a", "Input should be a valid dictionary"),
     ],
 )
-def test_a_wrong_file_is_told_in_one_sentence(written, text, sentence):
+def test_an_invalid_file_is_reported_in_one_sentence(written, text, sentence):
     with pytest.raises(ConfigurationError, match=r"endpoint\.yaml") as problem:
         read(written(text), Endpoint)
     assert sentence in str(problem.value)

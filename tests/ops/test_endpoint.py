@@ -1,6 +1,6 @@
-"""Endpoints of SageMaker, asked of a server that speaks its protocol; it executes nothing, so requests are judged.
+"""SageMaker endpoints, created in moto. It runs no container, so the tests check the requests.
 
-The server does not know UpdateEndpoint: the fixture `updates` adds it.
+Moto lacks UpdateEndpoint: the fixture `updates` adds it.
 """
 
 import json
@@ -28,42 +28,25 @@ def command(command_of):
 
 @pytest.fixture
 def served():
-    """The endpoints that the server knows, as it keeps them."""
+    """The endpoints in moto, by name."""
     from moto.backends import get_backend
 
     return get_backend("sagemaker")["123456789012"]["eu-central-1"].endpoints
 
 
 @pytest.fixture
-def created_as(monkeypatch):
-    """Let every endpoint that is created have this status."""
-    from moto.sagemaker.models import FakeEndpoint
-
-    make = FakeEndpoint.__init__
-
-    def having(status: str, reason: str | None = None):
-        def init(self, *arguments, **names):
-            make(self, *arguments, **names)
-            self.endpoint_status, self.failure_reason = status, reason
-
-        monkeypatch.setattr(FakeEndpoint, "__init__", init)
-
-    return having
-
-
-@pytest.fixture
-def refused(monkeypatch):
-    """Let the server refuse an operation."""
+def reject(monkeypatch):
+    """A function that makes an operation of moto fail."""
     from moto.core.exceptions import JsonRESTError
     from moto.sagemaker.responses import SageMakerResponse
 
-    def refuse(operation: str, code: str, message: str):
-        def answer(self):
+    def set_error(operation: str, code: str, message: str):
+        def fail(self):
             raise JsonRESTError(code, message)
 
-        monkeypatch.setattr(SageMakerResponse, operation, answer)
+        monkeypatch.setattr(SageMakerResponse, operation, fail)
 
-    return refuse
+    return set_error
 
 
 CHANGES = ("Create", "Put", "Register", "Update", "Delete", "Deregister")
@@ -101,11 +84,11 @@ def test_network_key_and_tags_are_those_of_the_settings(aws, command):
         assert aws.request(operation)["Tags"] == [{"Key": "team", "Value": "support"}]
 
 
-def test_the_same_command_twice_makes_nothing_again(aws, command):
+def test_the_same_command_creates_nothing_the_second_time(aws, command):
     command("--yes")
     aws.clear()
     assert command("--yes") == 0
-    assert set(changes(aws)) == {"PutMetricAlarm"}  # which AWS changes in place
+    assert set(changes(aws)) == {"PutMetricAlarm"}  # AWS updates alarms in place
 
 
 def test_data_capture_names_bucket_share_and_key(aws, command):
@@ -153,7 +136,7 @@ def test_instances_are_added_at_a_share_of_the_measured_throughput(aws, command,
     }
 
 
-def test_a_changed_setting_is_an_update_that_alarms_take_back(aws, command, served, updates):
+def test_a_changed_setting_is_an_update_that_alarms_roll_back(aws, command, served, updates):
     command("--yes")
     assert command("--yes", model_data="s3://models/job-2/output/model.tar.gz") == 0
     update = aws.request("UpdateEndpoint")["DeploymentConfig"]
@@ -164,7 +147,7 @@ def test_a_changed_setting_is_an_update_that_alarms_take_back(aws, command, serv
     assert len(aws.requests("CreateEndpoint")) == 1
 
 
-def test_an_update_keeps_the_instances_that_traffic_has_asked_for(aws, command, updates):
+def test_an_update_keeps_the_number_of_instances_of_autoscaling(aws, command, updates):
     scaling = {"requests_per_second": 100}
     command("--yes", autoscaling=scaling)
     command("--yes", autoscaling=scaling, environment={"CACHE_SIZE": "0"})
@@ -174,7 +157,7 @@ def test_an_update_keeps_the_instances_that_traffic_has_asked_for(aws, command, 
 SCALED = {"requests_per_second": 100}
 
 
-def test_another_instance_type_is_not_refused_on_account_of_the_scaling(aws, command, updates):
+def test_scaling_is_deregistered_before_the_instance_type_changes(aws, command, updates):
     command("--yes", autoscaling=SCALED)
     aws.clear()
     assert command("--yes", autoscaling=SCALED, instances={"type": "ml.c5.2xlarge"}) == 0
@@ -206,12 +189,12 @@ def test_from_one_instance_on_nothing_starts_from_zero(aws, command):
     command("--yes", **FROM_ZERO)
     aws.clear()
     assert command("--yes", **ASYNCHRONOUS, autoscaling={"minimum": 1}) == 0
-    assert "DeregisterScalableTarget" in aws.operations()  # with which AWS deletes the policies
-    assert [one["PolicyName"] for one in aws.requests("PutScalingPolicy")] == ["tickets-tracking"]
+    assert "DeregisterScalableTarget" in aws.operations()  # AWS then deletes the policies
+    assert [policy["PolicyName"] for policy in aws.requests("PutScalingPolicy")] == ["tickets-tracking"]
     assert aws.request("DeleteAlarms") == {"AlarmNames": ["tickets-waiting"]}
 
 
-def test_an_update_that_was_rolled_back_is_an_error_and_leaves_what_served(aws, command, served, updates, capsys):
+def test_an_update_that_was_rolled_back_is_an_error_and_keeps_what_served(aws, command, served, updates, capsys):
     command("--yes")
     before = served["tickets"].endpoint_config_name
     updates.update(endpoint_config_name=before, failure_reason="Alarm tickets-errors went off.")
@@ -225,8 +208,8 @@ def test_an_update_that_was_rolled_back_is_an_error_and_leaves_what_served(aws, 
     assert served["tickets"].endpoint_config_name == before
 
 
-def test_a_failed_health_check_shows_the_log_and_leaves_nothing(aws, command, served, created_as, capsys):
-    created_as("Failed", "The container did not pass the ping health check.")
+def test_a_failed_health_check_shows_the_log_and_deletes_everything(aws, command, served, create_with_status, capsys):
+    create_with_status("Failed", "The container did not pass the ping health check.")
     write_log("/aws/sagemaker/Endpoints/tickets", "AllTraffic/i-1", "error: manifest.json is missing")
     assert command("--yes") == 1
     err = capsys.readouterr().err
@@ -237,8 +220,8 @@ def test_a_failed_health_check_shows_the_log_and_leaves_nothing(aws, command, se
     assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
 
 
-def test_a_quota_that_is_reached_is_told_with_what_to_do(aws, command, refused, capsys):
-    refused("create_endpoint", "ResourceLimitExceeded", "The limit for ml.c7i.large is 0 Instances.")
+def test_a_reached_quota_is_reported_with_the_remedy(aws, command, reject, capsys):
+    reject("create_endpoint", "ResourceLimitExceeded", "The limit for ml.c7i.large is 0 Instances.")
     assert command("--yes") == 1
     assert (
         "error: Cannot create the endpoint tickets: The limit for ml.c7i.large is 0 Instances (ResourceLimitExceeded); "
@@ -247,8 +230,8 @@ def test_a_quota_that_is_reached_is_told_with_what_to_do(aws, command, refused, 
     assert {"DeleteModel", "DeleteEndpointConfig", "DeleteAlarms"} <= set(aws.operations())
 
 
-def test_an_interrupted_creation_goes_on_with_the_same_command(aws, command, served, created_as, monkeypatch):
-    created_as("Creating")
+def test_the_same_command_resumes_an_interrupted_creation(aws, command, served, create_with_status, monkeypatch):
+    create_with_status("Creating")
     monkeypatch.setattr("ops.waiting.time.sleep", interrupt)
     assert command("--yes") == 130
     assert not {"DeleteEndpoint", "DeleteModel", "DeleteEndpointConfig", "DeleteAlarms"} & set(aws.operations())
@@ -257,7 +240,7 @@ def test_an_interrupted_creation_goes_on_with_the_same_command(aws, command, ser
     assert len(aws.requests("CreateEndpoint")) == 1
 
 
-def test_an_interrupted_update_goes_on_and_keeps_what_it_needs(aws, command, served, updates, monkeypatch):
+def test_the_same_command_resumes_an_interrupted_update(aws, command, served, updates, monkeypatch):
     command("--yes")
     aws.clear()
     updates.update(endpoint_status="Updating")
@@ -269,7 +252,7 @@ def test_an_interrupted_update_goes_on_and_keeps_what_it_needs(aws, command, ser
     assert len(aws.requests("UpdateEndpoint")) == 1
 
 
-def test_an_endpoint_that_failed_before_is_made_anew(aws, command, served):
+def test_a_failed_endpoint_is_created_again(aws, command, served):
     command("--yes")
     served["tickets"].endpoint_status = "Failed"
     assert command("--yes") == 0
@@ -277,23 +260,23 @@ def test_an_endpoint_that_failed_before_is_made_anew(aws, command, served):
     assert served["tickets"].endpoint_status == "InService"
 
 
-def test_one_that_never_settles_is_not_waited_for_without_end(command, created_as, monkeypatch, capsys):
-    created_as("Creating")
+def test_the_wait_for_an_endpoint_has_a_time_limit(command, create_with_status, monkeypatch, capsys):
+    create_with_status("Creating")
     monkeypatch.setattr("ops.hosting.deployment._SLACK_S", -3600)
     assert command("--yes") == 1
     assert "is still Creating after 0 minutes; run the same command again to continue." in capsys.readouterr().err
 
 
-def test_when_scaling_is_refused_an_update_is_taken_back(aws, command, served, updates, monkeypatch):
+def test_an_update_is_rolled_back_when_scaling_fails(aws, command, served, updates, monkeypatch):
     command("--yes")
     before = served["tickets"].endpoint_config_name
     denied = botocore.exceptions.ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Register")
     monkeypatch.setattr("ops.hosting.autoscaling.targets", raising(denied))
     assert command("--yes", environment={"CACHE_SIZE": "0"}, autoscaling={"requests_per_second": 100}) == 1
-    assert [one["EndpointConfigName"] for one in aws.requests("UpdateEndpoint")][-1] == before
+    assert [request["EndpointConfigName"] for request in aws.requests("UpdateEndpoint")][-1] == before
 
 
-def test_delete_removes_all_configurations_and_models_and_nobody_elses(aws, command, served, updates):
+def test_delete_removes_all_configurations_and_models_of_this_endpoint_only(aws, command, served, updates):
     scaling = {"requests_per_second": 100}
     command("--yes", autoscaling=scaling)
     command("--yes", autoscaling=scaling, environment={"CACHE_SIZE": "0"})
@@ -329,7 +312,7 @@ def test_delete_without_yes_deletes_nothing_and_twice_is_no_error(aws, command, 
         ({"instances": {"count": 1}}, "a canary needs two instances"),
     ],
 )
-def test_wrong_settings_are_told_in_one_sentence(aws, command, capsys, settings, sentence):
+def test_wrong_settings_are_reported_in_one_sentence(aws, command, capsys, settings, sentence):
     assert command("--yes", **settings) == 1
     assert sentence in capsys.readouterr().err
     assert aws == []
@@ -347,9 +330,9 @@ def test_without_credentials_or_region_the_remedy_is_named(command, monkeypatch,
 
 
 @pytest.mark.parametrize("name", ["endpoint", "serverless", "asynchronous"])
-def test_the_files_that_ship_are_right(name, shipped, monkeypatch):
+def test_the_shipped_files_are_valid(name, shipped, monkeypatch):
     settings = shipped(name, EndpointSettings)
-    documented = (ROOT / "docs/reference/server-settings.md").read_text(encoding="utf-8")  # made from the settings
+    documented = (ROOT / "docs/reference/server-settings.md").read_text(encoding="utf-8")  # generated from the settings
     for variable, value in settings.environment.items():
         assert f"`{variable}`" in documented
         monkeypatch.setenv(variable, value)
@@ -362,7 +345,7 @@ def test_the_files_that_ship_are_right(name, shipped, monkeypatch):
         assert settings.autoscaling.invocations_per_minute() == pytest.approx(0.6 * 60 * service.rate_per_core, abs=0.1)
 
 
-def test_a_log_that_is_not_there_is_said_to_be_missing(capsys):
+def test_a_missing_log_is_reported(capsys):
     print_log_tail(boto3.client("logs"), "/aws/sagemaker/Endpoints/none")
     assert "does not exist" in capsys.readouterr().err
 

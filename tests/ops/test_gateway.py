@@ -1,5 +1,6 @@
-"""`python -m ops.gateway` against a server that speaks AWS's protocols, which does not do the template's transform:
-it gets the template that the transform makes.
+"""`python -m ops.gateway` against a moto server.
+
+Moto does not apply the transform of the template, so it gets the transformed template.
 """
 
 import json
@@ -19,14 +20,14 @@ from ops.gateway.stack import Stack
 from tests.conftest import ROOT
 from tests.ops.conftest import translated
 
-ACTIONS = {"ListObjectsV2": "ListBucket"}  # where the permission has another name than the call
-# It makes role, function and logs, and says of the rest that it cannot.
+ACTIONS = {"ListObjectsV2": "ListBucket"}  # permissions whose name differs from the operation
+# Moto creates role, function and logs, and warns about the other resources.
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
 
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory):
-    """An AWS account: a boto3 client by the name of its service."""
+    """A function that returns the boto3 client of a service of the moto server."""
     with pytest.MonkeyPatch.context() as patch:
         server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
         server.start()
@@ -45,7 +46,7 @@ def aws(tmp_path_factory):
 
 @pytest.fixture
 def run(aws, tmp_path):
-    """Run the command with more lines in its file; return its exit status."""
+    """A function that runs the command, with more lines in its file, and returns the exit status."""
 
     def _run(*options: str, more: str = "", bucket: str = "code") -> int:
         path = tmp_path / "gateway.yaml"
@@ -61,10 +62,10 @@ def functions(aws) -> list[dict]:
 
 
 def keys(aws) -> list[str]:
-    return [one["Key"] for one in aws("s3").list_objects_v2(Bucket="code").get("Contents", [])]
+    return [item["Key"] for item in aws("s3").list_objects_v2(Bucket="code").get("Contents", [])]
 
 
-def test_without_yes_nothing_is_made(run, aws, capsys):
+def test_without_yes_nothing_is_created(run, aws, capsys):
     assert run() == 0
     assert (functions(aws), keys(aws), aws("cloudformation").describe_stacks()["Stacks"]) == ([], [], [])
     assert "Authorization: AWS_IAM" in capsys.readouterr().out
@@ -88,7 +89,7 @@ def test_the_second_time_there_is_nothing_to_do(run, capsys):
     assert "nothing to change in api" in printed
 
 
-def test_a_setting_that_changed_changes_the_stack(run, aws):
+def test_a_changed_setting_updates_the_stack(run, aws):
     run("--yes")
     assert run("--yes", more="rate_limit: 5") == 0
     (stack,) = aws("cloudformation").describe_stacks(StackName="api")["Stacks"]
@@ -96,13 +97,13 @@ def test_a_setting_that_changed_changes_the_stack(run, aws):
     assert {"ParameterKey": "RateLimit", "ParameterValue": "5"} in stack["Parameters"]
 
 
-def test_what_was_made_is_deleted_and_may_be_gone_already(run, aws):
+def test_delete_removes_everything_and_may_run_twice(run, aws):
     run("--yes")
     assert [run("--delete", "--yes"), run("--delete", "--yes")] == [0, 0]
     assert (functions(aws), keys(aws)) == ([], [])
 
 
-def test_the_policy_that_ships_allows_each_call(run, monkeypatch):
+def test_the_shipped_policy_allows_each_call(run, monkeypatch):
     called, call = set(), BaseClient._make_api_call
 
     def recorded(client, operation, request):
@@ -115,21 +116,21 @@ def test_the_policy_that_ships_allows_each_call(run, monkeypatch):
     run("--yes")
     run("--delete", "--yes")
     statements = json.loads((ROOT / "ops/policies/gateway.json").read_text())["Statement"]
-    direct = [one["Action"] for one in statements if "aws:CalledVia" not in str(one.get("Condition"))]
+    direct = [statement["Action"] for statement in statements if "aws:CalledVia" not in str(statement.get("Condition"))]
     assert called <= {action for actions in direct for action in actions}
 
 
-def test_a_bucket_that_is_not_there_is_named(run, capsys):
+def test_a_missing_bucket_is_named(run, capsys):
     assert run("--yes", bucket="elsewhere") == 1
     assert "`code_bucket` elsewhere" in capsys.readouterr().err
 
 
-class Failing:
-    """A CloudFormation that fails where moto cannot; it tells of each event (resource, status, reason) in order."""
+class FailingCloudFormation:
+    """A CloudFormation client with these events (resource, status, reason) of a failure, which moto cannot simulate."""
 
     def __init__(self, *events: tuple[str, str, str]) -> None:
         self._events = events
-        self._told = 0
+        self._num_events = 0
 
     def describe_stacks(self, StackName: str) -> dict:
         return {"Stacks": [{"StackId": "id", "StackStatus": "REVIEW_IN_PROGRESS"}]}
@@ -141,22 +142,22 @@ class Failing:
         return {"Status": "CREATE_COMPLETE"}
 
     def execute_change_set(self, **_: object) -> None:
-        self._told = len(self._events)
+        self._num_events = len(self._events)
 
-    def get_paginator(self, _: str) -> "Failing":
+    def get_paginator(self, _: str) -> "FailingCloudFormation":
         return self
 
     def paginate(self, **_: object) -> list[dict]:
         names = ("LogicalResourceId", "ResourceStatus", "ResourceStatusReason")
-        told = [
-            {"EventId": str(number), "ResourceType": "AWS::Thing", **dict(zip(names, one, strict=True))}
-            for number, one in enumerate(self._events[: self._told])
+        events = [
+            {"EventId": str(number), "ResourceType": "AWS::Thing", **dict(zip(names, event, strict=True))}
+            for number, event in enumerate(self._events[: self._num_events])
         ]
-        return [{"StackEvents": told[::-1]}]
+        return [{"StackEvents": events[::-1]}]
 
 
 def test_the_resource_that_failed_first_is_named_with_its_reason():
-    cloud = Failing(
+    cloud = FailingCloudFormation(
         ("api", "CREATE_IN_PROGRESS", "User Initiated"),
         ("Api", "CREATE_FAILED", "Resource creation cancelled"),
         ("EndpointFunction", "CREATE_FAILED", "Your access has been denied by S3."),
@@ -180,7 +181,7 @@ def test_the_resource_that_failed_first_is_named_with_its_reason():
         ("image: ubuntu", "image='ubuntu'"),
     ],
 )
-def test_a_wrong_file_is_told_in_one_sentence(tmp_path, text, sentence):
+def test_an_invalid_file_is_reported_in_one_sentence(tmp_path, text, sentence):
     path = tmp_path / "gateway.yaml"
     path.write_text(text)
     with pytest.raises(ConfigurationError) as problem:
@@ -188,7 +189,7 @@ def test_a_wrong_file_is_told_in_one_sentence(tmp_path, text, sentence):
     assert sentence in str(problem.value)
 
 
-def test_the_file_that_ships_is_valid(monkeypatch):
+def test_the_shipped_file_is_valid(monkeypatch):
     monkeypatch.setenv("BUCKET", "code")
     settings = read(ROOT / "ops/config/gateway.yaml", GatewaySettings)
     assert set(settings.parameters("key")) == set(translated()["Parameters"])

@@ -1,6 +1,6 @@
-"""The function of the HTTP API, under Lambda's own runtime client: an event in, the answer of the project's server out.
+"""The function of the HTTP API under Lambda's runtime client, with the project's server as the endpoint.
 
-Lambda's Runtime API and the SageMaker runtime in front of the server are small HTTP servers of the tests.
+Small HTTP servers stand in for Lambda's Runtime API and for the SageMaker runtime in front of the server.
 """
 
 import base64
@@ -16,7 +16,10 @@ from tests.ops.lambda_runtime import JSON, Api, Runtime, event
 
 
 class SageMaker(Api):
-    """The SageMaker runtime with one endpoint, whose container is the project's server; `fault` comes before it."""
+    """The SageMaker runtime with one endpoint, whose container is the project's server.
+
+    If `fault` is set, it returns the response instead.
+    """
 
     def __init__(self, server) -> None:
         super().__init__()
@@ -40,12 +43,12 @@ class SageMaker(Api):
 
 
 def model_error(status: int, body: str) -> tuple[int, dict[str, str], bytes]:
-    said = {"OriginalStatusCode": status, "OriginalMessage": body, "Message": f"Received {status}: {body}"}
-    return refused(424, "ModelError", **said)
+    fields = {"OriginalStatusCode": status, "OriginalMessage": body, "Message": f"Received {status}: {body}"}
+    return api_error(424, "ModelError", **fields)
 
 
-def refused(status: int, code: str, **said: Any) -> tuple[int, dict[str, str], bytes]:
-    return status, {"x-amzn-ErrorType": code, "Content-Type": "application/json"}, json.dumps(said).encode()
+def api_error(status: int, code: str, **fields: Any) -> tuple[int, dict[str, str], bytes]:
+    return status, {"x-amzn-ErrorType": code, "Content-Type": "application/json"}, json.dumps(fields).encode()
 
 
 def function(endpoint: str, **environment: str) -> Runtime:
@@ -76,16 +79,16 @@ def running(sagemaker):
 
 @pytest.fixture
 def gateway(running, sagemaker):
-    """The function with a healthy endpoint; the line of each request has to be read, or the next test gets it."""
+    """The function with a healthy endpoint. A test must read the log line of each request, or the next test gets it."""
     sagemaker.fault = None
     sagemaker.calls.clear()
     running.time_s = 28.0
     return running
 
 
-def answered(gateway: Runtime, asked: dict[str, Any]) -> tuple[int, Any, dict[str, Any]]:
-    """Return status and content of the answer, and the line in the log."""
-    answer = gateway.invoke(asked)
+def invoke(gateway: Runtime, request: dict[str, Any]) -> tuple[int, Any, dict[str, Any]]:
+    """Invoke the function; return status and content of the response, and the log line."""
+    answer = gateway.invoke(request)
     return answer["statusCode"], json.loads(answer["body"]), gateway.last_line()
 
 
@@ -93,18 +96,18 @@ def answered(gateway: Runtime, asked: dict[str, Any]) -> tuple[int, Any, dict[st
     "body", ['{"instances": ["a leak", "thanks"]}', '{"text": "a leak"}', '["a leak", "thanks"]', '"a leak"']
 )
 def test_one_text_or_many_get_the_predictions_of_the_server(gateway, tiny_server, body):
-    status, answer, _ = answered(gateway, event(body))
+    status, answer, _ = invoke(gateway, event(body))
     assert (status, answer) == (200, json.loads(tiny_server.request("POST", "/invocations", body.encode(), JSON)[1]))
 
 
 def test_a_body_in_base64_is_decoded(gateway):
-    status, answer, line = answered(gateway, event(base64.b64encode(b'"a leak"').decode(), is_base64=True))
+    status, answer, line = invoke(gateway, event(base64.b64encode(b'"a leak"').decode(), is_base64=True))
     assert (status, len(answer["predictions"]), line["BytesIn"]) == (200, 1, 8)
 
 
 def test_the_client_chooses_the_format_and_the_parameters(gateway):
     headers = {"content-type": "text/csv; charset=utf-8", "accept": "application/json"}
-    status, answer, _ = answered(gateway, event("text\na leak\n", headers, query="all_scores=true"))
+    status, answer, _ = invoke(gateway, event("text\na leak\n", headers, query="all_scores=true"))
     assert status == 200
     assert "scores" in answer["predictions"][0]
 
@@ -116,8 +119,8 @@ def test_a_request_keeps_its_id_up_to_the_endpoint(gateway, sagemaker):
 
 
 def test_each_request_leaves_one_line_of_metrics_without_its_texts(gateway):
-    _, _, line = answered(gateway, event('"a leak in the kitchen"'))
-    metrics = {one["Name"] for one in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    _, _, line = invoke(gateway, event('"a leak in the kitchen"'))
+    metrics = {metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
     assert metrics == {"Seconds", "Attempts", "BytesIn", "Refused", "Throttled", "Failed"}
     assert metrics | {"Endpoint"} < set(line)
     assert (line["Status"], line["Outcome"], line["Variant"], line["Failed"]) == (200, "ok", "blue", 0)
@@ -125,7 +128,7 @@ def test_each_request_leaves_one_line_of_metrics_without_its_texts(gateway):
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "code"),
+    ("request_event", "expected_status", "code"),
     [
         (event('"a"', {"content-type": "image/png"}), 415, "unsupported_media_type"),
         (event('"a"', JSON | {"content-encoding": "gzip"}), 415, "unsupported_encoding"),
@@ -138,14 +141,14 @@ def test_each_request_leaves_one_line_of_metrics_without_its_texts(gateway):
         (event('"a"') | {"version": "1.0"}, 400, "unknown_event"),
     ],
 )
-def test_what_cannot_be_sent_never_reaches_the_endpoint(gateway, sagemaker, asked, status, code):
-    found, answer, line = answered(gateway, asked)
-    assert (found, answer["error"]["code"], line["Refused"], sagemaker.calls) == (status, code, 1, [])
+def test_an_invalid_request_never_reaches_the_endpoint(gateway, sagemaker, request_event, expected_status, code):
+    status, answer, line = invoke(gateway, request_event)
+    assert (status, answer["error"]["code"], line["Refused"], sagemaker.calls) == (expected_status, code, 1, [])
 
 
-def test_what_the_model_refuses_comes_in_its_own_words(gateway, tiny_server, sagemaker):
+def test_an_error_of_the_model_is_returned_unchanged(gateway, tiny_server, sagemaker):
     body = '{"instances": [""]}'
-    status, answer, line = answered(gateway, event(body))
+    status, answer, line = invoke(gateway, event(body))
     expected = tiny_server.request("POST", "/invocations", body.encode(), JSON)
     assert (status, answer) == (expected[0], json.loads(expected[1]))
     assert (line["Attempts"], line["Outcome"], line["Detail"]) == (1, answer["error"]["code"], "ModelError")
@@ -157,14 +160,14 @@ BUSY = '{"error": {"code": "overloaded", "message": "Come back.", "field": null}
 @pytest.mark.parametrize(
     ("fault", "status", "code", "attempts"),
     [
-        (lambda: refused(400, "ThrottlingException", Message="Rate exceeded"), 429, "throttled", 3),
-        (lambda: refused(503, "ServiceUnavailable", Message="Later"), 503, "unavailable", 3),
-        (lambda: refused(429, "ModelNotReadyException", Message="Loading"), 503, "unavailable", 3),
+        (lambda: api_error(400, "ThrottlingException", Message="Rate exceeded"), 429, "throttled", 3),
+        (lambda: api_error(503, "ServiceUnavailable", Message="Later"), 503, "unavailable", 3),
+        (lambda: api_error(429, "ModelNotReadyException", Message="Loading"), 503, "unavailable", 3),
         (lambda: model_error(429, BUSY), 429, "overloaded", 1),
         (lambda: model_error(503, BUSY), 503, "overloaded", 1),
     ],
 )
-def test_a_busy_model_says_when_to_come_back(gateway, sagemaker, fault, status, code, attempts):
+def test_the_response_of_a_busy_model_has_retry_after(gateway, sagemaker, fault, status, code, attempts):
     sagemaker.fault = fault
     answer = gateway.invoke(event('"a"'))
     line = gateway.last_line()
@@ -173,53 +176,53 @@ def test_a_busy_model_says_when_to_come_back(gateway, sagemaker, fault, status, 
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "code", "attempts"),
+    ("fault", "expected_status", "code", "attempts"),
     [
         (lambda: time.sleep(4), 504, "endpoint_timeout", 1),
         (lambda: None, 502, "endpoint_unreachable", 3),
         (lambda: model_error(500, "<html>"), 500, "model_error", 1),
-        (lambda: refused(500, "InternalFailure", Message="No"), 502, "endpoint_failed", 3),
-        (lambda: refused(403, "AccessDeniedException", Message="No"), 502, "endpoint_forbidden", 1),
-        (lambda: refused(400, "ValidationError", Message="Endpoint tickets not found."), 502, "endpoint_missing", 1),
+        (lambda: api_error(500, "InternalFailure", Message="No"), 502, "endpoint_failed", 3),
+        (lambda: api_error(403, "AccessDeniedException", Message="No"), 502, "endpoint_forbidden", 1),
+        (lambda: api_error(400, "ValidationError", Message="Endpoint tickets not found."), 502, "endpoint_missing", 1),
     ],
 )
-def test_a_failing_endpoint_is_explained(gateway, sagemaker, fault, status, code, attempts):
+def test_a_failing_endpoint_is_explained(gateway, sagemaker, fault, expected_status, code, attempts):
     sagemaker.fault = fault
-    found, answer, line = answered(gateway, event('"a"'))
-    assert (found, answer["error"]["code"], line["Attempts"]) == (status, code, attempts)
+    status, answer, line = invoke(gateway, event('"a"'))
+    assert (status, answer["error"]["code"], line["Attempts"]) == (expected_status, code, attempts)
 
 
 def test_a_missing_endpoint_is_named(gateway, sagemaker):
-    sagemaker.fault = lambda: refused(400, "ValidationError", Message="Endpoint tickets of account 1 not found.")
-    _, answer, _ = answered(gateway, event('"a"'))
+    sagemaker.fault = lambda: api_error(400, "ValidationError", Message="Endpoint tickets of account 1 not found.")
+    _, answer, _ = invoke(gateway, event('"a"'))
     assert answer["error"]["message"].startswith("There is no endpoint tickets; deploy it")
 
 
-def test_a_passing_fault_is_not_seen_by_the_client(gateway, sagemaker):
-    def once():
+def test_a_transient_error_is_retried(gateway, sagemaker):
+    def fail_once():
         sagemaker.fault = None
-        return refused(503, "ServiceUnavailable", Message="Later")
+        return api_error(503, "ServiceUnavailable", Message="Later")
 
-    sagemaker.fault = once
-    status, answer, line = answered(gateway, event('"a"'))
+    sagemaker.fault = fail_once
+    status, answer, line = invoke(gateway, event('"a"'))
     assert (status, len(answer["predictions"]), line["Attempts"]) == (200, 1, 2)
 
 
-def test_nothing_is_tried_again_without_time_for_the_answer(gateway, sagemaker):
-    sagemaker.fault = lambda: refused(503, "ServiceUnavailable", Message="Later")
+def test_nothing_is_retried_without_time_for_the_response(gateway, sagemaker):
+    sagemaker.fault = lambda: api_error(503, "ServiceUnavailable", Message="Later")
     gateway.time_s = 2.5
-    assert answered(gateway, event('"a"'))[2]["Attempts"] == 1
+    assert invoke(gateway, event('"a"'))[2]["Attempts"] == 1
 
 
-def test_an_answer_that_lambda_could_not_return_is_refused(gateway, sagemaker):
+def test_a_response_that_is_too_large_for_lambda_is_an_error(gateway, sagemaker):
     sagemaker.fault = lambda: (200, {"Content-Type": "application/json"}, b'"' * 4_600_000)
-    status, answer, _ = answered(gateway, event('"a"'))
+    status, answer, _ = invoke(gateway, event('"a"'))
     assert (status, answer["error"]["code"]) == (413, "answer_too_large")
 
 
 def test_an_endpoint_where_nobody_listens_is_unreachable():
-    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
-        address = f"127.0.0.1:{closed.server_port}"
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed_server:
+        address = f"127.0.0.1:{closed_server.server_port}"
     with function(address) as runtime:
-        status, answer, line = answered(runtime, event('"a"'))
+        status, answer, line = invoke(runtime, event('"a"'))
     assert (status, answer["error"]["code"], line["Attempts"]) == (502, "endpoint_unreachable", 3)

@@ -1,4 +1,4 @@
-"""The template of the HTTP API: what the Serverless Application Model makes of it, and what it grants and guards."""
+"""The template of the HTTP API after the transform: permissions, timeouts and alarms."""
 
 import json
 import subprocess
@@ -18,10 +18,10 @@ def resources() -> dict:
 
 
 def of_type(resources: dict, kind: str) -> list[dict]:
-    return [one["Properties"] for one in resources.values() if one["Type"] == kind]
+    return [resource["Properties"] for resource in resources.values() if resource["Type"] == kind]
 
 
-def linted(path) -> str:
+def lint(path) -> str:
     command = [sys.executable, "-m", "cfnlint", "--include-checks", "I", "--", str(path)]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S).stdout
 
@@ -30,7 +30,7 @@ def linted(path) -> str:
 def test_cfn_lint_finds_nothing_in_the_template_before_and_after_the_transform(tmp_path):
     after = tmp_path / "translated.json"
     after.write_text(json.dumps(translated()))
-    assert linted(TEMPLATE) + linted(after) == ""
+    assert lint(TEMPLATE) + lint(after) == ""
 
 
 def test_the_api_is_closed_by_default():
@@ -48,7 +48,7 @@ def test_the_route_has_the_authorization_of_the_parameter_and_a_throttled_logged
 def test_the_role_may_call_one_endpoint_and_write_one_log(resources):
     (role,) = of_type(resources, "AWS::IAM::Role")
     logs, endpoint = role["Policies"][0], role["Policies"][1]["Fn::If"][1]
-    (writes,), (calls,) = (one["PolicyDocument"]["Statement"] for one in (logs, endpoint))
+    (writes,), (calls,) = (policy["PolicyDocument"]["Statement"] for policy in (logs, endpoint))
     assert writes["Resource"] == {"Fn::GetAtt": ["FunctionLog", "Arn"]}
     assert (calls["Action"], calls["Resource"]["Fn::Sub"].rpartition(":")[2]) == (
         "sagemaker:InvokeEndpoint",
@@ -58,13 +58,15 @@ def test_the_role_may_call_one_endpoint_and_write_one_log(resources):
 
 def test_the_timeouts_fit_into_each_other(resources):
     (integration,) = of_type(resources, "AWS::ApiGatewayV2::Integration")
-    timeouts = {one["Timeout"] for one in of_type(resources, "AWS::Lambda::Function")}
+    timeouts = {function["Timeout"] for function in of_type(resources, "AWS::Lambda::Function")}
     assert timeouts == {28}
     assert integration["TimeoutInMillis"] == 29_000
-    assert translated()["Parameters"]["ReadTimeout"]["MaxValue"] + 1 + 0.5 < 28  # connecting, and the answer
+    assert (
+        translated()["Parameters"]["ReadTimeout"]["MaxValue"] + 1 + 0.5 < 28
+    )  # 1 s to connect, 0.5 s for the response
 
 
-def test_each_alarm_tells_the_topic(resources):
+def test_each_alarm_notifies_the_topic(resources):
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
     assert len(alarms) == 3
-    assert all(one["AlarmActions"]["Fn::If"][:2] == ["HasAlarmTopic", [{"Ref": "AlarmTopic"}]] for one in alarms)
+    assert all(alarm["AlarmActions"]["Fn::If"][:2] == ["HasAlarmTopic", [{"Ref": "AlarmTopic"}]] for alarm in alarms)

@@ -1,4 +1,4 @@
-"""Images to ECR: its API answered by moto, the build and the push by the real Docker engine and a real registry."""
+"""Push images to ECR: moto provides its API, a real Docker engine builds, and a real registry receives the images."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ from ops.config_file import read
 from tests.conftest import ROOT, wait_until
 from tests.container.conftest import docker
 
-ACCOUNT, REGION = "123456789012", "eu-central-1"  # the account that moto gives
+ACCOUNT, REGION = "123456789012", "eu-central-1"  # moto's account
 DOCKERFILE = "FROM scratch AS serve\nCOPY README.md /\nFROM serve AS train\nLABEL trains=true\n"
 
 
@@ -49,7 +49,7 @@ def ecr(aws):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch) -> Path:
-    """A committed folder with a Dockerfile that is built in a second; the commands run there, with no log-ins yet."""
+    """A git repository with a small Dockerfile, as working directory, and an empty Docker configuration."""
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     folder = tmp_path / "checkout"
     folder.mkdir()
@@ -64,7 +64,7 @@ def checkout(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def config(aws, checkout, tmp_path):
-    """A function that writes a file of settings and returns its path."""
+    """A function that writes a settings file and returns its path."""
 
     def write(**settings):
         content = {"aws": {"region": REGION, "endpoint_url": aws}, "dockerfile": "Dockerfile"} | settings
@@ -78,11 +78,11 @@ def git(*words: str) -> str:
     return subprocess.run(["git", *words], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_the_file_that_ships_has_the_default_of_every_setting():
+def test_the_shipped_file_has_the_default_of_every_setting():
     assert read(ROOT / image.CONFIG, image.EcrSettings) == image.EcrSettings()
 
 
-def test_changes_that_are_not_committed_are_refused(config, checkout, capsys):
+def test_uncommitted_changes_are_rejected(config, checkout, capsys):
     (checkout / "new.py").write_text("")
     assert image.main(["--config", config()]) == 1
     assert capsys.readouterr().err == (
@@ -90,7 +90,7 @@ def test_changes_that_are_not_committed_are_refused(config, checkout, capsys):
     )
 
 
-def test_the_tag_of_changes_that_are_allowed_says_so_and_is_that_of_the_content(config, checkout):
+def test_the_tag_of_allowed_changes_is_marked_and_depends_on_the_content(config, checkout):
     (checkout / "new.py").write_text("1")
     first = image._version(allow_dirty=True)
     assert first == image._version(allow_dirty=True)
@@ -103,7 +103,7 @@ def test_the_tag_of_changes_that_are_allowed_says_so_and_is_that_of_the_content(
     ("variable", "sentence"),
     [("AWS_ACCESS_KEY_ID", "there are no AWS credentials"), ("PATH", "git is not installed; install it")],
 )
-def test_what_is_missing_is_told_in_one_sentence(config, monkeypatch, capsys, variable, sentence):
+def test_a_missing_requirement_is_reported_in_one_sentence(config, monkeypatch, capsys, variable, sentence):
     path = config()
     monkeypatch.setenv(variable, "")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -123,7 +123,7 @@ def test_the_plan_names_every_image_and_changes_nothing(config, ecr, capsys):
 
 @pytest.fixture
 def registry(ecr, tmp_path) -> Iterator[str]:
-    """The host of a registry that wants the password that moto gives out."""
+    """The address of a registry that requires the password that moto issues."""
     if shutil.which("docker-registry") is None:
         pytest.skip("there is no registry to push to: apt-get install docker-registry")
     user, password = base64.b64decode(
@@ -155,8 +155,8 @@ def is_listening(host: str) -> bool:
         return probe.connect_ex((name, int(port))) == 0
 
 
-def ask(registry: str, ecr, path: str) -> dict:
-    """Return what the registry has at a path of its repository; an image only in Docker's own format."""
+def get(registry: str, ecr, path: str) -> dict:
+    """Return the JSON document at a path of the registry's repository; manifests in Docker's format."""
     token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     request = urllib.request.Request(f"http://{registry}/v2/bert-textclassification/{path}")
     request.add_header("Authorization", f"Basic {token}")
@@ -166,52 +166,55 @@ def ask(registry: str, ecr, path: str) -> dict:
 
 
 def tags(registry: str, ecr) -> list[str]:
-    """Return the tags that the registry has."""
-    return sorted(ask(registry, ecr, "tags/list")["tags"] or [])
+    """Return the tags in the registry."""
+    return sorted(get(registry, ecr, "tags/list")["tags"] or [])
 
 
 def architecture(registry: str, ecr, tag: str) -> str:
-    """Return the processor an image is for."""
-    manifest = ask(registry, ecr, f"manifests/{tag}")
+    """Return the processor architecture of an image."""
+    manifest = get(registry, ecr, f"manifests/{tag}")
     assert manifest["mediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
-    return ask(registry, ecr, f"blobs/{manifest['config']['digest']}")["architecture"]
+    return get(registry, ecr, f"blobs/{manifest['config']['digest']}")["architecture"]
 
 
 def logged_in(folder: Path) -> bool:
     return bool(json.loads((folder / "config.json").read_text())["auths"])
 
 
-def forget(registry: str, *found: str) -> None:
-    docker("rmi", *(f"{registry}/bert-textclassification:{tag}" for tag in found))
+def remove_images(registry: str, *names: str) -> None:
+    docker("rmi", *(f"{registry}/bert-textclassification:{tag}" for tag in names))
 
 
 @pytest.mark.container
-def test_the_images_are_pushed_to_a_private_repository_that_is_made(config, registry, ecr, tmp_path):
+def test_the_images_are_pushed_to_a_new_private_repository(config, registry, ecr, tmp_path):
     path, commit = config(registry=registry), git("rev-parse", "HEAD")
     assert image.main(["--config", path, "--yes"]) == 0
     pushed, platforms = tags(registry, ecr), ["amd64", "arm64"] if image._has_buildx() else ["amd64"]
     assert pushed == sorted(f"{commit}-{kind}{platform}" for kind in ("", "serve-") for platform in platforms)
     assert all(tag.endswith(f"-{architecture(registry, ecr, tag)}") for tag in pushed)
-    (made,) = ecr.describe_repositories()["repositories"]
-    assert (made["imageTagMutability"], made["imageScanningConfiguration"]) == ("IMMUTABLE", {"scanOnPush": True})
-    assert made["encryptionConfiguration"] == {"encryptionType": "AES256"}
+    (repository,) = ecr.describe_repositories()["repositories"]
+    assert (repository["imageTagMutability"], repository["imageScanningConfiguration"]) == (
+        "IMMUTABLE",
+        {"scanOnPush": True},
+    )
+    assert repository["encryptionConfiguration"] == {"encryptionType": "AES256"}
     assert not logged_in(tmp_path)
-    forget(registry, *pushed)
+    remove_images(registry, *pushed)
 
 
 @pytest.mark.container
-def test_a_tag_that_exists_is_told_and_not_pushed_again(config, registry, ecr, capsys):
+def test_an_existing_tag_is_reported_and_not_pushed_again(config, registry, ecr, capsys):
     commit = git("rev-parse", "HEAD")
     ecr.create_repository(repositoryName="bert-textclassification")
     put_image(ecr, f"{commit}-amd64")
     assert image.main(["--config", config(registry=registry, platforms=["linux/amd64"]), "--yes"]) == 0
     assert f"already done: build and push {registry}/bert-textclassification:{commit}-amd64" in capsys.readouterr().out
     assert tags(registry, ecr) == [f"{commit}-serve-amd64"]
-    forget(registry, f"{commit}-serve-amd64")
+    remove_images(registry, f"{commit}-serve-amd64")
 
 
 @pytest.mark.container
-def test_a_failed_build_pushes_nothing_and_takes_the_repository_back(config, checkout, registry, ecr, tmp_path, capfd):
+def test_a_failed_build_pushes_nothing_and_deletes_the_new_repository(config, checkout, registry, ecr, tmp_path, capfd):
     (checkout / "Dockerfile").write_text(DOCKERFILE.replace("README.md", "nowhere"))
     assert image.main(["--config", config(registry=registry, allow_dirty=True), "--yes"]) == 1
     assert "ended with 1; fix the problem shown above." in capfd.readouterr().err
@@ -227,7 +230,7 @@ def put_image(ecr, tag: str) -> None:
     )
 
 
-def test_a_key_of_ones_own_encrypts_the_repository(config, ecr, monkeypatch):
+def test_a_custom_key_encrypts_the_repository(config, ecr, monkeypatch):
     monkeypatch.setattr(image, "_platform_of_the_engine", lambda: "linux/amd64")
     create = image.plan(read(config(kms_key="arn:aws:kms:eu-central-1:123456789012:key/1"), image.EcrSettings))[0]
     create.run()

@@ -1,4 +1,4 @@
-"""The InferenceService: every field is one that KServe's own library knows, down to the last."""
+"""The InferenceService: KServe's Python library knows every field, at every depth."""
 
 import re
 
@@ -18,13 +18,13 @@ def service():
 
 
 def unknown_fields(value, kind, path=""):
-    """Return the paths of what the class `kind`, such as list[V1Container], has no field for."""
-    of_each = re.fullmatch(r"(?:list\[|dict\(str, )(.+)[\])]", kind)
-    if of_each:
-        each = value.items() if isinstance(value, dict) else enumerate(value)
-        return [name for key, item in each for name in unknown_fields(item, of_each[1], f"{path}.{key}")]
+    """Return the paths of fields that the class `kind`, such as list[V1Container], does not have."""
+    item_kind = re.fullmatch(r"(?:list\[|dict\(str, )(.+)[\])]", kind)
+    if item_kind:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return [name for key, item in items for name in unknown_fields(item, item_kind[1], f"{path}.{key}")]
     model = getattr(kserve, kind, None) or getattr(kubernetes.client, kind, None)
-    if model is None:  # a string, a number
+    if model is None:  # a string or a number
         return []
     kinds = {name: model.openapi_types[field] for field, name in model.attribute_map.items()}
     unknown = [f"{path}.{key}" for key in value.keys() - kinds.keys()]

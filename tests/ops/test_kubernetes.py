@@ -1,4 +1,4 @@
-"""The overlays of ops/kubernetes: against the schemas of Kubernetes, and what they promise."""
+"""The overlays of ops/kubernetes: they match the schemas of Kubernetes, and have the required settings."""
 
 import pytest
 
@@ -10,7 +10,7 @@ FOLDER = ROOT / "ops/kubernetes"
 DEPLOYMENTS = ["overlays/production", "overlays/development"]
 OVERLAYS = [*DEPLOYMENTS, "kserve"]
 OLDEST = "1.30"  # the oldest version that has every field
-# What a predictor of KServe has beside the fields of a pod.
+# Fields of a KServe predictor that a pod does not have.
 KSERVE_FIELDS = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout"}
 
 
@@ -24,12 +24,12 @@ def pod_of(overlay):
 
 
 def as_pod(predictor):
-    inside = {name: value for name, value in predictor.items() if name not in KSERVE_FIELDS}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": inside}
+    spec = {name: value for name, value in predictor.items() if name not in KSERVE_FIELDS}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_kubectl_builds_the_manifests_that_the_tests_look_at(overlay):
+def test_kubectl_builds_the_same_manifests_as_these_tests(overlay):
     assert canonical(build_with_kubectl(FOLDER / overlay)) == canonical(build(FOLDER / overlay))
 
 
@@ -57,7 +57,7 @@ def test_the_pods_of_an_inference_service_match_the_schema_of_kubernetes():
     kubernetes_validate.validate(as_pod(predictor), OLDEST, strict=True)
 
 
-def test_the_schemas_refuse_an_unknown_field():
+def test_the_schemas_reject_an_unknown_field():
     kubernetes_validate = pytest.importorskip("kubernetes_validate")
     deployment = by_kind("overlays/production")["Deployment"]
     deployment["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
@@ -66,7 +66,7 @@ def test_the_schemas_refuse_an_unknown_field():
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_pod_has_no_rights(overlay):
+def test_a_pod_has_no_privileges(overlay):
     pod = pod_of(overlay)
     assert pod["securityContext"]["runAsNonRoot"]
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -117,7 +117,7 @@ def test_one_pod_may_fail_in_production_and_updates_never_go_below():
     assert 2 <= autoscaler["minReplicas"] < autoscaler["maxReplicas"]
     assert manifests["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
     assert manifests["Deployment"]["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
-    assert "replicas" not in manifests["Deployment"]["spec"]  # the autoscaler owns the number
+    assert "replicas" not in manifests["Deployment"]["spec"]  # the autoscaler sets the number
 
 
 @pytest.mark.parametrize("overlay", DEPLOYMENTS)
@@ -137,19 +137,19 @@ def test_everything_selects_the_pods_of_the_deployment(overlay):
 
 def test_only_its_own_namespace_and_the_named_ones_may_send_requests():
     policy = by_kind("overlays/production")["NetworkPolicy"]["spec"]
-    own, others = policy["ingress"][0]["from"]
-    assert own == {"podSelector": {}}
+    own_namespace, others = policy["ingress"][0]["from"]
+    assert own_namespace == {"podSelector": {}}
     (named,) = others["namespaceSelector"]["matchExpressions"]
     assert (named["key"], named["operator"]) == ("kubernetes.io/metadata.name", "In")
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert "egress" not in policy
 
 
-@pytest.mark.parametrize(("overlay", "asks"), [(DEPLOYMENTS[0], True), (DEPLOYMENTS[1], False), ("kserve", True)])
-def test_callers_need_a_token_where_others_can_reach_the_service(overlay, asks):
+@pytest.mark.parametrize(("overlay", "has_token"), [(DEPLOYMENTS[0], True), (DEPLOYMENTS[1], False), ("kserve", True)])
+def test_callers_need_a_token_where_others_can_reach_the_service(overlay, has_token):
     env = {entry["name"]: entry for entry in pod_of(overlay)["containers"][0]["env"]}
-    assert ("API_TOKEN" in env) == asks
-    if asks:
+    assert ("API_TOKEN" in env) == has_token
+    if has_token:
         secret = {"name": "bert-textclassification-token", "key": "token"}
         assert env["API_TOKEN"]["valueFrom"] == {"secretKeyRef": secret}
 

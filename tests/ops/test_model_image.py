@@ -1,4 +1,4 @@
-"""The image with a model in it: its Dockerfile, and a container of it."""
+"""The image with a model in it: its Dockerfile, and a running container."""
 
 import json
 import re
@@ -18,14 +18,14 @@ def test_the_model_is_readable_by_the_user_of_the_serving_image():
 
 
 @pytest.mark.container
-def test_the_built_image_serves_the_model_in_it_without_any_right(images, model):
+def test_the_built_image_serves_its_model_without_privileges(images, model):
     tag = f"{images}:with-model"
     source = f"SERVE_IMAGE={images}:serve"
-    done = docker("build", "--quiet", "--file", DOCKERFILE, "--build-arg", source, "--tag", tag, model)
-    assert done.returncode == 0, done.stderr
-    no_rights = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+    build = docker("build", "--quiet", "--file", DOCKERFILE, "--build-arg", source, "--tag", tag, model)
+    assert build.returncode == 0, build.stderr
+    no_privileges = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges")
     try:
-        with WithModel(tag, *no_rights) as container:
+        with WithModel(tag, *no_privileges) as container:
             status, answer = container.ready().predict("smoke is coming out of the dryer")
             assert (status, len(json.loads(answer)["predictions"])) == (200, 1)
     finally:
@@ -33,7 +33,7 @@ def test_the_built_image_serves_the_model_in_it_without_any_right(images, model)
 
 
 class WithModel(Container):
-    """A container as a pod runs it: nothing is mounted but the scratch folder."""
+    """A container that runs as in a pod: only the scratch folder is mounted."""
 
     def __init__(self, image: str, *options: str) -> None:
         self.port = 8080

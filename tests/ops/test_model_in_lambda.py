@@ -1,4 +1,4 @@
-"""The whole model in Lambda: the handler under Lambda's runtime client, and its image as Lambda runs it."""
+"""The model in Lambda: the handler under Lambda's runtime client, and its image, run as Lambda runs it."""
 
 import json
 import os
@@ -39,15 +39,15 @@ def test_the_client_chooses_the_format_and_the_parameters(function):
 
 
 @pytest.mark.parametrize(
-    ("asked", "status"),
+    ("request_event", "status"),
     [
         (event('{"instances": [""]}'), 400),
         (event('"a"', {"content-type": "image/png"}), 415),
         (event(json.dumps("a" * 20_000)), 413),
     ],
 )
-def test_what_cannot_be_answered_is_explained(function, asked, status):
-    answer = function.invoke(asked)
+def test_an_invalid_request_is_explained(function, request_event, status):
+    answer = function.invoke(request_event)
     assert (answer["statusCode"], set(json.loads(answer["body"])["error"])) == (status, {"code", "message", "field"})
 
 
@@ -56,17 +56,17 @@ def build(model, tag, **environment):
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path):
-    done = build(tmp_path, f"{IMAGE}:lambda")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "because it has no manifest.json" in done.stderr
+def test_a_folder_without_a_model_is_rejected(tmp_path):
+    process = build(tmp_path, f"{IMAGE}:lambda")
+    assert (process.returncode, process.stderr.count("\n")) == (1, 1)
+    assert "because it has no manifest.json" in process.stderr
 
 
 @pytest.mark.container
 def test_the_image_answers_as_lambda_runs_it(images, tiny_artifact, tiny_server):
     built = build(tiny_artifact.folder, f"{IMAGE}:lambda", SERVE_IMAGE=f"{images}:serve")
     assert built.returncode == 0, built.stderr
-    # A user of Lambda's own, one writable folder, and the host's network, where the Runtime API of this test listens.
+    # As in Lambda: another user and one writable folder. The host's network reaches the Runtime API of this test.
     scratch = ("--read-only", "--tmpfs", f"{SCRATCH}:rw,size=64m")
     options = ("--rm", "--init", *scratch, "--user", "993:990", "--network", "host")
     with Runtime.of_image(f"{IMAGE}:lambda", *options) as runtime:

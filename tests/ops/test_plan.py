@@ -1,4 +1,4 @@
-"""What every command of ops does with its plan."""
+"""How every command of ops carries out its plan."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from ops.plan import Step, carry_out, exit_status
 
 
 class Cloud:
-    """What the steps made, in order, and what they took back."""
+    """Steps that record in order what they created and what they deleted again."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
@@ -44,13 +44,13 @@ def test_the_same_plan_twice_does_nothing_the_second_time(cloud):
 
 
 @pytest.mark.parametrize("failure", [UserError("no quota"), KeyboardInterrupt()])
-def test_what_was_made_is_undone_last_first_when_a_step_fails(cloud, failure):
+def test_when_a_step_fails_the_steps_are_undone_in_reverse_order(cloud, failure):
     with pytest.raises(type(failure)):
         carry_out([cloud.step("model"), cloud.step("config"), cloud.step("endpoint", failure)], yes=True)
     assert cloud.undone == ["endpoint", "config", "model"]
 
 
-def test_what_was_there_before_is_not_undone(cloud):
+def test_existing_resources_are_not_undone(cloud):
     cloud.made.append("model")
     with pytest.raises(UserError):
         carry_out([cloud.step("model"), cloud.step("endpoint", UserError("no quota"))], yes=True)

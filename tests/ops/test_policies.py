@@ -1,4 +1,4 @@
-"""The policy of the caller allows what the commands ask of AWS, on what they ask it of, and nothing else."""
+"""The policies allow exactly the calls of the commands, on exactly their resources."""
 
 import fnmatch
 import json
@@ -27,8 +27,8 @@ FILLED_IN = {
     "SUBNET": "subnet-1",
     "SECURITY_GROUP": "sg-1",
 }
-# What no request of ours names: AWS asks for it behind the call in the comment.
-BEHIND = {
+# Permissions that AWS checks in addition to the operation; the comment names the call.
+IMPLIED = {
     "iam:PassRole",  # every Create with a role
     "kms:CreateGrant",  # every Create with a key
     "iam:CreateServiceLinkedRole",  # the first RegisterScalableTarget of an account
@@ -36,7 +36,7 @@ BEHIND = {
     "sagemaker:AddTags",  # every Create with tags
     "cloudwatch:TagResource",  # PutMetricAlarm with tags
 }
-# What `docker push` asks ECR for, and ECR of the key, for the caller.
+# Permissions that `docker push` needs in ECR, and ECR needs for the key.
 PUSHED = {
     "ecr:BatchCheckLayerAvailability",
     "ecr:BatchGetImage",
@@ -66,19 +66,20 @@ def statements(path):
     return json.loads(text)["Statement"]
 
 
-def listed(one):
-    return one if isinstance(one, list) else [one]
+def listed(value):
+    return value if isinstance(value, list) else [value]
 
 
 def allows(policy, action, resource):
     return any(
-        action in listed(one["Action"]) and any(fnmatch.fnmatch(resource, place) for place in listed(one["Resource"]))
-        for one in policy
+        action in listed(statement["Action"])
+        and any(fnmatch.fnmatch(resource, pattern) for pattern in listed(statement["Resource"]))
+        for statement in policy
     )
 
 
 def resource_of(service, operation, request):
-    """The ARN that IAM judges a request by."""
+    """Return the ARN of the resource of a request, which IAM checks."""
     place = f"arn:aws:{service}:eu-central-1:123456789012:"
     if service == "sagemaker":
         key = operation.removeprefix("Create").removeprefix("Describe").removeprefix("Delete")
@@ -90,8 +91,8 @@ def resource_of(service, operation, request):
 
 
 @pytest.fixture
-def asked(aws, updates, tmp_path, monkeypatch):
-    """What all commands together ask of AWS."""
+def calls(aws, updates, tmp_path, monkeypatch):
+    """The calls that all commands together make to AWS: service, operation, request."""
 
     def run(command, settings, *arguments):
         path = tmp_path / "settings.yaml"
@@ -99,7 +100,7 @@ def asked(aws, updates, tmp_path, monkeypatch):
         command.main(["--config", str(path), *arguments])
 
     write_log("/aws/sagemaker/Endpoints/tickets", "AllTraffic/i-1", "error")
-    aws.clear()  # those that wrote the log are the test's own
+    aws.clear()  # the calls that wrote the log are the test's own
     scaled = ENDPOINT | FROM_ZERO
     run(endpoint, scaled, "--yes")
     run(endpoint, scaled | {"environment": {"CACHE_SIZE": "0"}}, "--yes")
@@ -119,31 +120,31 @@ def asked(aws, updates, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_caller_may_do_what_the_commands_do_and_nothing_else(asked):
+def test_the_caller_may_do_what_the_commands_do_and_nothing_else(calls):
     policy = statements(CALLER)
-    used = set(BEHIND)
-    for service, operation, request in asked:
+    used = set(IMPLIED)
+    for service, operation, request in calls:
         action = f"{service}:{operation}"
         used.add(action)
         assert allows(policy, action, resource_of(service, operation, request)), (action, request)
-    assert used == {action for one in policy for action in listed(one["Action"])}
+    assert used == {action for statement in policy for action in listed(statement["Action"])}
 
 
-def test_who_pushes_images_may_do_what_the_command_does_and_nothing_else(aws, monkeypatch):
+def test_the_pusher_may_do_what_the_command_does_and_nothing_else(aws, monkeypatch):
     settings = image.EcrSettings(repository="bert", platforms=["linux/amd64"], allow_dirty=True)
     monkeypatch.setattr("ops.image._has_buildx", lambda: True)
-    monkeypatch.setattr("ops.image._docker", lambda *words, password=None: None)  # what it asks for is in PUSHED
+    monkeypatch.setattr("ops.image._docker", lambda *words, password=None: None)  # its permissions are in PUSHED
     carry_out(image.plan(settings), yes=True)
     image.plan(settings)[0].undo()
-    asked = {f"{service}:{operation}" for service, operation, _ in aws if service == "ecr"}
+    called = {f"{service}:{operation}" for service, operation, _ in aws if service == "ecr"}
     policy = statements(PUSHER)
-    for action in asked - {"ecr:GetAuthorizationToken"}:
+    for action in called - {"ecr:GetAuthorizationToken"}:
         assert allows(policy, action, "arn:aws:ecr:eu-central-1:123456789012:repository/bert")
         assert not allows(policy, action, "arn:aws:ecr:eu-central-1:123456789012:repository/other")
-    assert asked | PUSHED == {action for one in policy for action in listed(one["Action"])}
+    assert called | PUSHED == {action for statement in policy for action in listed(statement["Action"])}
 
 
-def test_the_caller_may_touch_nobody_elses_endpoint():
+def test_the_caller_may_not_change_other_endpoints():
     policy = statements(CALLER)
     other = "arn:aws:sagemaker:eu-central-1:123456789012:endpoint/other"
     assert not allows(policy, "sagemaker:DeleteEndpoint", other)
@@ -152,15 +153,16 @@ def test_the_caller_may_touch_nobody_elses_endpoint():
 
 @pytest.mark.parametrize("path", [CALLER, EXECUTION, PUSHER], ids=lambda path: path.stem)
 def test_no_statement_allows_a_whole_service(path):
-    for one in statements(path):
-        assert one["Effect"] == "Allow"
-        assert not any("*" in action for action in listed(one["Action"]))
-        if "*" in listed(one["Resource"]):  # only where AWS knows no resources, or under a condition
-            looks = all(re.match(r"\w+:(List|Describe|GetAuthorizationToken)", name) for name in listed(one["Action"]))
-            assert looks or "Condition" in one, one["Sid"]
+    for statement in statements(path):
+        actions = listed(statement["Action"])
+        assert statement["Effect"] == "Allow"
+        assert not any("*" in action for action in actions)
+        if "*" in listed(statement["Resource"]):  # only for actions without resource types, or under a condition
+            only_reads = all(re.match(r"\w+:(List|Describe|GetAuthorizationToken)", action) for action in actions)
+            assert only_reads or "Condition" in statement, statement["Sid"]
 
 
-def test_the_execution_role_reaches_every_place_that_a_job_names():
+def test_the_execution_role_reaches_every_address_of_a_job():
     policy = statements(EXECUTION)
     settings = TRAINING
     for place in settings["channels"].values():

@@ -7,7 +7,7 @@ import pytest
 from tests.private_parts import require, require_text
 
 LIBRARY, ADAPTER = "sagemaker", "ops/sagemaker_sdk.py"
-pytestmark = pytest.mark.filterwarnings("ignore:sagemaker.train.configs has been moved")  # the SDK warns of itself
+pytestmark = pytest.mark.filterwarnings("ignore:sagemaker.train.configs has been moved")  # raised by the SDK itself
 
 
 def test_the_trainer_keeps_the_job_that_it_has_started():

@@ -1,4 +1,4 @@
-"""The Terraform module: its form, its settings' bounds, and its whole where the providers can be fetched."""
+"""The Terraform module: format, validation of its variables, and `validate` if the providers can be downloaded."""
 
 import os
 import re
@@ -30,14 +30,14 @@ def terraform(folder: Path, *arguments: str, timeout: float = PATIENCE_S) -> sub
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory) -> Path:
-    """A module that has the variables and nothing else, so that its plan needs no provider."""
+    """A module with the variables only, whose plan needs no provider."""
     return Path(shutil.copy(MODULE / "variables.tf", tmp_path_factory.mktemp("settings"))).parent
 
 
-def planned(settings: Path, **values: str) -> subprocess.CompletedProcess:
-    given = {"image_uri": IMAGE, "model_url": MODEL} | values
+def plan(settings: Path, **values: str) -> subprocess.CompletedProcess:
+    variables = {"image_uri": IMAGE, "model_url": MODEL} | values
     return terraform(
-        settings, "plan", "-no-color", "-input=false", *(f"-var={name}={it}" for name, it in given.items())
+        settings, "plan", "-no-color", "-input=false", *(f"-var={name}={value}" for name, value in variables.items())
     )
 
 
@@ -50,16 +50,16 @@ def test_the_module_is_valid(tmp_path):
     try:
         fetched = terraform(copy, "init", "-backend=false", "-input=false", "-no-color", timeout=60)
     except subprocess.TimeoutExpired:
-        pytest.skip("Terraform's providers cannot be fetched in a minute")
+        pytest.skip("Terraform's providers cannot be downloaded in a minute")
     if fetched.returncode != 0:
-        pytest.skip(f"Terraform's providers cannot be fetched: {' '.join(fetched.stderr.split())[:200]}")
+        pytest.skip(f"Terraform's providers cannot be downloaded: {' '.join(fetched.stderr.split())[:200]}")
     checked = terraform(copy, "validate", "-no-color")
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_the_defaults_need_only_an_image_and_a_model(settings):
-    done = planned(settings)
-    assert done.returncode == 0, done.stderr
+    process = plan(settings)
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,10 @@ def test_the_defaults_need_only_an_image_and_a_model(settings):
         ({"max_body_bytes": "6000000"}, "Give 1,024 to 4,500,000 bytes."),
     ],
 )
-def test_a_wrong_value_is_told_in_one_sentence(settings, values, sentence):
-    done = planned(settings, **values)
-    assert done.returncode == 1
-    assert sentence in done.stderr
+def test_an_invalid_value_is_reported_in_one_sentence(settings, values, sentence):
+    process = plan(settings, **values)
+    assert process.returncode == 1
+    assert sentence in process.stderr
 
 
 def test_every_variable_is_described_and_used():
@@ -91,12 +91,12 @@ def test_every_variable_is_described_and_used():
 def test_the_api_is_the_one_of_the_template():
     text = (MODULE / "gateway.tf").read_text(encoding="utf-8")
     template = (ROOT / "ops/gateway/template.yaml").read_text(encoding="utf-8")
-    for same in ("python3.13", "handler.handler", "POST /invocations", "ENDPOINT_NAME", "MAX_BODY_BYTES", "29000"):
-        assert same in text
-        assert same in template
+    for value in ("python3.13", "handler.handler", "POST /invocations", "ENDPOINT_NAME", "MAX_BODY_BYTES", "29000"):
+        assert value in text
+        assert value in template
 
 
-def test_no_default_name_is_one_of_the_commands():
+def test_the_default_name_differs_from_those_of_the_commands():
     (name,) = re.findall(r'variable "name" \{[^}]*?default\s+= "([\w-]+)"', (MODULE / "variables.tf").read_text())
     files = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "ops/config").glob("*.yaml")]
     commands = {str(values.get("name") or values.get("stack")) for values in files}

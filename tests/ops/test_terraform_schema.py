@@ -1,4 +1,4 @@
-"""The Terraform module against the schema of the AWS provider, as CDK for Terraform published it."""
+"""The Terraform module against the schema of the AWS provider that CDK for Terraform publishes."""
 
 import ast
 import functools
@@ -12,24 +12,24 @@ import pytest
 from tests.conftest import ROOT
 
 hcl2 = pytest.importorskip("hcl2", reason="`make test-clouds` runs these")
-PROVIDER = "cdktf_cdktf_provider_aws"  # only read: to import it would start Node
+PROVIDER = "cdktf_cdktf_provider_aws"  # its source is parsed, because an import would start Node
 OF_TERRAFORM = {"for_each", "count", "depends_on", "lifecycle", "dynamic"}
 Arguments = dict[str, ast.arg]  # the attributes and blocks that a block may have, by name
 
 
 def _bare(value: Any) -> Any:
-    """Return the value without the quotes that the parser leaves around names."""
+    """Return the value without the quotes that the parser keeps around names."""
     if isinstance(value, dict):
-        return {name.strip('"'): _bare(one) for name, one in value.items()}
-    return [_bare(one) for one in value] if isinstance(value, list) else value
+        return {name.strip('"'): _bare(item) for name, item in value.items()}
+    return [_bare(item) for item in value] if isinstance(value, list) else value
 
 
 BLOCKS = [
     (resource if kind == "resource" else f"data_{resource}", name, block)
     for path in sorted((ROOT / "ops/terraform").glob("*.tf"))
     for kind in ("resource", "data")
-    for one in _bare(hcl2.loads(path.read_text(encoding="utf-8"))).get(kind, [])
-    for resource, named in one.items()
+    for declared in _bare(hcl2.loads(path.read_text(encoding="utf-8"))).get(kind, [])
+    for resource, named in declared.items()
     for name, block in named.items()
     if resource.startswith("aws_")
 ]
@@ -37,47 +37,47 @@ BLOCKS = [
 
 @functools.cache
 def classes(resource: str) -> dict[str, tuple[Arguments, set[str]]]:
-    """Return what each class of the resource's module takes: every argument, and the names of those it needs."""
-    found = importlib.util.find_spec(PROVIDER)
-    if found is None or found.origin is None:
+    """Return the arguments of each class in the module of the resource, and the names of the required ones."""
+    spec = importlib.util.find_spec(PROVIDER)
+    if spec is None or spec.origin is None:
         pytest.skip("the schema of the provider is not installed")
     name = resource.removeprefix("aws_")
-    tree = ast.parse((Path(found.origin).parent / name / "__init__.py").read_text(encoding="utf-8"))
-    taken = {}
-    for one in tree.body:
-        for function in one.body if isinstance(one, ast.ClassDef) else []:
+    tree = ast.parse((Path(spec.origin).parent / name / "__init__.py").read_text(encoding="utf-8"))
+    signatures = {}
+    for node in tree.body:
+        for function in node.body if isinstance(node, ast.ClassDef) else []:
             if isinstance(function, ast.FunctionDef) and function.name == "__init__":
                 pairs = list(zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True))
-                needed = {argument.arg for argument, default in pairs if default is None}
-                taken[one.name] = {argument.arg: argument for argument, _ in pairs}, needed
-    return taken
+                required = {argument.arg for argument, default in pairs if default is None}
+                signatures[node.name] = {argument.arg: argument for argument, _ in pairs}, required
+    return signatures
 
 
 def problems(resource: str, block: dict[str, Any]) -> list[str]:
-    """Return what in the block the provider does not know, and what it lacks."""
+    """Return the unknown attributes of the block, and the missing ones."""
     whole = max(classes(resource), key=lambda name: ("provisioners" in classes(resource)[name][0], -len(name)))
     return _problems(classes(resource), whole, block, resource)
 
 
 def _problems(known: dict[str, tuple[Arguments, set[str]]], kind: str, block: dict[str, Any], path: str) -> list[str]:
-    arguments, needed = known[kind]
-    found, given = [], set()
+    arguments, required = known[kind]
+    messages, present = [], set()
     for name, value in _attributes(block):
-        own = name if name in arguments else f"{name}_"  # `from` is a word of Python
-        given.add(own)
-        if own not in arguments:
-            found.append(f"{path}.{name} is unknown")
+        argument = name if name in arguments else f"{name}_"  # `from` is a keyword of Python
+        present.add(argument)
+        if argument not in arguments:
+            messages.append(f"{path}.{name} is unknown")
             continue
-        inner = re.search(r"\"?(\w+)\"?, typing.Dict\[", ast.unparse(arguments[own].annotation).replace("'", '"'))
+        inner = re.search(r"\"?(\w+)\"?, typing.Dict\[", ast.unparse(arguments[argument].annotation).replace("'", '"'))
         if inner and inner[1] in known:
-            for one in value if isinstance(value, list) else [value]:
-                found += _problems(known, inner[1], one, f"{path}.{name}")
-    return found + [f"{path}.{name} is missing" for name in sorted(needed - given)]
+            for item in value if isinstance(value, list) else [value]:
+                messages += _problems(known, inner[1], item, f"{path}.{name}")
+    return messages + [f"{path}.{name} is missing" for name in sorted(required - present)]
 
 
 def _attributes(block: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return name and value of each attribute and block, with what `dynamic` makes among them."""
-    dynamic = [(name, one["content"]) for made in block.get("dynamic", []) for name, one in made.items()]
+    """Return name and value of each attribute and block, including the content of `dynamic` blocks."""
+    dynamic = [(name, body["content"]) for blocks in block.get("dynamic", []) for name, body in blocks.items()]
     return [
         (name, value)
         for name, value in [*block.items(), *dynamic]
@@ -85,13 +85,15 @@ def _attributes(block: dict[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize(("resource", "name", "block"), BLOCKS, ids=[f"{one[0]}.{one[1]}" for one in BLOCKS])
-def test_the_provider_knows_every_attribute_and_has_all_it_needs(resource, name, block):
+@pytest.mark.parametrize(
+    ("resource", "name", "block"), BLOCKS, ids=[f"{resource}.{name}" for resource, name, _ in BLOCKS]
+)
+def test_every_attribute_is_known_and_every_required_one_is_present(resource, name, block):
     assert problems(resource, block) == []
 
 
-def test_what_it_does_not_know_and_what_it_lacks_is_found():
-    resource, _, block = next(one for one in BLOCKS if one[0] == "aws_sagemaker_endpoint_configuration")
+def test_unknown_and_missing_attributes_are_found():
+    resource, _, block = next(block for block in BLOCKS if block[0] == "aws_sagemaker_endpoint_configuration")
     (variant,) = block["production_variants"]
     wrong = {"kms_key": "a", "production_variants": [variant | {"instances": 2}], "async_inference_config": [{}]}
     assert sorted(problems(resource, wrong)) == [
@@ -101,6 +103,6 @@ def test_what_it_does_not_know_and_what_it_lacks_is_found():
     ]
 
 
-def test_every_block_of_the_module_is_looked_at():
+def test_every_block_of_the_module_is_checked():
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "ops/terraform").glob("*.tf"))
     assert len(BLOCKS) == len(re.findall(r'^(?:resource|data) "aws_', text, flags=re.MULTILINE)) > 0

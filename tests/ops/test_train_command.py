@@ -1,4 +1,4 @@
-"""Training jobs through the SageMaker SDK: what it sends, and what becomes of the job."""
+"""Training jobs through the SageMaker SDK: the requests that it sends, and how the command handles the job."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.ops.conftest import interrupt, write_log
 
 pytestmark = [
     pytest.mark.usefixtures("aws"),
-    pytest.mark.filterwarnings("ignore:sagemaker.train.configs has been moved"),  # the SDK warns of itself
+    pytest.mark.filterwarnings("ignore:sagemaker.train.configs has been moved"),  # raised by the SDK itself
 ]
 
 
@@ -18,25 +18,7 @@ def command(command_of):
     return command_of(train, SETTINGS)
 
 
-@pytest.fixture
-def ends_as(monkeypatch):
-    """Let every job have this status."""
-    from moto.sagemaker.models import FakeTrainingJob
-
-    make = FakeTrainingJob.__init__
-
-    def having(status: str, reason: str | None = None):
-        def init(self, *arguments, **names):
-            make(self, *arguments, **names)
-            self.training_job_status = self.secondary_status = status
-            self.failure_reason = reason
-
-        monkeypatch.setattr(FakeTrainingJob, "__init__", init)
-
-    return having
-
-
-def test_the_sdk_sends_exactly_what_the_plan_has_shown(aws, command):
+def test_the_sdk_sends_exactly_the_planned_request(aws, command):
     network = {"subnets": ["subnet-1"], "security_groups": ["sg-1"]}
     settings = train.TrainingSettings.model_validate(SETTINGS | network | {"kms_key": "alias/own", "tags": {"a": "b"}})
     planned = dict(train.training_job(Clients(settings), settings).request)
@@ -47,56 +29,56 @@ def test_the_sdk_sends_exactly_what_the_plan_has_shown(aws, command):
     assert {key: value for key, value in sent.items() if value or key in planned} == planned
 
 
-def test_spot_checkpoints_hyperparameters_and_metrics_are_asked_for(aws, command):
+def test_the_request_has_spot_checkpoints_hyperparameters_and_metrics(aws, command):
     command("--yes")
     sent = aws.request("CreateTrainingJob")
     assert sent["EnableManagedSpotTraining"] is True
     assert sent["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
     assert sent["StoppingCondition"] == {"MaxRuntimeInSeconds": 14400, "MaxWaitTimeInSeconds": 28800}
     assert sent["HyperParameters"] == {"epochs": "2", "learning_rate": "0.0002", "drop_issues": "leakage,repeat"}
-    names = {one["Name"] for one in sent["AlgorithmSpecification"]["MetricDefinitions"]}
+    names = {metric["Name"] for metric in sent["AlgorithmSpecification"]["MetricDefinitions"]}
     assert {"train_loss", "validation_accuracy", "test_f1"} <= names
 
 
-def test_the_sdk_asks_aws_for_nothing_else(aws, command):
+def test_the_sdk_calls_no_other_operation(aws, command):
     command("--yes")
     assert set(aws.operations()) == {"ListTrainingJobs", "DescribeTrainingJob", "CreateTrainingJob"}
 
 
-def test_the_same_settings_train_once_and_say_where_the_model_is(aws, command, capsys):
+def test_the_same_settings_train_once_and_the_last_line_has_the_address_of_the_model(aws, command, capsys):
     assert [command("--yes"), command("--yes")] == [0, 0]
     assert len(aws.requests("CreateTrainingJob")) == 1
     assert "model_data: s3://" in capsys.readouterr().out.splitlines()[-1]
 
 
-def test_a_complete_job_is_followed_by_another_when_told(aws, command):
+def test_the_option_again_starts_another_job_after_a_complete_one(aws, command):
     assert [command("--yes"), command("--again", "--yes")] == [0, 0]
-    names = [one["TrainingJobName"] for one in aws.requests("CreateTrainingJob")]
+    names = [request["TrainingJobName"] for request in aws.requests("CreateTrainingJob")]
     assert len(set(names)) == 2
 
 
-def test_an_interruption_leaves_the_job_running_and_the_next_command_waits_for_it(aws, command, ends_as, monkeypatch):
-    ends_as("InProgress")
+def test_the_next_command_waits_for_a_job_that_an_interruption_left(aws, command, create_with_status, monkeypatch):
+    create_with_status("InProgress")
     monkeypatch.setattr("ops.waiting.time.sleep", interrupt)
     assert [command("--yes"), command("--yes")] == [130, 130]
     assert len(aws.requests("CreateTrainingJob")) == 1
 
 
-def test_a_running_job_is_stopped_when_told(aws, command, ends_as, monkeypatch):
+def test_the_option_stop_stops_a_running_job(aws, command, create_with_status, monkeypatch):
     from moto.core.responses import EmptyResult
     from moto.sagemaker.responses import SageMakerResponse
 
-    # the server does not know this operation
+    # moto lacks this operation
     monkeypatch.setattr(SageMakerResponse, "stop_training_job", lambda _: EmptyResult(), raising=False)
     monkeypatch.setattr("ops.waiting.time.sleep", interrupt)
-    ends_as("InProgress")
+    create_with_status("InProgress")
     assert [command("--yes"), command("--stop", "--yes")] == [130, 0]
     name = aws.request("CreateTrainingJob")["TrainingJobName"]
     assert aws.request("StopTrainingJob") == {"TrainingJobName": name}
 
 
-def test_a_failed_job_shows_the_end_of_its_log(command, ends_as, capsys):
-    ends_as("Failed", "AlgorithmError: train.csv has no column 'label'.")
+def test_a_failed_job_shows_the_end_of_its_log(command, create_with_status, capsys):
+    create_with_status("Failed", "AlgorithmError: train.csv has no column 'label'.")
     write_log("/aws/sagemaker/TrainingJobs", "other/algo-1", "of another job")
     assert command("--yes") == 1
     err = capsys.readouterr().err
@@ -122,5 +104,5 @@ def test_wrong_settings_send_nothing(aws, command, capsys, settings, sentence):
     assert aws == []
 
 
-def test_the_file_that_ships_is_right(shipped):
+def test_the_shipped_file_is_valid(shipped):
     assert shipped("training", train.TrainingSettings).spot

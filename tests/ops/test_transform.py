@@ -1,4 +1,4 @@
-"""Batch transform: one job for the same settings, found again, shown when it fails."""
+"""Batch transform: one job for the same settings, which a second command waits for, and the error of a failed job."""
 
 import pytest
 
@@ -12,23 +12,6 @@ def command(command_of, aws):
     return command_of(transform, SETTINGS)
 
 
-@pytest.fixture
-def ends_as(monkeypatch):
-    """Let every job have this status."""
-    from moto.sagemaker.models import FakeTransformJob
-
-    make = FakeTransformJob.__init__
-
-    def having(status: str, reason: str | None = None):
-        def init(self, *arguments, **names):
-            make(self, *arguments, **names)
-            self.transform_job_status, self.failure_reason = status, reason
-
-        monkeypatch.setattr(FakeTransformJob, "__init__", init)
-
-    return having
-
-
 def test_a_line_of_input_becomes_a_line_of_output(aws, command):
     assert command("--yes", kms_key="alias/own", join_input=True) == 0
     sent = aws.request("CreateTransformJob")
@@ -39,27 +22,27 @@ def test_a_line_of_input_becomes_a_line_of_output(aws, command):
     assert sent["DataProcessing"] == {"JoinSource": "Input"}
 
 
-def test_the_same_settings_run_once_and_again_when_told(aws, command):
+def test_the_same_settings_run_once_and_changed_ones_run_again(aws, command):
     assert [command("--yes"), command("--yes")] == [0, 0]
     assert len(aws.requests("CreateTransformJob")) == 1
     assert command("--yes", input="s3://texts/in-2/") == 0
     assert len(aws.requests("CreateTransformJob")) == 2
 
 
-def test_a_job_that_runs_is_waited_for_and_not_started_twice(aws, command, ends_as, monkeypatch):
-    ends_as("InProgress")
+def test_a_running_job_is_waited_for_and_not_started_twice(aws, command, create_with_status, monkeypatch):
+    create_with_status("InProgress")
     monkeypatch.setattr("ops.waiting.time.sleep", interrupt)
     assert [command("--yes"), command("--yes")] == [130, 130]
     assert len(aws.requests("CreateTransformJob")) == 1
     assert "DeleteModel" not in aws.operations()
 
 
-def test_a_job_that_failed_says_why_and_leaves_no_model(aws, command, ends_as, capsys):
-    ends_as("Failed", "ClientError: no such key.")
+def test_a_failed_job_is_reported_with_its_reason_and_the_model_is_deleted(aws, command, create_with_status, capsys):
+    create_with_status("Failed", "ClientError: no such key.")
     assert command("--yes") == 1
     assert "is Failed: ClientError: no such key; see its log above." in capsys.readouterr().err
     assert "DeleteModel" in aws.operations()
 
 
-def test_the_file_that_ships_is_right(shipped):
+def test_the_shipped_file_is_valid(shipped):
     assert shipped("transform", transform.TransformSettings).instances.count == 1

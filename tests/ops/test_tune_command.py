@@ -1,4 +1,4 @@
-"""Tuning jobs through the SageMaker SDK: what it sends is what the plan has shown, in the shared search space."""
+"""Tuning jobs through the SageMaker SDK: it sends the planned request, with the shared search space."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.ops.conftest import TUNING as SETTINGS
 
 pytestmark = [
     pytest.mark.usefixtures("aws"),
-    pytest.mark.filterwarnings("ignore:sagemaker.train.configs has been moved"),  # the SDK warns of itself
+    pytest.mark.filterwarnings("ignore:sagemaker.train.configs has been moved"),  # raised by the SDK itself
 ]
 
 
@@ -18,7 +18,7 @@ def command(command_of):
     return command_of(tune, SETTINGS)
 
 
-def test_the_sdk_sends_exactly_what_the_plan_has_shown(aws, command):
+def test_the_sdk_sends_exactly_the_planned_request(aws, command):
     settings = tune.TuningSettings.model_validate(SETTINGS)
     planned = dict(tune.tuning_job(Clients(settings), settings).request)
     assert command("--yes") == 0
@@ -74,5 +74,5 @@ def test_wrong_settings_send_nothing(aws, command, capsys, settings, sentence):
     assert aws == []
 
 
-def test_the_file_that_ships_is_right(shipped):
+def test_the_shipped_file_is_valid(shipped):
     assert shipped("tuning", tune.TuningSettings).jobs == 20

@@ -1,4 +1,4 @@
-"""The flags for `gcloud ai`: each is one of the command, and the request behind them matches the schema of the API."""
+"""The flags for `gcloud ai`: the commands have them, and the resulting requests match the schema of the API."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 from tests.ops.google_schema import problems
 
 REGION = {"--region"}
-# Flag -> field of the request, as gcloud's reference describes the flags of each command.
+# Flag -> field of the request, from gcloud's reference of each command.
 MODEL = {
     "--model-id": "modelId",
     "--display-name": "model.displayName",
@@ -21,7 +21,7 @@ MODEL = {
     "--container-predict-route": "model.containerSpec.predictRoute",
     "--container-deployment-timeout-seconds": "model.containerSpec.deploymentTimeout",
 }
-ENDPOINT = {"--endpoint-id": None, "--display-name": "displayName"}  # the id is in the address of the request
+ENDPOINT = {"--endpoint-id": None, "--display-name": "displayName"}  # the id is in the URL of the request
 DEPLOYMENT = {
     "--model": "deployedModel.model",
     "--deployed-model-id": "deployedModel.id",
@@ -33,7 +33,7 @@ DEPLOYMENT = {
     "--traffic-split": "trafficSplit",
 }
 METRICS = {"cpu-usage": "aiplatform.googleapis.com/prediction/online/cpu/utilization"}
-# What gcloud makes of the values that have another form in the request.
+# How gcloud converts values that have another form in the request.
 CONVERSIONS = {
     "--container-env-vars": lambda value: [{"name": name, "value": text} for name, text in value.items()],
     "--container-ports": lambda value: [{"containerPort": port} for port in value],
@@ -50,17 +50,17 @@ def flags(name):
     return yaml.safe_load((ROOT / f"ops/vertex_ai/{name}.yaml").read_text(encoding="utf-8"))
 
 
-def request(given, fields):
+def request(values, fields):
     """Return the request that gcloud sends for the flags."""
     body = {}
-    for flag, value in given.items():
+    for flag, value in values.items():
         if flag in REGION or fields[flag] is None:
             continue
         *parents, last = fields[flag].split(".")
         place = body
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[last] = CONVERSIONS.get(flag, lambda same: same)(value)
+        place[last] = CONVERSIONS.get(flag, lambda unchanged: unchanged)(value)
     return body
 
 
@@ -73,9 +73,9 @@ def request(given, fields):
     ],
 )
 def test_the_flags_make_a_request_of_the_api(name, fields, schema):
-    given = flags(name)
-    assert given.keys() == fields.keys() | REGION
-    body = request(given, fields)
+    values = flags(name)
+    assert values.keys() == fields.keys() | REGION
+    body = request(values, fields)
     assert problems("aiplatform.v1", body, {"$ref": f"GoogleCloudAiplatformV1{schema}"}) == []
 
 
