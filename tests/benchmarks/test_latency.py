@@ -1,4 +1,4 @@
-"""Measuring: every contender sees every text in every round, and ratios are taken within a round."""
+"""Latency: every contender gets every text in every round, and ratios are computed within a round."""
 
 import numpy as np
 import pytest
@@ -9,13 +9,13 @@ from bert_textclassification.benchmarks.request_latency import time_requests
 from bert_textclassification.training.export import timing
 
 
-def test_rounds_are_interleaved_and_start_with_another_contender():
+def test_rounds_are_interleaved_and_start_with_different_contenders():
     order = []
     contenders = {name: lambda ids, name=name: order.append((name, ids[0])) for name in ("a", "b")}
     times = timing.time_interleaved(contenders, [[1], [2]], rounds=2)
     measured = order[-8:]
     assert measured == [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("b", 1), ("b", 2), ("a", 1), ("a", 2)]
-    assert all(own.shape == (2, 2) and (own > 0).all() for own in times.values())
+    assert all(rounds.shape == (2, 2) and (rounds > 0).all() for rounds in times.values())
 
 
 def test_the_speed_up_is_the_median_of_the_ratios_of_each_round():
@@ -44,12 +44,12 @@ def test_a_sample_is_drawn_by_the_seed_and_keeps_every_length():
 
 
 def test_the_machine_is_described():
-    described = timing.machine()
-    assert described["processor"]
-    assert described["cores"] >= 1
+    machine = timing.machine()
+    assert machine["processor"]
+    assert machine["cores"] >= 1
 
 
-def test_a_proxy_does_not_stand_between_the_loads_and_the_server(tiny_server, monkeypatch):
+def test_load_tests_ignore_proxy_variables(tiny_server, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.delenv("no_proxy", raising=False)

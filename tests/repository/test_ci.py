@@ -1,4 +1,4 @@
-"""The definitions of continuous integration call targets that exist, on every Python that the package admits."""
+"""The CI definitions call existing targets of make, on every supported version of Python."""
 
 import re
 import tomllib
@@ -21,7 +21,7 @@ def test_every_target_that_is_called_exists(name):
     assert {target for words in called for target in words.split()} <= TARGETS
 
 
-def test_the_package_says_which_pythons_it_is_tested_on():
+def test_the_classifiers_are_the_tested_pythons():
     assert PROJECT["requires-python"] == ">=3.11,<3.14"
     assert {name.rpartition(" ")[2] for name in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", name)} == PYTHONS
 

@@ -1,4 +1,4 @@
-"""The documentation as a web site: it builds without a warning, and shows the outputs of a run."""
+"""The documentation as a web site: it builds without a warning and shows the outputs of a run."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def repository(tmp_path, monkeypatch) -> Path:
 
 
 def execute(folder: Path, name: str, output: str) -> None:
-    """Write the notebook into the folder of a run, with an output in its first code cell."""
+    """Write the notebook with an output in its first code cell into the folder of a run."""
     notebook = nbformat.read(ROOT / NOTEBOOKS / name, as_version=4)
     cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
     cell.outputs = [nbformat.v4.new_output("stream", text=output)]
@@ -44,7 +44,7 @@ def test_without_a_run_the_notebooks_are_shown_without_outputs(repository):
     assert sorted(path.name for path in (repository / PAGES).iterdir()) == NAMES
 
 
-def test_a_run_is_shown_and_what_it_lacks_is_named(repository):
+def test_a_run_is_shown_and_its_missing_notebooks_are_named(repository):
     execute(repository / "runs/mine", NAMES[0], "2,178 texts")
     (repository / PAGES / "of_an_earlier_build.ipynb").touch()
     sentence = copy_notebooks("mine")
@@ -53,7 +53,7 @@ def test_a_run_is_shown_and_what_it_lacks_is_named(repository):
     assert sorted(path.name for path in (repository / PAGES).iterdir()) == NAMES
 
 
-def test_a_run_without_notebooks_is_refused(repository):
+def test_a_run_without_notebooks_is_rejected(repository):
     with pytest.raises(UserError, match=r"runs/mine has no executed notebooks; run make notebooks NAME=mine first\."):
         copy_notebooks("mine")
 

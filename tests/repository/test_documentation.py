@@ -1,4 +1,4 @@
-"""README and docs tell the truth: the tree is the files, tables are the results, links and commands lead somewhere."""
+"""README and docs match the repository: the file tree, the tables of results, links and commands."""
 
 import re
 import subprocess
@@ -25,15 +25,15 @@ def tracked_files() -> list[str]:
 
 
 def documented_tree() -> set[str]:
-    """Return the paths that the tree names; a line's depth is its indentation by four."""
+    """Return the paths in the documented tree, which is indented by four spaces a level."""
     block = documentation.generated_block(ARCHITECTURE, "tree")
     paths, parents = set(), []
     for line in block.splitlines():
-        found = re.match(r"( *)([\w.\-]+/?)(?:\s|$)", line)
-        if found is None or line.startswith("```"):
+        entry = re.match(r"( *)([\w.\-]+/?)(?:\s|$)", line)
+        if entry is None or line.startswith("```"):
             continue
-        depth = len(found.group(1)) // 4
-        parents = [*parents[:depth], found.group(2)]
+        depth = len(entry.group(1)) // 4
+        parents = [*parents[:depth], entry.group(2)]
         paths.add("".join(parents))
     return paths
 
@@ -53,16 +53,16 @@ def test_every_package_and_top_level_entry_is_in_the_tree():
         for path in files
         if re.match(r"(notebooks/[^/]+\.ipynb|container/[^/]+|ops/[^/]+\.py|local_test/[^/]+\.sh)$", path)
     }
-    named = top | packages | modules
-    wanted = {path for path in named if not path.startswith(".") and not path.endswith("__init__.py")}
-    assert not wanted - tree
+    paths = top | packages | modules
+    required = {path for path in paths if not path.startswith(".") and not path.endswith("__init__.py")}
+    assert not required - tree
 
 
 def test_every_generated_part_is_up_to_date():
     assert documentation.outdated() == []
 
 
-def test_the_readme_is_short_and_begins_with_what_to_run():
+def test_the_readme_is_short_and_begins_with_commands():
     lines = PAGES[Path("README.md")].splitlines()
     assert len(lines) <= 150
     assert {"make demo", "make test"} <= set(lines[:25])
@@ -80,7 +80,7 @@ def test_every_link_leads_to_a_file_and_a_heading(page):
 
 
 def anchors(path: Path) -> set[str]:
-    """Return the addresses of the headings of a page, as GitHub makes them."""
+    """Return the anchors that GitHub makes of the headings of a page."""
     headings = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -93,7 +93,7 @@ def test_every_page_is_in_the_index_and_the_readme():
 
 
 @pytest.mark.parametrize("name", ["container/nginx.conf", "container/gunicorn.conf.py", "ops/config/prices.yaml"])
-def test_a_file_of_the_package_that_is_shown_elsewhere_is_a_link_and_no_copy(name):
+def test_a_packaged_file_is_a_link_and_not_a_copy_elsewhere(name):
     assert (ROOT / name).is_symlink()
     assert (ROOT / name).resolve().is_relative_to(ROOT / "src")
 
@@ -113,10 +113,10 @@ def test_the_changelog_has_this_version():
     assert f"## {heading}\n" in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("named", ["py" + "pi.org", "python" + "hosted", f"{ROOT}/", f"{ROOT.parent}/shared"])
-def test_no_registry_host_or_machine_path_is_committed(named):
+@pytest.mark.parametrize("forbidden", ["py" + "pi.org", "python" + "hosted", f"{ROOT}/", f"{ROOT.parent}/shared"])
+def test_no_registry_host_or_machine_path_is_committed(forbidden):
     texts = {path: (ROOT / path).read_bytes().decode("utf-8", "ignore") for path in tracked_files()}
-    assert [path for path, text in texts.items() if named in text] == []
+    assert [path for path, text in texts.items() if forbidden in text] == []
 
 
 def test_nothing_over_one_megabyte_is_committed():

@@ -1,4 +1,4 @@
-"""Each extra alone, installed from the wheel into an environment of its own, runs the commands that it is for."""
+"""Each extra, installed alone from the wheel into a new environment, runs its commands."""
 
 import importlib.util
 import os
@@ -16,7 +16,7 @@ from tests.conftest import PATIENCE_S, ROOT
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
 NO_NETWORK = ("error sending request", "dns error", "failed to lookup", "Connection refused", "timed out")
-# Every variable that the files of ops/config ask for.
+# The environment variables of the files of ops/config.
 SETTINGS = {
     "AWS_REGION": "eu-central-1",
     "AWS_DEFAULT_REGION": "eu-central-1",
@@ -31,11 +31,11 @@ SETTINGS = {
 
 
 class Command(NamedTuple):
-    """A command: its words after `python`, its exit status, and what it says."""
+    """A command: its words after `python`, its exit status, and a part of its output."""
 
     words: str
     status: int
-    says: str
+    output: str
 
 
 def of_ops(*names: str) -> list[Command]:
@@ -51,7 +51,7 @@ def of_ops(*names: str) -> list[Command]:
 
 
 def of_training(name: str) -> list[Command]:
-    """Return the help of a command, and its refusal of a file that is not there."""
+    """Return the help of a command, and its error for a missing file."""
     return [
         Command(f"-m bert_textclassification {name} --help", 0, "Usage:"),
         Command(f"-m bert_textclassification {name} --name a --data nowhere.csv", 1, "nowhere.csv"),
@@ -95,7 +95,7 @@ def test_every_extra_for_a_user_has_its_commands():
     assert COMMANDS.keys() == EXTRAS - {"dev"}
 
 
-def test_every_file_that_is_no_module_is_in_the_wheel():
+def test_every_data_file_is_in_the_wheel():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     src = ROOT / "src"
     packaged = {
@@ -110,10 +110,10 @@ def test_every_file_that_is_no_module_is_in_the_wheel():
 
 
 def uv(*words: str | Path) -> None:
-    """Run uv with what pip is configured with; skip the test where the package index does not answer."""
-    described = importlib.util.spec_from_file_location("install", ROOT / "tools/install.py")
-    install = importlib.util.module_from_spec(described)
-    described.loader.exec_module(install)
+    """Run uv with the configuration of pip; skip the test if the package index does not answer."""
+    spec = importlib.util.spec_from_file_location("install", ROOT / "tools/install.py")
+    install = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(install)
     done = subprocess.run(
         [sys.executable, "-m", "uv", *map(str, words)],
         env=install.uv_environment(install.pip_options(), os.environ),
@@ -134,7 +134,7 @@ def wheel(checkout, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def with_a_model(checkout, tiny_artifact) -> Iterator[Path]:
-    """The checkout, with the tiny model where `make demo` leaves one."""
+    """The checkout, with the tiny model in the folder that `make demo` writes."""
     model = checkout / "runs/demo/model"
     model.parent.mkdir(parents=True, exist_ok=True)
     model.symlink_to(tiny_artifact.folder)
@@ -147,13 +147,15 @@ def with_a_model(checkout, tiny_artifact) -> Iterator[Path]:
 def test_the_commands_of_an_extra_run_with_nothing_else_installed(extra, wheel, with_a_model, tmp_path):
     python = tmp_path / "venv/bin/python"
     uv("venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
-    wanted = f"bert-textclassification[{extra}] @ {wheel.as_uri()}"
-    uv("pip", "install", "--quiet", "--python", python, "--constraint", ROOT / "container/constraints.txt", wanted)
+    requirement = f"bert-textclassification[{extra}] @ {wheel.as_uri()}"
+    uv("pip", "install", "--quiet", "--python", python, "--constraint", ROOT / "container/constraints.txt", requirement)
     folders = {"MODEL_DIR": "nowhere", "SCRATCH_DIR": str(tmp_path), "SAGEMAKER_BASE_DIR": str(tmp_path)}
     for command in COMMANDS[extra]:
         done = subprocess.run(
             [python, *shlex.split(command.words)],
             cwd=with_a_model, env=os.environ | SETTINGS | folders, capture_output=True, text=True, timeout=PATIENCE_S,
         )  # fmt: skip
-        said = done.stdout + done.stderr
-        assert (done.returncode, command.says in said, "Traceback" in said) == (command.status, True, False), said
+        printed = done.stdout + done.stderr
+        assert (done.returncode, command.output in printed, "Traceback" in printed) == (command.status, True, False), (
+            printed
+        )

@@ -1,4 +1,4 @@
-"""Imports run one way: no circles, nothing below imports what lies above it, and the picture shows what there is."""
+"""Imports run one way: no circles, no import of a higher layer, and an up-to-date picture."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tools import import_graph
 
 @pytest.fixture
 def package(tmp_path):
-    """Write modules with the lines given; return their import graph and files."""
+    """A function that writes modules with this source and returns their import graph and files."""
 
     def _package(**lines: str):
         folder = tmp_path / "bert_textclassification"
@@ -50,13 +50,13 @@ def test_a_circle_of_packages_is_found_where_their_modules_have_none(package):
     ("lower", "upper"),
     [("artifact", "engines"), ("engines", "serving"), ("serving", "training"), ("training", "benchmarks")],
 )
-def test_nothing_imports_what_lies_above_it(package, lower, upper):
+def test_no_layer_imports_a_higher_one(package, lower, upper):
     source = f"from bert_textclassification.{upper}.there import name"
     graph, files = package(**{f"{lower}__here": source, f"{upper}__there": "name = 1"})
     assert import_graph.problems(graph, files) == [f"{lower}.here imports {upper}.there, which lies above {lower}."]
 
 
-def test_an_old_picture_is_told(package, monkeypatch, tmp_path, capsys):
+def test_an_outdated_picture_is_reported(package, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(import_graph, "PICTURE", tmp_path / "import_graph.svg")
     assert import_graph.main(["--check"]) == 1
     assert "out of date" in capsys.readouterr().out

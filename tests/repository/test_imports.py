@@ -1,4 +1,4 @@
-"""What serving imports, seen from a fresh interpreter: an image without torch must be able to start."""
+"""The imports of serving, in a fresh interpreter: an image without torch must be able to start."""
 
 import json
 import os
@@ -34,13 +34,13 @@ def test_the_package_alone_imports_nothing_heavy():
     assert modules.isdisjoint({"onnxruntime", "numpy", "tokenizers", "pydantic", *NOT_FOR_SERVING})
 
 
-def test_what_only_asks_a_server_waits_for_no_torch():
+def test_the_deployment_notebook_imports_no_torch():
     cells = json.loads((ROOT / "notebooks/04_deployment.ipynb").read_text())["cells"]
     imports = next("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     assert _modules_after(imports).isdisjoint({"torch", "transformers", "datasets"})
 
 
-def test_the_pipeline_starts_at_once():
+def test_the_pipeline_starts_without_heavy_imports():
     modules = _modules_after("import bert_textclassification.training.notebooks.pipeline")
     assert modules.isdisjoint({"torch", "transformers", "datasets", "pandas", "sklearn", "matplotlib"})
 

@@ -1,4 +1,4 @@
-"""The installation: pip's configuration holds for uv too, torch comes by pip, and pip stands in where uv fails."""
+"""The installer: uv uses pip's configuration, pip installs torch, and pip replaces uv if uv fails."""
 
 import base64
 import functools
@@ -20,7 +20,7 @@ from tests.conftest import PATIENCE_S, ROOT
 pytestmark = pytest.mark.slow
 
 USER, PASSWORD = "reader", "a-secret"
-# What builds the small project below, so that nothing has to be fetched for it.
+# The build backend of the small project below: it needs no download.
 BACKEND = """
 import zipfile
 
@@ -52,18 +52,18 @@ def wheel(folder: Path, name: str, version: str, module: str = "") -> None:
     """Write a wheel whose only module is `name/__main__.py`."""
     folder.mkdir(parents=True, exist_ok=True)
     about = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as made:
-        made.writestr(f"{name}/__init__.py", "")
-        made.writestr(f"{name}/__main__.py", module)
-        made.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        made.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        made.writestr(f"{about}/RECORD", "")
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{name}/__init__.py", "")
+        archive.writestr(f"{name}/__main__.py", module)
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
 
 
 class Index(http.server.SimpleHTTPRequestHandler):
-    """A package index that wants a password; `asked` has the client and the path of each download."""
+    """A package index with a password; `downloads` has the client and the file name of each download."""
 
-    asked: list[tuple[str, str]]
+    downloads: list[tuple[str, str]]
 
     def do_GET(self) -> None:
         expected = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -74,7 +74,7 @@ class Index(http.server.SimpleHTTPRequestHandler):
             self.end_headers()
             return
         if self.path.endswith(".whl"):
-            self.asked.append((self.headers["User-Agent"].partition("/")[0], self.path.rpartition("/")[2]))
+            self.downloads.append((self.headers["User-Agent"].partition("/")[0], self.path.rpartition("/")[2]))
         super().do_GET()
 
     def log_message(self, *_: object) -> None:
@@ -83,7 +83,7 @@ class Index(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def index(tmp_path) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """The address of a private index, with its password, and what was downloaded from it."""
+    """The address of a private index, with its password, and its downloads."""
     packages = tmp_path / "index"
     for name, version, module in (
         ("uv", "9.0", REAL_UV),
@@ -92,19 +92,19 @@ def index(tmp_path) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         ("helper", "2.0", ""),
     ):
         wheel(packages / name, name, version, module)
-    asked: list[tuple[str, str]] = []
-    handler = type("Handler", (Index,), {"asked": asked})
+    downloads: list[tuple[str, str]] = []
+    handler = type("Handler", (Index,), {"downloads": downloads})
     with http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(handler, directory=str(packages))
     ) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{USER}:{PASSWORD}@127.0.0.1:{server.server_port}/", asked
+        yield f"http://{USER}:{PASSWORD}@127.0.0.1:{server.server_port}/", downloads
         server.shutdown()
 
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """A small project with the installer, as this one is laid out."""
+    """A small project with the installer, in the layout of this one."""
     folder = tmp_path / "a project"
     for name, text in {
         "pyproject.toml": PROJECT,
@@ -121,63 +121,63 @@ def project(tmp_path) -> Path:
 def install(
     project: Path, tmp_path: Path, pip_conf: str, *options: str, **environment: str
 ) -> subprocess.CompletedProcess:
-    """Install with this configuration of pip, and nothing else of the person who runs the tests."""
+    """Run the installer with this configuration of pip, isolated from the user's own."""
     (tmp_path / "pip.conf").write_text(pip_conf)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
-    kept |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "XDG_CONFIG_DIRS": str(tmp_path)}
-    kept |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
+    variables |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "XDG_CONFIG_DIRS": str(tmp_path)}
+    variables |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     command = [project / ".venv/bin/python", project / "tools/install.py", *options, "notebooks"]
-    return subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=PATIENCE_S)
+    return subprocess.run(command, env=variables | environment, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def installed(project: Path) -> dict[str, str]:
     listed = [project / ".venv/bin/python", "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
-    found = json.loads(subprocess.run(listed, capture_output=True, text=True, check=True).stdout)
-    return {one["name"]: one["version"] for one in found if one["name"] not in ("pip", "setuptools")}
+    packages = json.loads(subprocess.run(listed, capture_output=True, text=True, check=True).stdout)
+    return {package["name"]: package["version"] for package in packages if package["name"] not in ("pip", "setuptools")}
 
 
 EVERYTHING = {"small": "1.0", "helper": "1.0", "torch": "1.0", "uv": "9.0"}
 
 
 def test_with_a_private_index_pip_fetches_torch_and_uv_the_rest_in_the_tested_versions(index, project, tmp_path):
-    address, asked = index
+    address, downloads = index
     done = install(project, tmp_path, f"[global]\nindex-url = {address}\n")
     assert (done.returncode, done.stderr) == (0, "")
     assert installed(project) == EVERYTHING
-    assert ("pip", "torch-1.0-py3-none-any.whl") in asked
-    assert ("uv", "helper-1.0-py3-none-any.whl") in asked
+    assert ("pip", "torch-1.0-py3-none-any.whl") in downloads
+    assert ("uv", "helper-1.0-py3-none-any.whl") in downloads
 
 
-def test_the_newest_versions_are_installed_when_asked_for(index, project, tmp_path):
+def test_the_option_resolution_installs_the_newest_versions(index, project, tmp_path):
     address, _ = index
     done = install(project, tmp_path, f"[global]\nindex-url = {address}\n", "--resolution", "highest")
     assert (done.returncode, installed(project)) == (0, EVERYTHING | {"helper": "2.0"}), done.stderr
 
 
 def test_the_index_may_also_come_from_the_environment_or_from_the_section_for_installing(index, project, tmp_path):
-    address, asked = index
+    address, downloads = index
     done = install(project, tmp_path, "[global]\nindex-url = http://127.0.0.1:1/\n", PIP_INDEX_URL=address)
     assert (done.returncode, installed(project)) == (0, EVERYTHING), done.stderr
-    assert ("uv", "helper-1.0-py3-none-any.whl") in asked
+    assert ("uv", "helper-1.0-py3-none-any.whl") in downloads
 
 
-def test_packages_may_lie_in_folders_and_there_may_be_no_index_at_all(index, project, tmp_path):
+def test_folders_of_packages_may_replace_the_index(index, project, tmp_path):
     folders = " ".join(str(tmp_path / "index" / name) for name in ("uv", "torch", "helper"))
     done = install(project, tmp_path, f"[install]\nfind-links = {folders}\nno-index = true\n")
     assert (done.returncode, installed(project)) == (0, EVERYTHING), done.stderr
 
 
-def test_where_uv_fails_pip_installs_everything_and_says_so(index, project, tmp_path):
-    address, asked = index
+def test_if_uv_fails_pip_installs_everything_and_the_reason_is_printed(index, project, tmp_path):
+    address, downloads = index
     wheel(tmp_path / "index/uv", "uv", "9.0", BROKEN_UV)
     done = install(project, tmp_path, f"[global]\nindex-url = {address}\n")
     assert (done.returncode, installed(project)) == (0, EVERYTHING), done.stderr
     assert "error: this uv does not work" in done.stderr
     assert "uv could not install the packages (see above); pip installs them" in done.stderr
-    assert ("pip", "helper-1.0-py3-none-any.whl") in asked
+    assert ("pip", "helper-1.0-py3-none-any.whl") in downloads
 
 
-def test_what_cannot_be_had_ends_with_pips_words_and_no_traceback(project, tmp_path):
+def test_a_failed_download_ends_with_pips_error_and_no_traceback(project, tmp_path):
     done = install(project, tmp_path, "[global]\nindex-url = http://127.0.0.1:1/\nretries = 0\n")
     assert done.returncode != 0
     assert re.search(r"^ERROR: .*uv==9\.0", done.stderr, re.MULTILINE)

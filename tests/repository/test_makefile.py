@@ -1,4 +1,4 @@
-"""The Makefile: what a person gives reaches the command as it was given, and each target installs what it runs."""
+"""The Makefile: arguments reach the commands unchanged, and each target installs its requirements."""
 
 import json
 import os
@@ -18,7 +18,7 @@ PRINT_ARGUMENTS = "import json, sys\nprint(json.dumps(sys.argv[1:]))\n"
 
 @pytest.fixture
 def checkout(tmp_path) -> Path:
-    """The Makefile beside commands that only print their arguments."""
+    """A folder with the Makefile, and commands that only print their arguments."""
     for name in ("Makefile", "pyproject.toml", "container/constraints.txt", "tools/run.py", "tools/install.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, tmp_path / name)
@@ -31,7 +31,7 @@ def checkout(tmp_path) -> Path:
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
         program.with_suffix(".py").write_text(PRINT_ARGUMENTS)
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$0.py" "$@"\n')  # a path after #! may hold no space
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$0.py" "$@"\n')  # no spaces are allowed after #!
         program.chmod(0o755)
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
@@ -48,7 +48,7 @@ def make(checkout: Path, *words: str) -> subprocess.CompletedProcess:
 
 
 def arguments(checkout: Path, *words: str) -> list[str]:
-    """Return what the command of the target was given."""
+    """Return the arguments of the command of the target."""
     done = make(checkout, *words)
     assert done.returncode == 0, done.stderr
     assert not (checkout / "touched").exists()

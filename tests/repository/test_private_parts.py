@@ -1,4 +1,4 @@
-"""Private parts of other libraries are touched in one adapter each, whose test names them."""
+"""Only adapters use private parts of other libraries; the test of each adapter names these parts."""
 
 import ast
 from pathlib import Path
@@ -15,11 +15,11 @@ PUBLIC = {"_replace", "_asdict", "_fields"}  # of named tuples
 
 
 def private_parts(path: Path) -> list[str]:
-    """Return the private attributes that the module reads from what is not its own object."""
-    found = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)]
+    """Return the private attributes that the module uses on objects other than `self` and `cls`."""
+    attributes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)]
     return [
         f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}"
-        for node in found
+        for node in attributes
         if node.attr.startswith("_")
         and not node.attr.startswith("__")
         and node.attr not in PUBLIC
@@ -27,7 +27,7 @@ def private_parts(path: Path) -> list[str]:
     ]
 
 
-def test_only_adapters_touch_private_parts():
+def test_only_adapters_use_private_parts():
     modules = [path for folder in ("src", "ops", "tools") for path in sorted((ROOT / folder).rglob("*.py"))]
     others = [path for path in modules if str(path.relative_to(ROOT)) not in ADAPTERS]
     assert [part for path in others for part in private_parts(path)] == []

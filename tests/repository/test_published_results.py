@@ -1,4 +1,4 @@
-"""Published results: the README's table follows the files, and a run without all its stages is not published."""
+"""Published results: tables are generated from the files, and an incomplete run is not published."""
 
 import pytest
 
@@ -43,7 +43,7 @@ def test_the_model_card_says_what_the_manifest_says(tiny_artifact):
     assert manifest.base_model.name in card
 
 
-def test_the_card_has_fp32_beside_what_is_served_and_the_floor_of_the_calibration_error(tiny_artifact):
+def test_the_card_compares_fp32_with_the_served_variant_and_has_the_floor_of_the_calibration_error(tiny_artifact):
     card = (tiny_artifact.folder / "model_card.md").read_text()
     default = tiny_artifact.manifest.default_variant
     heading = "|  | fp32 |" if default == "fp32" else f"|  | fp32 | {default} |"
@@ -57,10 +57,10 @@ def test_the_card_has_fp32_beside_what_is_served_and_the_floor_of_the_calibratio
 
 @pytest.fixture
 def results():
-    """The published results of sms_spam, written before variants had a log loss."""
-    found = documentation.read_results(ROOT / "notebooks/results")["sms_spam"]
-    found["quantization_benchmark"]["table"]["int8_early"] |= {"mean_ms": 0.9, "speedup": 20.0}
-    return found
+    """The published results of sms_spam, which have no log loss of the variants."""
+    results = documentation.read_results(ROOT / "notebooks/results")["sms_spam"]
+    results["quantization_benchmark"]["table"]["int8_early"] |= {"mean_ms": 0.9, "speedup": 20.0}
+    return results
 
 
 def with_figures(results):
@@ -93,7 +93,7 @@ def test_the_sentence_about_the_served_variant_has_the_speeds_of_the_table(resul
     assert sentence in summary.summary_table(results)
 
 
-def test_a_variant_that_was_faster_in_the_same_rounds_is_named_unless_it_did_not_pass(results):
+def test_a_faster_variant_is_named_unless_it_did_not_pass(results):
     benchmark = results["quantization_benchmark"]
     benchmark["table"]["int8"] |= {"mean_ms": 0.8}
     assert (
@@ -107,7 +107,7 @@ def test_a_variant_that_was_faster_in_the_same_rounds_is_named_unless_it_did_not
     assert benchmark["variants"]["int8_onnx"]["verdict"] == PASSED
 
 
-def test_the_quality_table_has_fp32_beside_what_is_served(results):
+def test_the_quality_table_compares_fp32_with_the_served_variant(results):
     (row,) = quality_table({"sms": results}).splitlines()[2:]
     assert " 97.42 / 99.15 / 99.38 " in row
     assert " – / 0.0366 " in row
@@ -117,7 +117,7 @@ def test_the_quality_table_has_fp32_beside_what_is_served(results):
     assert " 0.10 / 0.84 → 1.07 " in row
 
 
-def test_speeds_stand_beside_the_kind_of_processor(results):
+def test_speeds_have_the_kind_of_processor(results):
     assert "| AMD EPYC (AVX-512 VNNI) |" in speed_table({"sms": results})
     long_texts = documentation.read_results(ROOT / "notebooks/results")["imdb_long"]
     kind = processor_kind(long_texts["quantization_benchmark"]["machine"])

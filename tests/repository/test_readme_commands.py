@@ -1,7 +1,7 @@
-"""The commands of README and docs are run, as they are written there.
+"""The commands of README and docs run as they are written.
 
-`make notebooks` and `make search` get a tiny model, few texts and few trials besides, so that they take seconds.
-Commands that need a Docker engine or a cloud are parsed, and the files, targets and options that they name exist.
+`make notebooks` and `make search` get a tiny model, few texts and few trials, so that they take seconds. For commands
+that need a Docker engine or a cloud, the tests check syntax and that their files, targets and options exist.
 """
 
 import json
@@ -37,7 +37,7 @@ PROGRAMS = (
 )
 COMMANDS = list(dict.fromkeys(line for block in BLOCKS for line in block.splitlines() if re.match(PROGRAMS, line)))
 INLINE = sorted(set(re.findall(rf"`((?:{PROGRAMS})[^`]*)`", TEXT)))
-# What makes a command of the README take seconds; its own settings win.
+# Settings for commands of the README that make them fast; those of the command have priority.
 QUICK = {
     "batch_size": 16, "max_length": 32, "precision": "fp32", "max_accuracy_loss": 100,
     "exit_layers": "none", "epochs": 1,
@@ -46,7 +46,7 @@ QUICK_NOTEBOOKS = {
     "learning_rate": 0.005, "benchmark_texts": 5, "rounds": 1, "ladder_texts": 0, "requests": 10, "load_seconds": 0.3,
 }  # fmt: skip
 QUICK_SPACE = {"continuous": {"learning_rate": {"low": 0.001, "high": 0.01, "log": True}}}
-# `make` of the shell, with the quick settings and more arguments.
+# A shell function `make` that adds the quick settings and more arguments.
 QUICK_MAKE = """
 make() {
     local word words=() settings="$QUICK"
@@ -59,34 +59,34 @@ make() {
 
 
 def only(pattern: str) -> str:
-    """Return the one command of the blocks that the pattern finds."""
-    (found,) = [command for command in COMMANDS if re.search(pattern, command)]
-    return found
+    """Return the only command of the blocks that matches the pattern."""
+    (command,) = [command for command in COMMANDS if re.search(pattern, command)]
+    return command
 
 
 def in_shell(checkout: Path, code: str, **environment: str) -> subprocess.CompletedProcess:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", code],
-        cwd=checkout, env=kept | environment, capture_output=True, text=True, timeout=5 * PATIENCE_S,
+        cwd=checkout, env=variables | environment, capture_output=True, text=True, timeout=5 * PATIENCE_S,
     )  # fmt: skip
 
 
 def quickly(checkout: Path, base: Path, command: str, notebooks: int = 4, **more: str) -> subprocess.CompletedProcess:
-    """Run a command of make with quick settings, up to the notebook of this number; `more` are variables of make."""
+    """Run a command of make with quick settings up to this notebook; `more` are variables of make."""
     values = QUICK | {"base_model": base} | (QUICK_NOTEBOOKS if "make notebooks" in command else {})
-    given = re.findall(r"[\" ](\w+)=", command)  # a setting is given once
+    given = re.findall(r"[\" ](\w+)=", command)  # no setting may occur twice
     settings = " ".join(shlex.quote(f"{name}={value}") for name, value in values.items() if name not in given)
     arguments = " ".join(shlex.quote(f"{name}={value}") for name, value in more.items())
     last = f"--last {notebooks}" if "make notebooks" in command else ""
     return in_shell(checkout, f"MORE=({arguments})\n{QUICK_MAKE}\n{command}", QUICK=settings, LAST=last)
 
 
-# -- what every command names is there
+# -- everything that a command names exists
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *INLINE])
-def test_every_command_is_one_that_a_shell_reads_and_names_what_exists(command):
+def test_every_command_is_valid_shell_and_names_existing_things(command):
     words = shlex.split(command.rpartition(" | ")[2], comments=True)
     assert subprocess.run(["bash", "-n", "-c", command], capture_output=True).returncode == 0
     checks = {"make": of_make, "python": of_python, ".venv/bin/python": of_python, COMMAND: of_our_command}
@@ -97,22 +97,22 @@ def test_every_command_is_one_that_a_shell_reads_and_names_what_exists(command):
 def of_make(words: list[str]) -> None:
     target, *variables = words
     assert target in TARGETS
-    assert {one.partition("=")[0] for one in variables} <= VARIABLES
+    assert {variable.partition("=")[0] for variable in variables} <= VARIABLES
 
 
 def of_python(words: list[str]) -> None:
     assert words[0] == "-m"
-    asked = subprocess.run([sys.executable, "-m", words[1], "--help"], cwd=ROOT, capture_output=True, text=True)
-    assert asked.returncode == 0, asked.stderr
+    usage = subprocess.run([sys.executable, "-m", words[1], "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert usage.returncode == 0, usage.stderr
     for word in words[2:]:
-        assert word in asked.stdout or not word.startswith("-"), asked.stdout
+        assert word in usage.stdout or not word.startswith("-"), usage.stdout
         assert (ROOT / word).exists() or not word.startswith("ops/")
 
 
 def of_our_command(words: list[str]) -> None:
-    asked = subprocess.run([ROOT / COMMAND, words[0], "--help"], cwd=ROOT, capture_output=True, text=True)
-    assert asked.returncode == 0, asked.stderr
-    assert all(word in asked.stdout for word in words if word.startswith("-")), asked.stdout
+    usage = subprocess.run([ROOT / COMMAND, words[0], "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert usage.returncode == 0, usage.stderr
+    assert all(word in usage.stdout for word in words if word.startswith("-")), usage.stdout
 
 
 def of_a_program(words: list[str]) -> None:
@@ -125,12 +125,12 @@ def test_the_start_is_two_commands_of_make():
     assert BLOCKS[0].splitlines() == ["make demo", "make test"]
 
 
-# -- what is run
+# -- commands that the tests run
 
 
 @pytest.fixture(scope="module")
 def mine(checkout) -> Path:
-    """The checkout with a file `mine.csv`, which has few texts, labelled spam and ham."""
+    """The checkout with a small file `mine.csv`, with the labels spam and ham."""
     rows = pd.read_csv(SHIPPED_DATA / "train/train.csv").head(240)
     rows["label"] = rows["label"].map({"escalate": "spam", "routine": "ham"})
     rows.to_csv(checkout / "mine.csv", index=False)
@@ -139,19 +139,19 @@ def mine(checkout) -> Path:
 
 @pytest.fixture(scope="module")
 def address(checkout, tiny_artifact) -> Iterator[str]:
-    """What `make serve` of the README serves: the tiny model in `runs/demo/model`, on a port that is free."""
+    """The port of a server that `make serve` of the README starts, with the tiny model in `runs/demo/model`."""
     if shutil.which("nginx") is None:
         pytest.skip("nginx is not installed: run `make system-packages`")
     shutil.copytree(tiny_artifact.folder, checkout / "runs/demo/model")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = only("^make serve").replace("8080", str(port))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     scratch = checkout / "scratch"
     scratch.mkdir()
     with (checkout / "serve.log").open("w") as log:
         server = subprocess.Popen(
-            ["bash", "-c", f"exec {command}"], cwd=checkout, env=kept | {"SCRATCH_DIR": str(scratch)},
+            ["bash", "-c", f"exec {command}"], cwd=checkout, env=variables | {"SCRATCH_DIR": str(scratch)},
             stdout=log, stderr=log,
         )  # fmt: skip
         wait_until(lambda: in_shell(checkout, f"curl --fail localhost:{port}/ping").returncode == 0, server)
@@ -161,7 +161,7 @@ def address(checkout, tiny_artifact) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_run_on_own_data_ends_with_its_json_line(mine, tiny_base):
+def test_a_run_on_user_data_ends_with_a_json_line(mine, tiny_base):
     done = quickly(mine, tiny_base, only("^make notebooks.*positive_label=spam"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1])["model_dir"] == str(mine / "runs/mine/model")
@@ -182,7 +182,7 @@ def test_the_first_commands_train_evaluate_and_predict(mine, tiny_base):
 
 
 @pytest.mark.slow
-def test_a_bound_for_precision_reaches_the_model_and_no_file_is_made_of_it(mine, tiny_base):
+def test_a_bound_for_precision_reaches_the_model_and_the_shell_redirects_nothing(mine, tiny_base):
     done = quickly(mine, tiny_base, only("threshold_objective=precision"), notebooks=3)
     assert done.returncode == 0, done.stderr[-3000:]
     assert Artifact.load(mine / "runs/mine/model").manifest.decision.objective.startswith("precision of at least 0.95")
@@ -199,14 +199,14 @@ def test_costs_and_several_seeds_reach_the_model(mine, tiny_base):
 
 
 @pytest.mark.slow
-def test_a_search_runs_and_leaves_its_best_settings(mine, tiny_base):
+def test_a_search_writes_its_best_settings(mine, tiny_base):
     (mine / "space.yaml").write_text(yaml.safe_dump(QUICK_SPACE))
     done = quickly(mine, tiny_base, only("^make search"), TRIALS="2", SPACE="space.yaml")
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads((mine / "runs/mine/search/best.json").read_text())
 
 
-def test_the_served_model_answers_what_the_readme_asks(checkout, address):
+def test_the_served_model_answers_the_request_of_the_readme(checkout, address):
     done = in_shell(checkout, only("my card was stolen").replace("8080", address))
     assert done.returncode == 0, done.stderr
     (prediction,) = json.loads(done.stdout)["predictions"]

@@ -1,4 +1,4 @@
-"""The version: from the last tag, and a fallback where there is no git."""
+"""The version: from the last tag, or a fallback without git."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def tree(tmp_path) -> Path:
-    """A copy of what the package is built from, without git."""
+    """A copy of the sources of the package, without git."""
     folder = tmp_path / "tree"
     folder.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -27,18 +27,18 @@ def tree(tmp_path) -> Path:
 
 def git(folder: Path, *words: str) -> None:
     settings = ("user.name=A", "user.email=a@example.com", "commit.gpgsign=false", "tag.gpgsign=false")
-    own = [word for setting in settings for word in ("-c", setting)]
-    subprocess.run(["git", "-C", folder, *own, *words], check=True, capture_output=True)
+    options = [word for setting in settings for word in ("-c", setting)]
+    subprocess.run(["git", "-C", folder, *options, *words], check=True, capture_output=True)
 
 
 def built(folder: Path, *words: str) -> list[str]:
-    """Return the names of what is built, without the endings."""
+    """Build the package; return the names of the built files, without their endings."""
     out = folder.with_name("dist")
     uv("build", "--quiet", "--clear", "--out-dir", out, *words, folder)
     return sorted(path.name.removesuffix(".tar.gz").split("-cp3")[0] for path in out.iterdir() if path.name[0] == "b")
 
 
-def test_the_package_says_the_version_that_was_installed():
+def test_the_package_has_the_installed_version():
     assert __version__ == version("bert-textclassification")
 
 

@@ -1,4 +1,4 @@
-"""The capacity plan: how many instances, what they cost, and prices that say where they are from."""
+"""The capacity plan: number of instances, their cost, and the source of the prices."""
 
 import json
 
@@ -25,52 +25,52 @@ PRICES = Prices(
 
 def test_instances_carry_the_peak_at_the_utilisation_and_one_is_spare():
     traffic = Traffic(requests_per_day=86_400 * 1000, peak_over_mean=2, utilisation=0.5)  # 2000 a second at the peak
-    found = plan(SERVICE, traffic, PRICES)
-    assert found["instances"].to_dict() == {"small": 20 + 1, "large": 5 + 1}
-    assert found.loc["small", "utilisation"] == pytest.approx(2000 / (21 * 200))
+    plans = plan(SERVICE, traffic, PRICES)
+    assert plans["instances"].to_dict() == {"small": 20 + 1, "large": 5 + 1}
+    assert plans.loc["small", "utilisation"] == pytest.approx(2000 / (21 * 200))
 
 
 def test_the_cheapest_is_first_and_a_million_costs_its_share_of_the_month():
-    found = plan(SERVICE, Traffic(86_400 * 1000, 2, 0.5), PRICES).iloc[0]
-    assert found.name == "small"
-    assert found["dollars_per_month"] == pytest.approx(21 * 0.2 * 730)
-    assert found["dollars_per_million"] == pytest.approx(21 * 0.2 / (1000 * 3600) * 1e6)
+    cheapest = plan(SERVICE, Traffic(86_400 * 1000, 2, 0.5), PRICES).iloc[0]
+    assert cheapest.name == "small"
+    assert cheapest["dollars_per_month"] == pytest.approx(21 * 0.2 * 730)
+    assert cheapest["dollars_per_million"] == pytest.approx(21 * 0.2 / (1000 * 3600) * 1e6)
 
 
-def test_a_little_traffic_takes_one_instance_and_the_spare_one():
+def test_light_traffic_needs_one_instance_and_a_spare_one():
     assert set(plan(SERVICE, Traffic(1000), PRICES)["instances"]) == {2}
 
 
 def test_plans_start_from_the_traffic_of_a_small_user():
-    found = cheapest_plans(SERVICE, Traffic(20_000), PRICES)
-    assert found.index.to_list() == ["10,000", "20,000", "1,000,000", "100,000,000", "1,000,000,000"]
-    assert found["instances"].to_list() == [2, 2, 2, *found["instances"].to_list()[3:]]
-    assert found["instances"].is_monotonic_increasing
+    plans = cheapest_plans(SERVICE, Traffic(20_000), PRICES)
+    assert plans.index.to_list() == ["10,000", "20,000", "1,000,000", "100,000,000", "1,000,000,000"]
+    assert plans["instances"].to_list() == [2, 2, 2, *plans["instances"].to_list()[3:]]
+    assert plans["instances"].is_monotonic_increasing
     last = plan(SERVICE, Traffic(1e9), PRICES).iloc[0]
-    assert (found["type"].iloc[-1], found["dollars_per_month"].iloc[-1]) == (last.name, last["dollars_per_month"])
+    assert (plans["type"].iloc[-1], plans["dollars_per_month"].iloc[-1]) == (last.name, last["dollars_per_month"])
 
 
-def test_without_a_spare_one_a_little_traffic_takes_one_instance():
+def test_without_a_spare_instance_light_traffic_needs_one():
     assert cheapest_plans(SERVICE, Traffic(10_000, spare_instances=0), PRICES)["instances"].iloc[0] == 1
 
 
 def test_a_billion_a_day_is_planned_from_the_published_load_test():
     service = Service.of_load_test(json.loads((ROOT / "notebooks/results/load/sst2.json").read_text()))
-    found = plan(service, Traffic(1e9), read_prices(ROOT / "ops/config/prices.yaml"))
-    assert (found["utilisation"] <= 0.6).all()
-    assert (found["requests_per_second_each"] * found["instances"]).to_list() == pytest.approx(
-        [1e9 / 86_400 * 3] * len(found)
+    plans = plan(service, Traffic(1e9), read_prices(ROOT / "ops/config/prices.yaml"))
+    assert (plans["utilisation"] <= 0.6).all()
+    assert (plans["requests_per_second_each"] * plans["instances"]).to_list() == pytest.approx(
+        [1e9 / 86_400 * 3] * len(plans)
     )
-    assert found["p99_ms"].between(1, 100).all()
+    assert plans["p99_ms"].between(1, 100).all()
 
 
 @pytest.mark.parametrize("wrong", [{"requests_per_day": 0}, {"peak_over_mean": 0.5}, {"utilisation": 1}])
-def test_traffic_that_makes_no_plan_is_refused_by_name(wrong):
+def test_invalid_traffic_is_rejected_by_name(wrong):
     with pytest.raises(ConfigurationError, match=rf"{next(iter(wrong))}=.* is out of bounds"):
         Traffic(**{"requests_per_day": 1e6} | wrong)
 
 
-def test_prices_say_their_date_their_source_and_whether_somebody_checked_them():
+def test_the_note_has_date_source_and_check_of_the_prices():
     assert PRICES.note == "Prices of 2026-01-31: a test."
     assert "not verified" in read_prices(ROOT / "ops/config/prices.yaml").note
 
@@ -83,18 +83,18 @@ def test_prices_say_their_date_their_source_and_whether_somebody_checked_them():
         ("[", "cannot be read"),
     ],
 )
-def test_a_wrong_price_table_is_told_in_one_sentence(tmp_path, text, sentence):
+def test_an_invalid_price_table_is_reported_in_one_sentence(tmp_path, text, sentence):
     (tmp_path / "prices.yaml").write_text(text)
     with pytest.raises(ConfigurationError, match=sentence):
         read_prices(tmp_path / "prices.yaml")
 
 
-def test_a_server_under_load_is_held_against_the_model(tiny_server):
-    service, found = planning.under_load(tiny_server.port, ["hello", "my boiler leaks"], [1.0, 1.2, 2.0], 0.3)
+def test_a_server_under_load_is_compared_with_the_model(tiny_server):
+    service, loads = planning.under_load(tiny_server.port, ["hello", "my boiler leaks"], [1.0, 1.2, 2.0], 0.3)
     assert service.rate_per_core > 10
-    assert found["utilisation"].to_list() == list(planning.UTILISATIONS)
-    assert (found["model_p50_ms"] <= found["model_p99_ms"]).all()
-    assert found["requests_per_second"].is_monotonic_increasing
+    assert loads["utilisation"].to_list() == list(planning.UTILISATIONS)
+    assert (loads["model_p50_ms"] <= loads["model_p99_ms"]).all()
+    assert loads["requests_per_second"].is_monotonic_increasing
 
 
 def test_the_plot_has_a_curve_for_each_number_of_cores_and_the_measured_points():
@@ -104,7 +104,7 @@ def test_the_plot_has_a_curve_for_each_number_of_cores_and_the_measured_points()
     assert labels == ["Erlang C, cores: 1", "Erlang C, cores: 4", "measured, cores: 2"]
 
 
-def test_a_notebook_shows_what_a_command_of_ops_prints(tmp_path):
+def test_a_notebook_shows_the_output_of_a_command_of_ops(tmp_path):
     (tmp_path / "ops").mkdir()
     (tmp_path / "ops/__init__.py").write_text("")
     (tmp_path / "ops/hello.py").write_text('import sys\nif __name__ == "__main__":\n    print(sys.argv[1:])\n')
@@ -121,7 +121,7 @@ def test_a_command_that_is_a_package_can_be_chosen(tmp_path):
     assert deployment.run_command("gateway", tmp_path) == "planned\n"
 
 
-def test_an_unknown_target_and_a_command_that_fails_are_told_in_one_sentence():
+def test_an_unknown_target_and_a_failed_command_are_reported_in_one_sentence():
     with pytest.raises(UserError, match=r"no command 'imge' in ops; set target to one of: .*image"):
         deployment.run_command("imge", ROOT)
     with pytest.raises(UserError, match=r"ops\.image failed with status 1: error: none\.yaml cannot be read"):

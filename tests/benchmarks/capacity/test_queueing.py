@@ -1,4 +1,4 @@
-"""How long callers wait: against published values of Erlang's C formula, closed forms, and a simulated queue."""
+"""Waiting times, checked against published values of Erlang's C formula, closed forms and a simulated queue."""
 
 import heapq
 import math
@@ -13,11 +13,11 @@ EXPONENTIAL = Service(-10 * np.log(1 - SHARES))  # a mean of 10 ms
 
 
 def simulated_p99(service, cores, utilisation):
-    """Return the p99 of 200,000 callers who come independently and are served in order of arrival."""
-    chance = np.random.default_rng(0)
-    gaps = chance.exponential(service.mean_ms / (cores * utilisation), 200_000)
+    """Return the p99 latency in ms of 200,000 independent arrivals that are served in order."""
+    rng = np.random.default_rng(0)
+    gaps = rng.exponential(service.mean_ms / (cores * utilisation), 200_000)
     free, latencies = [0.0] * cores, []
-    for arrival, busy in zip(gaps.cumsum(), chance.choice(service.times_ms, len(gaps)), strict=True):
+    for arrival, busy in zip(gaps.cumsum(), rng.choice(service.times_ms, len(gaps)), strict=True):
         done = max(arrival, heapq.heappop(free)) + busy
         heapq.heappush(free, done)
         latencies.append(done - arrival)
@@ -54,9 +54,9 @@ def test_an_idle_server_takes_the_service_time():
     assert latency_ms(service, 4, 0.01, 0.5) == pytest.approx(3, rel=0.01)
 
 
-def test_percentiles_give_back_themselves():
-    found = np.percentile(Service.of_percentiles(3, 6).times_ms, [50, 99])
-    assert found == pytest.approx([3, 6], rel=0.01)
+def test_a_service_of_percentiles_has_these_percentiles():
+    percentiles = np.percentile(Service.of_percentiles(3, 6).times_ms, [50, 99])
+    assert percentiles == pytest.approx([3, 6], rel=0.01)
 
 
 def test_a_rate_changes_the_times_and_not_their_spread():

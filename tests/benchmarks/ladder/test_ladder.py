@@ -1,4 +1,4 @@
-"""The ladder: what its stages are and cost, when it refuses to compare, and what it publishes."""
+"""The ladder: its stages and their cost, the check for noise, and the published files."""
 
 import json
 import shutil
@@ -12,8 +12,7 @@ from transformers import BertConfig, BertModel
 
 from bert_textclassification import cli
 from bert_textclassification.benchmarks.ladder import run as ladder
-from bert_textclassification.benchmarks.ladder import serving_gains
-from bert_textclassification.benchmarks.ladder import stages as stages
+from bert_textclassification.benchmarks.ladder import serving_gains, stages
 from bert_textclassification.benchmarks.ladder.stages import ALL_CORES, CACHED, PADDED_BASE, REFERENCE, TORCH
 from bert_textclassification.benchmarks.ladder.tables import ladder_section, stages_frame
 from bert_textclassification.engines.native import engine as native_engine
@@ -32,17 +31,19 @@ def steps(tiny_artifact):
 
 @pytest.fixture
 def short_steps(monkeypatch):
-    """Only stages that load in no time; the first is the padded one, which the others are compared with."""
-    whole = stages.stages
+    """Use only stages that load fast; the first is the padded one, the baseline of the comparison."""
+    all_stages = stages.stages
 
-    def few(artifact, cores):
+    def few_stages(artifact, cores):
         kept = {
-            stage.name: stage for stage in whole(artifact, cores) if stage.name in (TORCH, "int8", ALL_CORES, CACHED)
+            stage.name: stage
+            for stage in all_stages(artifact, cores)
+            if stage.name in (TORCH, "int8", ALL_CORES, CACHED)
         }
         first = stages.replace(kept[TORCH], name=PADDED_BASE, variant=None, padded=128)
         return [first, *kept.values()]
 
-    monkeypatch.setattr(ladder, "stages", few)
+    monkeypatch.setattr(ladder, "stages", few_stages)
 
 
 def test_the_stages_go_from_bert_base_to_the_cache(steps, tiny_artifact):
@@ -77,25 +78,25 @@ def test_sizes_and_operations_are_those_that_torch_counts():
 
 
 def test_a_padded_model_reads_as_many_tokens_whatever_the_text(tiny_artifact, steps, monkeypatch):
-    read = []
+    shapes = []
     forward = BertModel.forward
     monkeypatch.setattr(
-        BertModel, "forward", lambda self, **given: read.append(given["input_ids"].shape) or forward(self, **given)
+        BertModel, "forward", lambda self, **inputs: shapes.append(inputs["input_ids"].shape) or forward(self, **inputs)
     )
     padded, plain = (stages.torch_answer(tiny_artifact, steps[TORCH].shape, padded) for padded in (64, 0))
     assert float(padded(TEXTS[0]).sum()) == pytest.approx(1)
     plain(TEXTS[0])
-    assert read[0] == (1, 64)
-    assert read[1][1] < 20
+    assert shapes[0] == (1, 64)
+    assert shapes[1][1] < 20
 
 
-def test_a_served_rung_is_the_predictor(tiny_artifact, steps):
+def test_a_served_stage_is_the_predictor(tiny_artifact, steps):
     assert steps["int8"].load()(TEXTS[0]) == Predictor(tiny_artifact, "int8").predict([TEXTS[0]])
     cached = steps[CACHED].load()
     assert [cached(TEXTS[0])[0].cached for _ in range(2)] == [False, True]
 
 
-def test_an_artifact_without_the_native_variant_is_refused_with_the_reason(tiny_artifact):
+def test_an_artifact_without_the_native_variant_is_rejected_with_the_reason(tiny_artifact):
     manifest = tiny_artifact.manifest.model_copy(update={"variants": {}, "not_built": {"int8": "It is too round."}})
     with pytest.raises(ArtifactError, match=r"has no variant int8 for the native engine. It is too round."):
         stages.stages(type(tiny_artifact)(tiny_artifact.folder, manifest, "0"), cores=1)
@@ -121,7 +122,7 @@ def test_zipf_gives_the_second_text_half_as_often_as_the_first():
 
 def test_rounds_that_agree_are_compared_and_others_are_not():
     steady = {PADDED_BASE: np.array([2.0, 1.0, 2.0]), "int8": np.array([200.0, 101.0, 199.0])}
-    assert ladder.noise(steady) is None  # the machine slowed down, for both
+    assert ladder.noise(steady) is None  # both slowed down in the same round
     noisy = steady | {"int8": np.array([200.0, 200.0, 60.0])}
     assert "speed-up of 'int8' varies by" in ladder.noise(noisy)
 
@@ -136,11 +137,11 @@ def test_every_text_is_timed_in_one_thread_and_in_several():
 
 
 def test_different_texts_are_different_and_have_the_words_of_those_given():
-    found = serving_gains.different_texts([*TEXTS, "thanks"], 500, seed=0)
-    assert len(set(found)) == len(found) == 500
-    assert set(TEXTS) <= set(found)
+    texts = serving_gains.different_texts([*TEXTS, "thanks"], 500, seed=0)
+    assert len(set(texts)) == len(texts) == 500
+    assert set(TEXTS) <= set(texts)
     words = {tuple(sorted(text.split())) for text in TEXTS}
-    assert {tuple(sorted(word for word in text.split() if not word.isdigit())) for text in found} == words
+    assert {tuple(sorted(word for word in text.split() if not word.isdigit())) for text in texts} == words
 
 
 def test_bulk_gives_the_same_scores(tiny_artifact, monkeypatch):
@@ -153,36 +154,38 @@ def test_bulk_gives_the_same_scores(tiny_artifact, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed: run `make system-packages`")
 @pytest.mark.usefixtures("short_steps")
-def test_a_ladder_is_measured_judged_and_published(tiny_artifact, tiny_data, tmp_path, monkeypatch, capsys):
+def test_a_ladder_is_measured_compared_with_targets_and_published(
+    tiny_artifact, tiny_data, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(ladder, "LARGEST_SPREAD", 100)
     monkeypatch.setattr(serving_gains, "BULK_TEXTS", 100)
     monkeypatch.setattr(serving_gains, "STARTS", 1)
-    asked = ["--model", str(tiny_artifact.folder), "--data", str(tiny_data), "--texts", "5", "--rounds", "2"]
-    assert cli.main(["benchmark", "ladder", *asked, "--output", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "ladder.json").read_text())
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == found
-    rows = {row["name"]: row for row in found["stages"]}
+    options = ["--model", str(tiny_artifact.folder), "--data", str(tiny_data), "--texts", "5", "--rounds", "2"]
+    assert cli.main(["benchmark", "ladder", *options, "--output", str(tmp_path)]) == 0
+    results = json.loads((tmp_path / "ladder.json").read_text())
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == results
+    rows = {row["name"]: row for row in results["stages"]}
     assert rows[PADDED_BASE]["speedup"] == {"value": 1, "low": 1, "high": 1}
     assert rows[PADDED_BASE]["accuracy"] is None
     assert rows["int8"]["accuracy"] == tiny_artifact.manifest.variants["int8"].accuracy["test"]
-    assert rows[ALL_CORES]["threads"] == found["cores"]
+    assert rows[ALL_CORES]["threads"] == results["cores"]
     assert 10 < rows["int8"]["resident_mb"] < rows[TORCH]["resident_mb"]
-    assert 0 < found["cache"]["hit_share"] < 1
-    assert {one["verdict"] for one in found["targets"]} <= {"reached", "MISSED"}
-    section = ladder_section(found)
-    assert all(row["note"] in section for row in found["stages"])
+    assert 0 < results["cache"]["hit_share"] < 1
+    assert {target["verdict"] for target in results["targets"]} <= {"reached", "MISSED"}
+    section = ladder_section(results)
+    assert all(row["note"] in section for row in results["stages"])
     assert (tmp_path / "ladder.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("short_steps")
-def test_a_notebook_shows_the_stages_with_their_spread_where_it_is_too_large(tiny_artifact, monkeypatch):
+def test_a_notebook_shows_the_stages_with_their_spread_if_it_is_too_large(tiny_artifact, monkeypatch):
     monkeypatch.setattr(ladder, "LARGEST_SPREAD", -1)
     monkeypatch.setattr(ladder, "resident_megabytes", lambda *_: 0.0)
-    found = ladder.climb(tiny_artifact, TEXTS, sample=2, rounds=2)
-    assert "too noisy to compare" in found["noise"]
-    frame = stages_frame(found)
-    assert frame.index.to_list() == [row["note"] for row in found["stages"]]
+    results = ladder.climb(tiny_artifact, TEXTS, sample=2, rounds=2)
+    assert "too noisy to compare" in results["noise"]
+    frame = stages_frame(results)
+    assert frame.index.to_list() == [row["note"] for row in results["stages"]]
     assert frame.columns[:4].to_list() == ["speedup", "speedup_low", "speedup_high", "spread"]
     assert (frame["spread"] >= 0).all()
 
@@ -192,9 +195,8 @@ def test_a_notebook_shows_the_stages_with_their_spread_where_it_is_too_large(tin
 def test_a_noisy_machine_gets_no_comparison(tiny_artifact, tiny_data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ladder, "resident_megabytes", lambda *_: 0.0)
     monkeypatch.setattr(ladder, "LARGEST_SPREAD", -1)
-    monkeypatch.setattr(ladder, "resident_megabytes", lambda *_: 0.0)
-    asked = ["--model", str(tiny_artifact.folder), "--data", str(tiny_data), "--texts", "2", "--rounds", "2"]
-    assert cli.main(["benchmark", "ladder", *asked, "--output", str(tmp_path)]) == 1
+    options = ["--model", str(tiny_artifact.folder), "--data", str(tiny_data), "--texts", "2", "--rounds", "2"]
+    assert cli.main(["benchmark", "ladder", *options, "--output", str(tmp_path)]) == 1
     shown = capsys.readouterr()
     assert "too noisy to compare" in shown.err
     assert "int8 in the native engine" in shown.out  # the table, with its ranges
