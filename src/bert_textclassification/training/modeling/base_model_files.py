@@ -38,7 +38,7 @@ def find_problem(folder: Path) -> str | None:
     if WEIGHTS not in files and INDEX not in files:
         return _without_weights(folder, [name for name in files if name.endswith(_PICKLES)])
     try:
-        return next((problem for path in weight_files(folder) if (problem := _damage(path))), None)
+        return next(filter(None, map(_damage, weight_files(folder))), None)
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"has a damaged {INDEX}: copy the model again"
 
