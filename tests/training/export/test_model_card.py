@@ -27,10 +27,10 @@ def test_names_of_users_add_no_lines_columns_or_html(manifest):
     lines = model_card(manifest).splitlines()
     code = "`` a | b # `c` <b>d</b> ``"
     assert [line for line in lines if line.startswith("# ")] == ["# Model card"]
-    assert f"Tells {code} from `no` in texts" in model_card(manifest)
+    assert f" tokens as {code} or `no`. Created " in model_card(manifest)
     assert f"| split | rows | labelled {code.replace('|', chr(92) + '|')} |" in lines
     assert "| conflict | 2 | 0 | look at the column a \\| b # `c` <b>d</b> |" in lines
-    assert "- `int8` was not made. The engine says a | b # `c` <b>d</b>" in lines
+    assert "- `int8` was not built. The engine says a | b # `c` <b>d</b>" in lines
 
 
 def test_tables_are_whole(manifest):
@@ -43,6 +43,6 @@ def test_tables_are_whole(manifest):
 def test_warnings_are_one_quotation_and_losses_no_percentages(manifest):
     card = model_card(manifest)
     assert "\n> **Warning.** few rows of a | b # `c` <b>d</b>\n>\n> **Warning.** a second warning\n" in card
-    assert "The same with 3 seeds" in card
+    assert "FP32 over 3 seeds" in card
     assert "| test accuracy | 90.00 (80.00–95.00) |" in card
     assert "test loss" not in card

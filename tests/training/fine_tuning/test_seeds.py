@@ -31,7 +31,7 @@ def test_the_mean_of_all_seeds_is_reported_in_manifest_and_card(best, tiny_split
     artifact = build_artifact(best, tiny_splits, tmp_path)
     interval = artifact.manifest.seeds["test_accuracy"]
     assert interval["value"] == pytest.approx(np.mean([values["test"] for values in best.facts["accuracies"]]))
-    assert "The same with 3 seeds" in (tmp_path / "model_card.md").read_text()
+    assert "FP32 over 3 seeds" in (tmp_path / "model_card.md").read_text()
 
 
 def test_one_seed_has_no_variance(tiny_artifact):

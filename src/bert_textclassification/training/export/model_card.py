@@ -1,4 +1,4 @@
-"""The model card: the manifest for people, from the template beside this module."""
+"""Render the model card from the manifest, with the template model_card.md.jinja."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from bert_textclassification.training.evaluation.slices import slices_section
 
 
 def model_card(manifest: Manifest) -> str:
-    """Return the model card: the manifest for people, as Markdown."""
+    """Return the model card in Markdown."""
     return (
         _environment()
         .get_template("model_card.md.jinja")
@@ -27,7 +27,7 @@ def model_card(manifest: Manifest) -> str:
 
 
 def _environment() -> Environment:
-    # Markdown is no HTML: `line`, `cell` and `code` are its escapes.
+    # No HTML escapes: the filters `line`, `cell` and `code` escape for Markdown.
     environment = Environment(  # noqa: S701
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -50,7 +50,7 @@ def _cell(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Return a code span, in which Markdown and HTML have no meaning."""
+    """Return `text` as a code span, in which Markdown and HTML are not interpreted."""
     fence = "`"
     while fence in text:
         fence += "`"
@@ -64,11 +64,11 @@ def _beside_fp32(manifest: Manifest) -> dict[str, Variant]:
 
 
 def _comparisons(manifest: Manifest) -> list[Comparison]:
-    variants = [one.compared for one in manifest.variants.values() if one.compared and one.precision != "fp32"]
-    return [*manifest.comparisons.values(), *variants]
+    quantized = [variant for variant in manifest.variants.values() if variant.precision != "fp32"]
+    return [*manifest.comparisons.values(), *(variant.compared for variant in quantized if variant.compared)]
 
 
 def _scales(manifest: Manifest) -> list[tuple[str, ExitScale]]:
-    """Return the scales of the default variant's exits, by the names of these."""
+    """Return the name and the scale of each exit of the default variant."""
     *early, last = manifest.exit_scales(manifest.default_variant)
     return [(f"early exit {number}", scale) for number, scale in enumerate(early, 1)] + [("last layer", last)]
