@@ -169,7 +169,7 @@ def test_any_csv_file_with_a_column_text_is_accepted(tmp_path):
 def test_a_load_without_any_response_ends_with_a_sentence():
     with pytest.raises(UserError, match=r"All requests failed: \{'503': 2\}"):
         load_test.figures({"latencies_ms": [], "errors": {"503": 2}})
-    with pytest.raises(UserError, match=r"closed_loop stopped .*refused"):
+    with pytest.raises(UserError, match=r"closed_loop failed .*refused"):
         load_test.run_load("closed_loop", ["hello"], 0.1, port=1, connections=1)
 
 
