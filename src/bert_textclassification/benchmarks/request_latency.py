@@ -1,14 +1,14 @@
 """Latency of requests to a server."""
 
-import http.client
+import selectors
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
 import numpy as np
-import orjson
 
+from bert_textclassification.benchmarks.load.client import PATIENCE_S, Client, prediction_request
 from bert_textclassification.training.export.timing import WARM_UP
 
 
@@ -17,27 +17,20 @@ def time_requests(port: int, texts: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         RuntimeError: the server returned another status than 200.
+        TimeoutError: it did not reply.
     """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    with closing(connection):
-        for text in texts[:WARM_UP]:
-            _request(connection, text)
-        samples = [_request(connection, text) for text in texts]
+    warm_up = texts[:WARM_UP]
+    with closing(Client(port, 1, selectors.DefaultSelector())) as client:
+        for request in [prediction_request(text) for text in [*warm_up, *texts]]:
+            client.send(request, time.perf_counter())
+            while client.busy:
+                client.wait(PATIENCE_S)
+    if client.errors:
+        raise RuntimeError(f"the server answered {', '.join(client.errors)} instead of 200")
+    samples = client.latencies_ms[len(warm_up) :]
     return {
         "samples": samples,
         "p50": float(np.median(samples)),
         "p95": float(np.percentile(samples, 95)),
         "p99": float(np.percentile(samples, 99)),
     }
-
-
-def _request(connection: http.client.HTTPConnection, text: str) -> float:
-    start = time.perf_counter_ns()
-    connection.request(
-        "POST", "/invocations", orjson.dumps({"instances": [text]}), {"Content-Type": "application/json"}
-    )
-    reply = connection.getresponse()
-    body = reply.read()
-    if reply.status != 200:
-        raise RuntimeError(f"the server answered {reply.status}: {body[:500]!r}")
-    return (time.perf_counter_ns() - start) / 1e6

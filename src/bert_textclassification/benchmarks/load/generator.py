@@ -13,23 +13,21 @@ The `Outcome` is printed as one line of JSON.
 import itertools
 import json
 import random
-import re
 import selectors
-import socket
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 
+from bert_textclassification.benchmarks.load.client import PATIENCE_S, Client, prediction_request
+
 WARM_UP_S = 0.3
-PATIENCE_S = 60.0
 REPEATS = 0.4  # share of repeated texts that Roblox reported for its live traffic (2020)
 SCHEDULE_CONNECTIONS = 64  # the queue limit of one worker: a late reply does not delay the schedule
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)")
 
 
 @dataclass
@@ -119,100 +117,6 @@ def open_loop(
 LOADS: dict[str, Callable[..., Outcome]] = {load.__name__: load for load in (in_process, closed_loop, open_loop)}
 
 
-class Connection:
-    """A keep-alive connection to this machine with at most one pending request.
-
-    Attributes:
-        since: start of the pending request's latency, in seconds of `perf_counter`; None without a request.
-        is_closing: whether the server closes the connection after this reply.
-    """
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.since: float | None = None
-        self.is_closing = False
-        self._received = b""
-
-    def receive(self) -> str | None:
-        """Read the available bytes; return the status of a complete reply, `closed` on a closed connection, or None."""
-        try:
-            piece = self.socket.recv(65536)
-        except ConnectionError:
-            piece = b""
-        self._received += piece
-        head, _, body = self._received.partition(b"\r\n\r\n")
-        head = head.lower()
-        length = _LENGTH.search(head)
-        if piece and (length is None or len(body) < int(length[1])):
-            return None
-        self._received = b""
-        self.is_closing = not piece or b"\r\nconnection: close" in head
-        return head[9:12].decode() if piece else "closed"
-
-
-class Client:
-    """A pool of connections, with the latencies and errors of its requests."""
-
-    def __init__(self, port: int, connections: int, selector: selectors.BaseSelector) -> None:
-        self._port = port
-        self._selector = selector
-        self.free: deque[Connection] = deque()
-        self.busy = 0
-        self.latencies_ms: list[float] = []
-        self.errors: Counter[str] = Counter()
-        for _ in range(connections):
-            self._open()
-
-    def send(self, request: bytes, since: float) -> None:
-        """Send a request on a free connection; its latency counts from `since`."""
-        connection = self.free.popleft()
-        connection.since = since
-        self.busy += 1
-        with suppress(ConnectionError):  # counted when the reply is read
-            connection.socket.sendall(request)
-
-    def wait(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for replies, and count the complete ones.
-
-        Raises:
-            TimeoutError: no reply within PATIENCE_S.
-        """
-        ready = self._selector.select(max(0.0, timeout))
-        if not ready and timeout >= PATIENCE_S:
-            raise TimeoutError(f"the server did not answer within {PATIENCE_S:g} s")
-        for key, _ in ready:
-            connection: Connection = key.data
-            if status := connection.receive():
-                self._count(connection, status)
-
-    def close(self) -> None:
-        """Close every connection."""
-        for key in self._selector.get_map().values():
-            key.data.socket.close()
-        self._selector.close()
-
-    def _count(self, connection: Connection, status: str) -> None:
-        if connection.since is not None:
-            if status == "200":
-                self.latencies_ms.append(1000 * (time.perf_counter() - connection.since))
-            else:
-                self.errors[status] += 1
-            connection.since = None
-            self.busy -= 1
-            self.free.append(connection)
-        if connection.is_closing:
-            self.free.remove(connection)
-            self._selector.unregister(connection.socket)
-            connection.socket.close()
-            self._open()
-
-    def _open(self) -> None:
-        connection = Connection(self._port)
-        self._selector.register(connection.socket, selectors.EVENT_READ, connection)
-        self.free.append(connection)
-
-
 def new_to_a_cache(texts: Sequence[str]) -> Iterator[str]:
     """Yield the texts repeatedly, with one more trailing blank in each repetition.
 
@@ -233,13 +137,7 @@ def with_repeats(new: Iterator[str], count: int) -> list[str]:
 
 
 def _requests(texts: Sequence[str]) -> Iterator[bytes]:
-    return itertools.cycle([_request(text) for text in texts])
-
-
-def _request(text: str) -> bytes:
-    body = json.dumps({"instances": [text]}, ensure_ascii=False).encode()
-    head = "POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
-    return f"{head}{len(body)}\r\n\r\n".encode() + body
+    return itertools.cycle([prediction_request(text) for text in texts])
 
 
 def _timed(run: Callable[[], None], latencies_ms: list[float], errors: Counter[str]) -> Outcome:
