@@ -248,7 +248,7 @@ def test_a_long_name_is_understood(tmp_path, scratch, format_):
 def test_a_damaged_header_is_not_taken_for_the_end(tmp_path, scratch):
     content = _tar([_plain("a"), _plain("b")])
     (tmp_path / "made.tar.gz").write_bytes(gzip.compress(content[:1024] + b"x" + content[1025:]))
-    assert "something follows its end" in _refusal(tmp_path / "made.tar.gz", scratch)
+    assert "data follows its end" in _refusal(tmp_path / "made.tar.gz", scratch)
 
 
 def test_as_many_members_as_allowed_are_extracted(tmp_path, scratch):
@@ -288,7 +288,7 @@ def test_what_follows_the_end_is_not_expanded(tmp_path, scratch, monkeypatch):
     locate(str(tmp_path / "made.tar.gz"), scratch)
     (tmp_path / "made.tar.gz").write_bytes(gzip.compress(content[:1024] + b"\0" * 600 + b"hidden"))
     shutil.rmtree(scratch)
-    assert "something follows its end" in _refusal(tmp_path / "made.tar.gz", scratch)
+    assert "data follows its end" in _refusal(tmp_path / "made.tar.gz", scratch)
 
 
 def test_a_full_disk_is_named_with_the_room_it_takes(archive, scratch, monkeypatch):

@@ -1,6 +1,6 @@
-"""From what a platform names to an artifact folder on disk: a folder, an archive, a `file://` URI, object storage.
+"""Find the artifact folder of a model source: a folder, an archive, a `file://` URI or an address in object storage.
 
-SageMaker gives a folder, Azure ML one that holds `<name>/<version>/`, Vertex AI `gs://bucket/prefix`.
+SageMaker passes a folder, Azure ML a folder that contains `<name>/<version>/`, Vertex AI `gs://bucket/prefix`.
 """
 
 import shutil
@@ -17,12 +17,12 @@ _LEVELS = ("", "[!.]*/", "[!.]*/[!.]*/")  # folder, <name>/, <name>/<version>/; 
 
 
 def locate(source: str, scratch_dir: Path) -> Path:
-    """Return the folder of the artifact that `source` names; `Artifact.load` still has to check it.
+    """Return the artifact folder of `source`; `Artifact.load` checks its content.
 
     Args:
         source: a folder, a `.tar.gz` or `.tgz`, the `file://` URI of one; `s3://`, `gs://` or `az://` with
             bucket/prefix; or `hf://owner/repo[@revision][/path]`.
-        scratch_dir: archives and objects go to a new folder in here, at each call.
+        scratch_dir: each call unpacks or downloads into a new folder below it.
 
     Raises:
         ArtifactError: the source is of another kind, unreadable, damaged, unsafe or too large, or the disk is full.
@@ -37,10 +37,10 @@ def locate(source: str, scratch_dir: Path) -> Path:
             return _in_object_storage(scheme.lower(), rest, scratch_dir)
     except (OSError, ValueError) as problem:  # ValueError: a NUL in a path
         raise ArtifactError(
-            f"The model at {source} cannot be read or brought to {scratch_dir} ({problem}); mend that, or set "
-            "MODEL_DIR or SCRATCH_DIR to another folder."
+            f"The model at {source} cannot be read or copied to {scratch_dir} ({problem}); fix the cause, "
+            "or set MODEL_DIR or SCRATCH_DIR to another folder."
         ) from problem
-    # The address stays out of the message: it may carry a password or a signature.
+    # The message does not contain the address, which may include a password or a signature.
     known = ", ".join(f"{name}://" for name in ("file", *SCHEMES))
     raise ArtifactError(f"A model can be a folder, a .tar.gz, or one of {known}, not {scheme}://; {ELSEWHERE}.")
 
@@ -72,5 +72,5 @@ def _in_object_storage(scheme: str, address: str, scratch_dir: Path) -> Path:
         found = _on_disk(downloaded, scratch_dir)
         return found
     finally:
-        if not found.is_relative_to(downloaded):  # it was an archive, which takes as much room again
+        if not found.is_relative_to(downloaded):  # it was an archive, whose unpacked copy takes as much space again
             shutil.rmtree(downloaded, ignore_errors=True)
