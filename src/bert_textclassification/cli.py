@@ -99,7 +99,7 @@ def train(data: str, name: str, settings: tuple[str, ...]) -> None:
     Example:
       bert-textclassification train --data mine.csv --name mine epochs=3 positive_label=spam
     """
-    from bert_textclassification.training.pipeline_command import run_training
+    from bert_textclassification.training.commands import run_training
 
     run_training(name, data, settings)
 
@@ -118,7 +118,7 @@ def evaluate(model: Path, data: str, variant: str | None, settings: tuple[str, .
     Example:
       bert-textclassification evaluate --model runs/mine/model --data test.csv label_column=class
     """
-    from bert_textclassification.training.command_line import parse_settings
+    from bert_textclassification.training.command_line_settings import parse_settings
     from bert_textclassification.training.config import TrainingConfig
     from bert_textclassification.training.evaluation.artifact import evaluate_artifact
 
@@ -192,7 +192,7 @@ def export(name: str, data: str | None) -> None:
     Example:
       bert-textclassification export --name mine
     """
-    from bert_textclassification.training.pipeline_command import run_export
+    from bert_textclassification.training.commands import run_export
 
     run_export(name, data)
 
@@ -233,7 +233,7 @@ def search(
     Example:
       bert-textclassification search --name mine --data mine.csv --trials 20
     """
-    from bert_textclassification.training.settings.command import command_line
+    from bert_textclassification.training.display.command_text import command_line
     from bert_textclassification.training.tuning.space import DEFAULT_SPACE, ranges_as_json
 
     if sagemaker_ranges:

@@ -62,7 +62,7 @@ PREDICTION = Command(
     '-c \'import bert_textclassification as b; print(len(b.Predictor.load("runs/demo/model").predict(["a"])))\'', 0, "1"
 )
 NO_MODEL = Command("container/serve", 2, "error: There is no model folder nowhere")
-OBJECT_STORAGE = Command("-c 'import bert_textclassification.serving.object_storage, obstore.store'", 0, "")
+OBJECT_STORAGE = Command("-c 'import bert_textclassification.serving.download, obstore.store'", 0, "")
 COMMANDS = {
     "serve": [
         PREDICTION,

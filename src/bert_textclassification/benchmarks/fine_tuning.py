@@ -16,7 +16,7 @@ from transformers import Trainer, TrainingArguments
 
 from bert_textclassification.benchmarks.targets import Target
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.training.command_line import parse_settings
+from bert_textclassification.training.command_line_settings import parse_settings
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.display.tables import markdown_table, percent

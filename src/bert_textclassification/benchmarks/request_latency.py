@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_textclassification.benchmarks.load.client import PATIENCE_S, Client, prediction_request
+from bert_textclassification.benchmarks.http_client import PATIENCE_S, Client, prediction_request
 from bert_textclassification.training.export.timing import WARM_UP
 
 

@@ -20,12 +20,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from bert_textclassification.errors import RequestError
 from bert_textclassification.serving.config import ServingConfig
 from bert_textclassification.serving.http.fast_path import FastPathMiddleware
-from bert_textclassification.serving.http.messages import (
-    Handler,
-    HttpRequest,
-    HttpResponse,
-    error_response,
-)
+from bert_textclassification.serving.http.messages import Handler, HttpRequest, HttpResponse, error_response
 from bert_textclassification.serving.http.service import UNMATCHED, Service
 from bert_textclassification.serving.predictor import Predictor
 

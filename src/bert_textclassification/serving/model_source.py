@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from bert_textclassification.artifact.store import MANIFEST
 from bert_textclassification.errors import ArtifactError
 from bert_textclassification.serving.archive import SUFFIXES, extract
-from bert_textclassification.serving.object_storage import ELSEWHERE, download
+from bert_textclassification.serving.download import ELSEWHERE, download
 from bert_textclassification.serving.object_stores import SCHEMES
 
 _LEVELS = ("", "[!.]*/", "[!.]*/[!.]*/")  # folder, <name>/, <name>/<version>/; never hidden ones

@@ -15,11 +15,11 @@ from typing import NamedTuple, TextIO
 from transformers import TrainerCallback
 
 from bert_textclassification.artifact.store import Artifact
+from bert_textclassification.training.automatic_choices import decisions
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.issues import Issue
 from bert_textclassification.training.data.splits import Splits, fingerprints
 from bert_textclassification.training.data_quality.audit import audit, rows_table
-from bert_textclassification.training.decisions import decisions
 from bert_textclassification.training.export.build import build_artifact
 from bert_textclassification.training.fine_tuning import distributed
 from bert_textclassification.training.fine_tuning.distillation import distil

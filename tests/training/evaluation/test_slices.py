@@ -16,7 +16,7 @@ from bert_textclassification.training.evaluation.slices import (
     verdict,
     weak_slices,
 )
-from bert_textclassification.training.evaluation.understanding import slices_of
+from bert_textclassification.training.evaluation.slices_and_behaviours import slices_of
 
 
 @pytest.fixture(scope="module")

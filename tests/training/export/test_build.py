@@ -21,8 +21,8 @@ from bert_textclassification.training.evaluation.calibration import probabilitie
 from bert_textclassification.training.evaluation.inference import evaluate_splits, torch_logits
 from bert_textclassification.training.export import build as quantization
 from bert_textclassification.training.export import variants
+from bert_textclassification.training.export.accuracy_gate import ReferenceDecision, selection_set_of
 from bert_textclassification.training.export.build import build_artifact, measure_variant
-from bert_textclassification.training.export.gate import ReferenceDecision, selection_set_of
 from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.modeling.onnx import export_onnx

@@ -26,6 +26,11 @@ from bert_textclassification.training.evaluation.calibration import (
     probabilities,
 )
 from bert_textclassification.training.evaluation.inference import encode, evaluate_splits, torch_logits
+from bert_textclassification.training.export.accuracy_gate import (
+    average_precision_loss,
+    keeps_within,
+    log_loss_increase,
+)
 from bert_textclassification.training.export.build import build_artifact, variants_table
 from bert_textclassification.training.export.early_exit import (
     choose_exits,
@@ -34,7 +39,6 @@ from bert_textclassification.training.export.early_exit import (
     raised_thresholds,
     smallest_thresholds,
 )
-from bert_textclassification.training.export.gate import average_precision_loss, keeps_within, log_loss_increase
 from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.modeling.base_models import find_base_model
 from bert_textclassification.training.modeling.classifier import layers_of_exits

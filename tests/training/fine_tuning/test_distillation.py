@@ -12,8 +12,8 @@ from bert_textclassification.serving.predictor import Predictor
 from bert_textclassification.training.evaluation.inference import evaluate_splits, torch_logits
 from bert_textclassification.training.evaluation.metrics import agreement
 from bert_textclassification.training.evaluation.thresholds import labels_of
+from bert_textclassification.training.export.accuracy_gate import ReferenceDecision
 from bert_textclassification.training.export.build import build_artifact, judged
-from bert_textclassification.training.export.gate import ReferenceDecision
 from bert_textclassification.training.fine_tuning.distillation import distil, hidden_loss, score_loss, smaller
 from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.modeling.classifier import kept_layers

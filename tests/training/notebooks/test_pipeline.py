@@ -14,7 +14,7 @@ import papermill
 import pytest
 
 from bert_textclassification import cli
-from bert_textclassification.training.command_line import parse_settings
+from bert_textclassification.training.command_line_settings import parse_settings
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.modeling.record import write_record
 from bert_textclassification.training.notebooks import pipeline

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.training.command_line import parse_settings
+from bert_textclassification.training.command_line_settings import parse_settings
 from bert_textclassification.training.settings.yaml_text import MAX_BYTES, read_yaml, read_yaml_file
 
 

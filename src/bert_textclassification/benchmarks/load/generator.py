@@ -23,7 +23,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from bert_textclassification.benchmarks.load.client import PATIENCE_S, Client, prediction_request
+from bert_textclassification.benchmarks.http_client import PATIENCE_S, Client, prediction_request
 
 WARM_UP_S = 0.3
 REPEATS = 0.4  # share of repeated texts that Roblox reported for its live traffic (2020)

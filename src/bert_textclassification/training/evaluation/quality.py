@@ -11,7 +11,7 @@ from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.splits import Splits
 from bert_textclassification.training.evaluation.baselines import baseline_scores, constant_scores, fit_baseline
 from bert_textclassification.training.evaluation.calibration import LogOdds, calibration_table
-from bert_textclassification.training.evaluation.gap import gap_of_splits
+from bert_textclassification.training.evaluation.generalisation_gap import gap_of_splits
 from bert_textclassification.training.evaluation.inference import Evaluated
 from bert_textclassification.training.evaluation.metrics import Interval, metrics_of_splits, metrics_with_intervals
 from bert_textclassification.training.evaluation.selection_metric import (

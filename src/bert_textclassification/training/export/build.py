@@ -40,10 +40,9 @@ from bert_textclassification.training.evaluation.calibration import (
 from bert_textclassification.training.evaluation.inference import Evaluated, evaluate_splits
 from bert_textclassification.training.evaluation.metrics import average_precision, largest_score_change
 from bert_textclassification.training.evaluation.quality import Served, assess
+from bert_textclassification.training.evaluation.slices_and_behaviours import add_slices_and_behaviours
 from bert_textclassification.training.evaluation.thresholds import choose_decision
-from bert_textclassification.training.evaluation.understanding import add_slices_and_behaviours
-from bert_textclassification.training.export.early_exit import Exits, choose_exits
-from bert_textclassification.training.export.gate import (
+from bert_textclassification.training.export.accuracy_gate import (
     LogOddsBySplit,
     ReferenceDecision,
     Times,
@@ -54,10 +53,11 @@ from bert_textclassification.training.export.gate import (
     selection_splits,
     verdict,
 )
+from bert_textclassification.training.export.early_exit import Exits, choose_exits
 from bert_textclassification.training.export.manifest import Chosen, describe, versions
+from bert_textclassification.training.export.measured_variants import Unfinished
 from bert_textclassification.training.export.model_card import model_card
 from bert_textclassification.training.export.timing import sample_stream, single, time_interleaved
-from bert_textclassification.training.export.unfinished import Unfinished
 from bert_textclassification.training.export.variants import REFERENCE, VARIANTS, Models, unavailable_reason, write
 from bert_textclassification.training.fine_tuning.run import require_same_data
 from bert_textclassification.training.modeling.base_model_files import WEIGHTS

@@ -21,13 +21,13 @@ import papermill
 from pydantic import ValidationError
 
 from bert_textclassification.errors import ConfigurationError, UserError
-from bert_textclassification.training.command_line import OPTIONS, parse_settings
+from bert_textclassification.training.command_line_settings import OPTIONS, parse_settings
 from bert_textclassification.training.config import DEFAULT_BASE_MODEL, TrainingConfig
 from bert_textclassification.training.data.files import require_found
+from bert_textclassification.training.display import command_text
 from bert_textclassification.training.modeling.record import config_of, read_record
 from bert_textclassification.training.notebooks.run import execute
 from bert_textclassification.training.runs import RunFolder
-from bert_textclassification.training.settings import command
 from bert_textclassification.training.settings.notebook_parameters import NotebookParameters
 from bert_textclassification.training.settings.paths import REPOSITORY, SERVE, absolute_paths
 from bert_textclassification.training.settings.prices import DEFAULT_PRICES, read_prices
@@ -73,7 +73,7 @@ def run_notebooks(
         raise ConfigurationError(f"--first {first} comes after --last {last}; nothing would run.")
     given = parse_settings(list(settings))
     trained = _trained_config(name) if first > 2 else None
-    data = data or (trained.data if trained else command.shown(SHIPPED_DATA))
+    data = data or (trained.data if trained else command_text.shown(SHIPPED_DATA))
     values = notebook_values(data, given)
     require_found(values["data"])
     if trained is not None:
@@ -121,7 +121,7 @@ def _reject_changes(trained: TrainingConfig, given: dict[str, Any]) -> None:
 def _resume_command(name: str, data: str, settings: Sequence[str], number: int, last: int) -> str:
     until = [] if last == len(NOTEBOOKS) else ["--last", str(last)]
     steps = ["--first", str(number), *until]
-    return command.command_line(["notebooks", "--name", name, "--data", data, *steps, *settings])
+    return command_text.command_line(["notebooks", "--name", name, "--data", data, *steps, *settings])
 
 
 def run_notebook(number: int, values: dict[str, Any], run: RunFolder) -> None:
@@ -138,7 +138,7 @@ def run_notebook(number: int, values: dict[str, Any], run: RunFolder) -> None:
     try:
         execute(source, copy, _parameters(declared, values | {"run_dir": str(run.root)}))
     except UserError as problem:
-        raise UserError(f"{problem} The executed copy is {command.shown(copy)}.") from problem
+        raise UserError(f"{problem} The executed copy is {command_text.shown(copy)}.") from problem
 
 
 def notebook_values(data: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -21,11 +21,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bert_textclassification.errors import ConfigurationError
-from bert_textclassification.training.command_line import parse_settings
+from bert_textclassification.training.automatic_choices import decisions
+from bert_textclassification.training.command_line_settings import parse_settings
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data.splits import Splits, fingerprint
 from bert_textclassification.training.data_quality.max_length import positions, with_max_length
-from bert_textclassification.training.decisions import decisions
 from bert_textclassification.training.evaluation.selection_metric import with_chosen_metric
 from bert_textclassification.training.export.timing import machine
 from bert_textclassification.training.fine_tuning.trainer import class_weights

@@ -10,7 +10,7 @@ from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
 from bert_textclassification.training.evaluation.behavioral.file import Suite, load_suite
 from bert_textclassification.training.evaluation.behavioral.suite import behaviour_table, behaviours_section, run_suite
-from bert_textclassification.training.evaluation.understanding import behaviours_of
+from bert_textclassification.training.evaluation.slices_and_behaviours import behaviours_of
 from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.prepare import load_splits
 from tests.conftest import ROOT, SHIPPED_DATA
@@ -146,7 +146,7 @@ def test_the_data_folder_may_hold_the_tests():
 
 
 def test_the_example_of_sentiment_is_valid():
-    path = ROOT / "notebooks/behaviours/sentiment.yaml"
+    path = ROOT / "notebooks/behavioral_tests/sentiment.yaml"
     assert len(load_suite(TrainingConfig(data="d", behavioral_tests=str(path)), ("0", "1")).tests) > len(BUILT_IN)
 
 

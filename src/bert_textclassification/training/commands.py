@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bert_textclassification.artifact.store import Artifact
-from bert_textclassification.training.command_line import parse_settings
+from bert_textclassification.training.command_line_settings import parse_settings
 from bert_textclassification.training.config import TrainingConfig
 from bert_textclassification.training.data_quality.audit import audit
+from bert_textclassification.training.display.command_text import command_line
 from bert_textclassification.training.export.build import build_artifact, variants_table
 from bert_textclassification.training.fine_tuning import preemption
 from bert_textclassification.training.modeling.fine_tuned import FineTuned
 from bert_textclassification.training.pipeline import TrainingFolders, train
 from bert_textclassification.training.prepare import load_splits
 from bert_textclassification.training.runs import RunFolder
-from bert_textclassification.training.settings.command import command_line
 
 
 def run_training(name: str, data: str, settings: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bert_textclassification.training.decisions import decisions
+from bert_textclassification.training.automatic_choices import decisions
 
 
 def _said(tiny_config, tiny_splits, **settings):

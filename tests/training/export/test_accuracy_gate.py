@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score
 
 from bert_textclassification.artifact.manifest import PASSED, Interval, Variant
 from bert_textclassification.training.config import TrainingConfig
-from bert_textclassification.training.export.gate import (
+from bert_textclassification.training.export.accuracy_gate import (
     average_precision_loss,
     choose_default,
     is_faster,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bert_textclassification.training.data.splits import Splits
-from bert_textclassification.training.evaluation.gap import gap_of_splits
+from bert_textclassification.training.evaluation.generalisation_gap import gap_of_splits
 
 
 def scored(positives, negatives, right_share, words=5):
