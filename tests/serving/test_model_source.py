@@ -203,7 +203,7 @@ HOSTILE = {
     "a_sparse_file_without_a_map": ([_sparse(b"x")], "not a usable model archive"),
     "a_name_in_an_extended_header": ([_plain("a", pax_headers={"path": "../evil"})], "bare name"),
     "an_absolute_name_in_an_extended_header": ([_plain("a", pax_headers={"path": "/evil"})], "bare name"),
-    "a_size_in_an_extended_header": ([_plain("a", pax_headers={"size": "999999999999"})], "more than 4,294,967,296"),
+    "a_size_in_an_extended_header": ([_plain("a", pax_headers={"size": "999999999999"})], "exceed 4,294,967,296"),
     "a_size_below_zero_in_an_extended_header": ([_plain("a", pax_headers={"size": "-1536"})], "not a usable"),
     "a_large_extended_header": ([_plain("a", pax_headers={"comment": "x" * 20_000})], "header of more than"),
     "a_chain_of_extended_headers": ([_plain("a", b"", type=tarfile.XHDTYPE)] * 99, "header of more than"),
@@ -213,7 +213,7 @@ HOSTILE = {
     "a_sub_folder_of_the_folder": ([_plain("model/code/inference.py")], "second folder"),
     "two_folders": ([_plain("one/a"), _plain("two/b")], "second folder"),
     "a_file_beside_the_folder": ([_plain("one/a"), _plain("b")], "second folder"),
-    "a_file_twice": ([_plain("a"), _plain("./a")], "there twice"),
+    "a_file_twice": ([_plain("a"), _plain("./a")], "or a duplicate"),
     "too_many_files": ([_plain(str(n)) for n in range(MAX_MEMBERS + 1)], "more than 64 members"),
     "too_many_folders": ([_special(tarfile.DIRTYPE)] * (MAX_MEMBERS + 1), "more than 64 members"),
 }
@@ -260,7 +260,7 @@ def test_as_many_members_as_allowed_are_extracted(tmp_path, scratch):
 def test_a_size_below_zero_is_refused(tmp_path, scratch):
     header = _with(_plain("a")[0].tobuf(), 124, (2**96 - 512).to_bytes(12, "big"))  # -512 in base 256
     (tmp_path / "made.tar.gz").write_bytes(gzip.compress(header))
-    assert "more than" in _refusal(tmp_path / "made.tar.gz", scratch)
+    assert "exceed" in _refusal(tmp_path / "made.tar.gz", scratch)
 
 
 # Size
@@ -269,7 +269,7 @@ def test_a_size_below_zero_is_refused(tmp_path, scratch):
 def test_a_bomb_is_refused_by_its_header_before_it_is_expanded(tmp_path, scratch):
     header = _plain("manifest.json", b"", size=archives.MAX_MODEL_BYTES + 1)[0].tobuf()
     (tmp_path / "made.tar.gz").write_bytes(gzip.compress(header))  # no data at all, and it is not missed
-    assert "more than 4,294,967,296 bytes" in _refusal(tmp_path / "made.tar.gz", scratch)
+    assert "exceed 4,294,967,296 bytes" in _refusal(tmp_path / "made.tar.gz", scratch)
 
 
 def test_the_files_are_bounded_together(tmp_path, scratch, monkeypatch):
@@ -278,7 +278,7 @@ def test_the_files_are_bounded_together(tmp_path, scratch, monkeypatch):
     assert len(list(locate(str(made), scratch).iterdir())) == 2
     shutil.rmtree(scratch)
     monkeypatch.setattr(archives, "MAX_MODEL_BYTES", 999)
-    assert "more than 999 bytes" in _refusal(made, scratch)
+    assert "exceed 999 bytes" in _refusal(made, scratch)
 
 
 def test_what_follows_the_end_is_not_expanded(tmp_path, scratch, monkeypatch):

@@ -140,7 +140,7 @@ def decided(tiny_fine_tuned, tiny_splits, tmp_path_factory):
 
 def test_the_served_model_is_the_one_measured(decided, tiny_splits):
     manifest, targets = decided.manifest, np.array(tiny_splits.targets(tiny_splits.test))
-    assert manifest.decision.objective.startswith("recall of at least 0.99")
+    assert manifest.decision.objective == "highest precision with recall of at least 0.99"
     predictions = Predictor(decided).predict(tiny_splits.test["text"].tolist())
     labels = np.array([prediction.label == manifest.labels[1] for prediction in predictions])
     assert np.mean(labels == targets) == pytest.approx(manifest.metrics["test"]["accuracy"]["value"])

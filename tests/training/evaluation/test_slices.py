@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from bert_textclassification.training.evaluation.plots import plot_slices
+from bert_textclassification.training.evaluation.robustness import slices_of
 from bert_textclassification.training.evaluation.slices import (
     describe,
     holm,
@@ -16,7 +17,6 @@ from bert_textclassification.training.evaluation.slices import (
     verdict,
     weak_slices,
 )
-from bert_textclassification.training.evaluation.slices_and_behaviours import slices_of
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ from bert_textclassification.training.evaluation.calibration import (
 from bert_textclassification.training.evaluation.inference import Evaluated, evaluate_splits
 from bert_textclassification.training.evaluation.metrics import average_precision, largest_score_change
 from bert_textclassification.training.evaluation.quality import Served, assess
-from bert_textclassification.training.evaluation.slices_and_behaviours import add_slices_and_behaviours
+from bert_textclassification.training.evaluation.robustness import add_slices_and_behaviours
 from bert_textclassification.training.evaluation.thresholds import choose_decision
 from bert_textclassification.training.export.accuracy_gate import (
     LogOddsBySplit,

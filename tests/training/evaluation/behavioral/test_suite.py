@@ -10,7 +10,7 @@ from bert_textclassification.errors import ConfigurationError
 from bert_textclassification.training.config import SageMakerFolders, TrainingConfig
 from bert_textclassification.training.evaluation.behavioral.file import Suite, load_suite
 from bert_textclassification.training.evaluation.behavioral.suite import behaviour_table, behaviours_section, run_suite
-from bert_textclassification.training.evaluation.slices_and_behaviours import behaviours_of
+from bert_textclassification.training.evaluation.robustness import behaviours_of
 from bert_textclassification.training.fine_tuning.run import fine_tune
 from bert_textclassification.training.prepare import load_splits
 from tests.conftest import ROOT, SHIPPED_DATA
