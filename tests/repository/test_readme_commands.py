@@ -185,7 +185,9 @@ def test_the_first_commands_train_evaluate_and_predict(mine, tiny_base):
 def test_a_bound_for_precision_reaches_the_model_and_the_shell_redirects_nothing(mine, tiny_base):
     done = quickly(mine, tiny_base, only("threshold_objective=precision"), notebooks=3)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert Artifact.load(mine / "runs/mine/model").manifest.decision.objective.startswith("precision of at least 0.95")
+    assert Artifact.load(mine / "runs/mine/model").manifest.decision.objective.endswith(
+        "with precision of at least 0.95"
+    )
     assert not list(mine.glob("=*"))
 
 

@@ -117,7 +117,7 @@ def test_fine_tuning_keeps_num_layers(tiny_config, tiny_splits, tmp_path):
 
 
 def test_more_layers_than_the_base_model_has_are_rejected(tiny_base):
-    with pytest.raises(ConfigurationError, match="layers 3: the model has 2; choose 1 to 2, or 0 for all"):
+    with pytest.raises(ConfigurationError, match="num_layers 3: the model has 2; choose 1 to 2, or 0 for all"):
         find_base_model(str(tiny_base)).classifier(0.1, layers=3)
 
 

@@ -131,7 +131,9 @@ def keep_layers(encoder: Any, layers: int) -> None:
     """
     available = encoder.config.num_hidden_layers
     if not 0 < layers <= available:
-        raise ConfigurationError(f"layers {layers}: the model has {available}; choose 1 to {available}, or 0 for all.")
+        raise ConfigurationError(
+            f"num_layers {layers}: the model has {available}; choose 1 to {available}, or 0 for all."
+        )
     if layers == available:
         return
     stack: Any = getattr(encoder, "transformer", None) or getattr(encoder, "encoder", None)
