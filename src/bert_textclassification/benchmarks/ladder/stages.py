@@ -169,10 +169,6 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _size(shape: Architecture) -> str:
-    return f"{shape.num_hidden_layers} x {shape.hidden_size}"
-
-
 def _bert(layers: int, model: Architecture) -> Architecture:
     return model.model_copy(
         update={
